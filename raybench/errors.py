@@ -1,0 +1,97 @@
+"""Everything raybench raises on purpose.
+
+RaybenchError
+├── SpecError                  the experiment file is wrong             (the user can fix it)
+├── UnknownNameError           a name is not in its registry            (the user can fix it)
+├── DataError                  a dataset cannot be read as described    (the user can fix it)
+│   └── UnreadableImageError   one image cannot be decoded; it is named
+├── CheckpointError            weights do not fit or cannot be read     (the user can fix it)
+├── ResourceError              the cluster can never run a trial        (the user can fix it)
+├── StorageError               the storage cannot be written or read    (the user can fix it)
+├── TrackingError              the tracking server refuses or is absent (the user can fix it)
+├── SplitLockedError           the test split was asked for during a search
+├── EmptyInputError            nothing to measure
+├── NonFiniteMeasurementError  a measurement is NaN or infinite
+├── OutOfBoundsError           a measurement lies outside its metric's bounds
+├── DuplicateMeasurementError  two measurements share one identity
+├── DivergedError              training produced a loss that is NaN or infinite
+└── MissingMeasurementError    a ranking was asked of an incomplete table
+
+Anything else that escapes is a bug in raybench: report it with the trial's record.
+"""
+
+
+class RaybenchError(Exception):
+    """Base of all errors raised on purpose; caught at the command line and nowhere else."""
+
+
+class SpecError(RaybenchError):
+    """The experiment file is wrong. Carries every problem found, not only the first."""
+
+    def __init__(self, path: str, problems: list[str]) -> None:
+        self.path = path
+        self.problems = problems
+        heading = f"{path}: {len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__("\n  ".join([heading, *problems]))
+
+    def __reduce__(self) -> tuple[type["SpecError"], tuple[str, list[str]]]:
+        return type(self), (self.path, self.problems)
+
+
+class UnknownNameError(RaybenchError, KeyError):
+    """A name is not in its registry. A KeyError, so that `in` and `.get` work on registries."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError's own __str__ prints the repr: a sentence in quotes.
+
+
+class DataError(RaybenchError):
+    """A dataset cannot be read as described: missing folder, empty class, wrong column."""
+
+
+class UnreadableImageError(DataError):
+    """One image cannot be decoded; the message names it."""
+
+
+class CheckpointError(RaybenchError):
+    """Weights cannot be read, are not weights, or do not fit the architecture."""
+
+
+class ResourceError(RaybenchError):
+    """A trial asks for more than any node of the cluster has."""
+
+
+class StorageError(RaybenchError):
+    """The storage folder cannot be written or read."""
+
+
+class TrackingError(RaybenchError):
+    """The tracking server cannot be reached or refuses."""
+
+
+class SplitLockedError(RaybenchError):
+    """The test split was asked for while hyperparameters were still being chosen."""
+
+
+class EmptyInputError(RaybenchError, ValueError):
+    """A metric was given nothing to measure."""
+
+
+class NonFiniteMeasurementError(RaybenchError, ValueError):
+    """A measurement is NaN or infinite."""
+
+
+class OutOfBoundsError(RaybenchError, ValueError):
+    """A measurement lies outside the bounds of its metric."""
+
+
+class DuplicateMeasurementError(RaybenchError):
+    """Two measurements share one identity."""
+
+
+class DivergedError(RaybenchError):
+    """Training produced a loss that is NaN or infinite."""
+
+
+class MissingMeasurementError(RaybenchError):
+    """A ranking was asked of a table with holes."""
