@@ -1,0 +1,1 @@
+"""timm and checkpoint files → frozen feature extractors that normalise inside."""

@@ -1,0 +1,1 @@
+"""Torch-free tables of what raybench knows by name."""
