@@ -17,14 +17,14 @@ class BackboneInfo:
     timm: str
     """timm model name with its tag, or a bare timm architecture where weights come from elsewhere."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Passed to `timm.create_model` as they are; plain numbers, strings and lists, so that JSON holds them."""
+    """Passed to `timm.create_model` as they are; numbers, strings and lists only: JSON holds them."""
     weights: WeightSource = "timm"
     checkpoint: str | None = None
-    """Path of the weights (`weights="file"` only); `package:x.safetensors` lies in backbones/mini/weights/."""
+    """Path of the weights (`weights="file"` only); `package:x` is x in backbones/mini/weights/."""
     init_seed: int = 0
     """torch seed of the initialisation (`weights="random"` only)."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """Overrides of timm's pretrained config: mean, std, crop_pct, interpolation, input_size (side, pixels)."""
+    """Overrides of timm's pretrained config: mean, std, crop_pct, interpolation, input_size (pixels)."""
     family: Family = "unknown"
     method: str = "unknown"
     """Pretraining method: `supervised`, `simclr`, `mae`, `dino`, `clip`, ...; `none` without pretraining."""
