@@ -1,0 +1,154 @@
+"""Datasets by name: where their images come from and how splits are made of them.
+
+Sizes, class counts and licences are the publishers'; "unknown" means no licence is stated by them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from raybench.errors import UnknownNameError
+from raybench.records import Split
+from raybench.registry import Registry, suggest
+
+Source = Literal["digits", "shapes", "folder", "torchvision", "huggingface", "parquet"]
+SPLIT_SPELLINGS: Mapping[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""How sources spell our splits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInfo:
+    """One dataset: its source, its splits, and what is done where a split is missing."""
+
+    name: str
+    source: Source
+    location: str = ""
+    """Folder, torchvision class, Hugging Face `org/name`, or Parquet file; empty for built-in sources."""
+    splits: Mapping[Split, str] = field(default_factory=dict)
+    """Our split → the source's name for it; `all` where the source is one undivided set. Empty: the source's
+    own names, spelt as in SPLIT_SPELLINGS. A missing test is carved from train, then a missing val."""
+    val_fraction: float = 0.2
+    """Share of train that is carved, stratified, for a missing val (and for a missing test)."""
+    examples_per_class: int | None = None
+    """Few-shot cap on train and val together; test keeps every example."""
+    num_classes: int | None = None
+    num_images: int | None = None
+    """Over all splits, for cost estimates; None when not known before loading."""
+    unreadable: Literal["error", "skip"] = "error"
+    """What an image that cannot be decoded does: stop the experiment, or be counted and left out."""
+    image_column: str = "image"
+    label_column: str = "label"
+    revision: str | None = None
+    """Hugging Face commit, branch or tag."""
+    licence: str = "unknown"
+    citation: str = ""
+
+
+DATASETS: Registry[DatasetInfo] = Registry("dataset")
+
+_TRAIN_TEST: Mapping[Split, str] = {"train": "train", "test": "test"}
+_TRAINVAL_TEST: Mapping[Split, str] = {"train": "trainval", "test": "test"}
+_TRAIN_VAL_TEST: Mapping[Split, str] = {"train": "train", "val": "val", "test": "test"}
+_DIGITS = DatasetInfo(
+    name="digits",
+    source="digits",
+    splits={"train": "all"},
+    num_classes=10,
+    num_images=1797,
+    licence="CC-BY-4.0",
+    citation="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998",
+)
+
+
+def _torchvision(
+    name: str, location: str, splits: Mapping[Split, str], num_classes: int, num_images: int, citation: str
+) -> DatasetInfo:
+    return DatasetInfo(
+        name=name,
+        source="torchvision",
+        location=location,
+        splits=splits,
+        num_classes=num_classes,
+        num_images=num_images,
+        citation=citation,
+    )
+
+
+_CIFAR = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+for _info in (
+    _DIGITS,
+    replace(_DIGITS, name="digits_10shot", examples_per_class=10),
+    DatasetInfo(
+        name="shapes",
+        source="shapes",
+        splits=_TRAIN_VAL_TEST,
+        licence="Apache-2.0",
+        citation="drawn by raybench/data/shapes.py",
+    ),
+    _torchvision("cifar10", "CIFAR10", _TRAIN_TEST, 10, 60_000, _CIFAR),
+    _torchvision("cifar100", "CIFAR100", _TRAIN_TEST, 100, 60_000, _CIFAR),
+    _torchvision(
+        "flowers102", "Flowers102", _TRAIN_VAL_TEST, 102, 8_189, "Nilsback and Zisserman, ICVGIP 2008"
+    ),
+    _torchvision("aircraft", "FGVCAircraft", _TRAIN_VAL_TEST, 100, 10_000, "Maji et al., arXiv 1306.5151"),
+    # EuroSAT is published undivided; the paper's split file was never released (bob/inventory 7).
+    replace(
+        _torchvision("eurosat", "EuroSAT", {"train": "all"}, 10, 27_000, "Helber et al., JSTARS 2019"),
+        licence="MIT",
+    ),
+    _torchvision("dtd", "DTD", _TRAIN_VAL_TEST, 47, 5_640, "Cimpoi et al., CVPR 2014"),
+    replace(
+        _torchvision("pets", "OxfordIIITPet", _TRAINVAL_TEST, 37, 7_349, "Parkhi et al., CVPR 2012"),
+        licence="CC-BY-SA-4.0",
+    ),
+    _torchvision("food101", "Food101", _TRAIN_TEST, 101, 101_000, "Bossard et al., ECCV 2014"),
+    _torchvision("svhn", "SVHN", _TRAIN_TEST, 10, 99_289, "Netzer et al., NIPS workshop 2011"),
+    _torchvision("stl10", "STL10", _TRAIN_TEST, 10, 13_000, "Coates et al., AISTATS 2011"),
+):
+    DATASETS.add(_info.name, _info)
+
+
+def find_dataset(name: str) -> DatasetInfo:
+    """The row of that name, or one made of `folder:PATH`, `torchvision:CLASS`, `hf:ORG/NAME`, `parquet:FILE`.
+
+    Raises:
+        UnknownNameError: if it is neither; the message suggests the nearest row.
+
+    >>> find_dataset("hf:uoft-cs/cifar10").source
+    'huggingface'
+    """
+    prefix, colon, location = name.partition(":")
+    sources: Mapping[str, Source] = {
+        "folder": "folder",
+        "torchvision": "torchvision",
+        "hf": "huggingface",
+        "parquet": "parquet",
+    }
+    if not colon:
+        return DATASETS[name]
+    if prefix not in sources or not location:
+        hint = suggest(prefix, sources)
+        raise UnknownNameError(
+            f"unknown dataset {name!r}{hint}; write a row's name (`raybench list datasets`), 'folder:PATH', "
+            "'torchvision:CLASS', 'hf:ORG/NAME' or 'parquet:FILE'."
+        )
+    for row in DATASETS.values():
+        if row.source == sources[prefix] == "torchvision" and row.location == location:
+            return replace(row, name=name)
+    splits = folder_splits(Path(location)) if prefix == "folder" else {}
+    return DatasetInfo(name=name, source=sources[prefix], location=location, splits=splits)
+
+
+def folder_splits(folder: Path) -> dict[Split, str]:
+    """Our split → subfolder; `{"train": "all"}` for a folder of class folders without splits."""
+    found: dict[Split, str] = {}
+    for split, spellings in SPLIT_SPELLINGS.items():
+        for spelling in spellings:
+            if split not in found and (folder / spelling).is_dir():
+                found[split] = spelling
+    return found if "train" in found else {"train": "all"}

@@ -1,0 +1,104 @@
+"""Protocols, and tasks made of them: `protocol@dataset`, e.g. `linear_probe@cifar10`."""
+
+from dataclasses import dataclass
+
+from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
+from raybench.errors import UnknownNameError
+from raybench.registry import Registry
+
+CLASSIFICATION_METRICS = ("accuracy", "top5_accuracy", "mean_class_accuracy", "nll")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolInfo:
+    """One way of putting a backbone to use, and how it is searched."""
+
+    name: str
+    metrics: tuple[str, ...]
+    """Metric names of every trial, on val while searching and on test in the final stage."""
+    objective: str
+    """The one of them that a study optimises on val."""
+    space: SearchSpace
+    """What Tune searches; `space_within` scales its epochs to a budget."""
+    max_epochs: int
+    """Epochs of one trial where neither spec nor budget say less."""
+    cpus: float
+    gpus: float
+    """GPUs of one trial where the cluster has any; fractions share one."""
+    uses_features: bool
+    """True if trials read the feature store and the backbone stays frozen."""
+    doc: str
+
+    def space_within(self, max_epochs: int) -> SearchSpace:
+        """The search space with its epochs scaled to end at `max_epochs`."""
+        return fit_epochs(self.space, max_epochs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A protocol on a dataset."""
+
+    protocol: ProtocolInfo
+    dataset: str
+    """Name of a row, of a spec's own dataset, or `folder:PATH` and the like."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.protocol.name}@{self.dataset}"
+
+
+PROTOCOLS: Registry[ProtocolInfo] = Registry("protocol")
+for _protocol in (
+    ProtocolInfo(
+        name="linear_probe",
+        metrics=CLASSIFICATION_METRICS,
+        objective="accuracy",
+        space=LINEAR_PROBE,
+        max_epochs=100,  # The paper's probe: 90 (bob/inventory 3.3).
+        cpus=1,
+        gpus=0.125,
+        uses_features=True,
+        doc="A linear classifier on frozen features; one trial trains a whole grid of heads.",
+    ),
+    ProtocolInfo(
+        name="knn",
+        metrics=CLASSIFICATION_METRICS,
+        objective="accuracy",
+        space=KNN,
+        max_epochs=1,
+        cpus=1,
+        gpus=0.125,
+        uses_features=True,
+        doc="Exact nearest neighbours in frozen features; one trial tries every k and temperature.",
+    ),
+    ProtocolInfo(
+        name="finetune",
+        metrics=CLASSIFICATION_METRICS,
+        objective="accuracy",
+        space=FINETUNE,
+        max_epochs=100,  # The paper's number (bob/inventory 3.1).
+        cpus=2,
+        gpus=1,
+        uses_features=False,
+        doc="The whole backbone trained end to end with a new head.",
+    ),
+):
+    PROTOCOLS.add(_protocol.name, _protocol)
+
+
+def parse_task(name: str) -> Task:
+    """`protocol@dataset` → Task. The dataset is not looked up: a spec may define its own.
+
+    Raises:
+        UnknownNameError: if there is no `@`, or no such protocol.
+
+    >>> parse_task("knn@digits").dataset
+    'digits'
+    """
+    protocol, at, dataset = name.partition("@")
+    if not at or not dataset or not protocol:
+        raise UnknownNameError(
+            f"task {name!r} is not of the form 'protocol@dataset'; write for example "
+            f"'linear_probe@{dataset or protocol or 'cifar10'}'. Protocols: {', '.join(PROTOCOLS)}."
+        )
+    return Task(protocol=PROTOCOLS[protocol], dataset=dataset)
