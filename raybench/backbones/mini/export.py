@@ -1,0 +1,114 @@
+"""From a trained module to the package: weights, then measurements of *that file*, then its sidecar."""
+
+import argparse
+import logging
+import platform
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+
+from raybench.backbones.mini import probe
+from raybench.backbones.mini.cifar10 import Cifar10, load_cifar10
+from raybench.backbones.mini.files import build, mini_info, save_weights, write_sidecar
+from raybench.backbones.mini.recipes import Recipe
+from raybench.backbones.mini.training import TrainingResult
+
+logger = logging.getLogger(__name__)
+
+
+def export(
+    name: str,
+    backbone: nn.Module,
+    result: TrainingResult,
+    recipe: Recipe,
+    data: Cifar10,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Write weights and sidecar of a trained backbone; return the sidecar's content."""
+    digest = save_weights(name, backbone, options.output)
+    trained, twin = build(mini_info(name), options.output), build(mini_info(f"{name.split('.')[0]}.random"))
+    record = {
+        "name": name,
+        "command": _command(name, options),
+        "seed": options.seed,
+        "epochs": result.epochs,
+        "batch_size": recipe.batch_size,
+        "lr": recipe.lr,
+        "weight_decay": recipe.weight_decay,
+        "train_images": len(data.labels),
+        "data_fingerprint": data.fingerprint,
+        "seconds": round(result.seconds, 1),
+        "device": options.device if options.device == "cpu" else torch.cuda.get_device_name(),
+        "threads": options.threads,
+        "loss": round(result.loss, 5),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        },
+        "sha256": digest,
+        "num_params": sum(p.numel() for p in trained.parameters()),
+        **_measure(trained, twin, options),
+    }
+    write_sidecar(record, options.output)
+    logger.info("%s %s; few-shot digits %s", name, record["linear_probe_cifar10"], record["few_shot_digits"])
+    return record
+
+
+def _measure(trained: nn.Module, twin: nn.Module, options: argparse.Namespace) -> dict[str, Any]:
+    train = load_cifar10("train", options.data, options.cache)
+    test = load_cifar10("test", options.data, options.cache)
+    fit_images, fit_labels = train.images[:: probe.FIT_EVERY], train.labels[:: probe.FIT_EVERY]
+    # The Parquet copy is sorted by class: shuffle once, so that held-out images and slices hold every class.
+    order, test_order = _shuffled(len(fit_labels)), _shuffled(len(test.labels))
+    fit_images, fit_labels = fit_images[order], fit_labels[order]
+    test_images, test_labels = test.images[test_order], test.labels[test_order]
+    correct, twin_correct = (
+        probe.tuned_probe(
+            probe.extract(model, fit_images), fit_labels, probe.extract(model, test_images), test_labels
+        )
+        for model in (trained, twin)
+    )
+    digits, targets = probe.digit_images()
+    shots, twin_shots = (probe.few_shot(probe.extract(model, digits), targets) for model in (trained, twin))
+    return {
+        "num_features": probe.extract(trained, digits[:1]).shape[1],
+        "linear_probe_cifar10": {
+            **_against_twin(correct.astype(float), twin_correct.astype(float)),
+            "fit_images": len(fit_labels),
+            "test_images": len(test_labels),
+            "test_fingerprint": test.fingerprint,
+        },
+        "few_shot_digits": {
+            **_against_twin(shots, twin_shots),
+            "shots": probe.SHOTS,
+            "draws": probe.SHOT_SEEDS,
+        },
+        "slices": {
+            "cifar10": probe.slice_accuracy(trained, fit_images, fit_labels, test_images, test_labels),
+            "digits": probe.digits_slice_accuracy(trained),
+        },
+    }
+
+
+def _shuffled(num: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(num)
+
+
+def _against_twin(own: np.ndarray, twin: np.ndarray) -> dict[str, Any]:
+    low, high = probe.interval_of_mean(own - twin)
+    return {
+        "accuracy": round(float(own.mean()), 4),
+        "random_twin": round(float(twin.mean()), 4),
+        "margin": round(float((own - twin).mean()), 4),
+        "margin_95": [round(low, 4), round(high, 4)],
+    }
+
+
+def _command(name: str, options: argparse.Namespace) -> str:
+    """What to type to get this file again; where the data lies is the reader's own business."""
+    changed = [f"--{key} {value}" for key in ("epochs", "seed") if (value := getattr(options, key))]
+    return " ".join([f"python -m raybench.backbones.mini.pretrain {name}", *changed])
