@@ -1,0 +1,279 @@
+"""One trial: (pair, hyperparameters, seed) → rows. Knows neither Ray nor MLflow.
+
+A trial advances in steps, one per epoch, so that a scheduler can stop it between two. After every step its
+record in the ledger is true: `running` until it ends, then `completed` or `failed` with the reason. What the
+record speaks of (predictions, measurements) is written before it, so a record that says `completed` is complete.
+"""
+
+import functools
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raybench import ledger, results
+from raybench.backbones import load_backbone
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.tasks import ProtocolInfo, parse_task
+from raybench.data import Dataset, load_dataset
+from raybench.errors import RaybenchError
+from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
+from raybench.evaluation.registry import EVALUATOR_RUNS, PROTOCOL_RUNS
+from raybench.features import FeatureStore
+from raybench.metrics import METRICS, classification_metrics
+from raybench.records import Measurement, Preprocessing, Provenance, Split, TrialRecord, TrialRequest, TrialStatus
+from raybench.spec import ExperimentSpec
+
+REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What a scheduler needs to know after a step."""
+
+    epoch: int
+    objective: float | None
+    """The objective on val after this epoch, negated where lower is better; None for the features stage and for a failed trial."""
+    is_done: bool
+
+
+class Trial:
+    """Carries out one request. Create it, call `step` until `is_done`; nothing else has to be called."""
+
+    def __init__(
+        self, request: TrialRequest, spec: ExperimentSpec, storage: Path, *, device: str, num_threads: int
+    ) -> None:
+        torch.set_num_threads(num_threads)
+        self.request = request
+        self.protocol: ProtocolInfo = parse_task(request.pair.task).protocol
+        self._backbone = spec.backbone(request.pair.backbone)
+        self._dataset_info = spec.dataset_of(request.pair.task)
+        self._evaluators = tuple(spec.evaluators)
+        self._storage = storage
+        self._device = device
+        self._num_threads = num_threads
+        self._wall_seconds = spec.budget.wall_seconds
+        self._store = FeatureStore(storage / "features")
+        self._started_at = time.time()
+        self._started = time.perf_counter()
+        self._curve: list[dict[str, float]] = []
+        self._best: Rung | None = None
+        self._run: ProtocolRun | None = None
+        self._rungs: Iterator[Rung] | None = None
+        self._context: TrialContext | None = None
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        return ledger.checkpoint_dir(self._storage, self.request.experiment, self.request.trial_id)
+
+    def step(self) -> StepResult:
+        """Advance by one epoch. A mistake of the user's or a diverged training ends the trial as failed."""
+        try:
+            if self.request.stage == "features":
+                return self._extract_features()
+            return self._train_one_epoch()
+        except RaybenchError as error:
+            self._write(status="failed", reason=f"{type(error).__name__}: {error}")
+            return StepResult(epoch=len(self._curve), objective=None, is_done=True)
+
+    def _extract_features(self) -> StepResult:
+        dataset = cached_dataset(self._dataset_info)
+        for split in ("train", "val"):
+            self._store.get(self._backbone, dataset, split, device=self._device)
+        self._write(status="completed")
+        return StepResult(epoch=0, objective=None, is_done=True)
+
+    def _train_one_epoch(self) -> StepResult:
+        if self._rungs is None:
+            self._context = self._make_context()
+            factory = PROTOCOL_RUNS[self.protocol.name]
+            self._run = factory(
+                self._context, self.request.hparams, self.request.seed, self.request.max_epochs
+            )
+            self._rungs = self._run.rungs()
+            self._pending = next(self._rungs)
+        rung = self._pending
+        if rung.is_better(self._best, self.protocol.objective):
+            self._best = rung
+        self._curve.append({"epoch": rung.epoch, **_keyed("val", rung.metrics)})
+        following = None if self._is_out_of_time() else next(self._rungs, None)
+        if following is not None:
+            self._pending = following
+            self._write(status="running")
+        elif self.request.stage == "final":
+            self._measure_test()
+        else:
+            self._write(status="completed")
+        objective = METRICS[self.protocol.objective]
+        sign = 1.0 if objective.direction == "max" else -1.0
+        return StepResult(
+            epoch=rung.epoch, objective=sign * rung.metrics[objective.name], is_done=following is None
+        )
+
+    def _is_out_of_time(self) -> bool:
+        limit = self._wall_seconds
+        return limit is not None and time.perf_counter() - self._started > limit
+
+    def _make_context(self) -> TrialContext:
+        dataset = cached_dataset(self._dataset_info)
+        is_final = self.request.stage == "final"
+        return TrialContext(
+            backbone_info=self._backbone,
+            dataset=dataset.unlocked() if is_final else dataset,
+            store=self._store,
+            device=torch.device(self._device),
+            num_threads=self._num_threads,
+            checkpoint_dir=self.checkpoint_dir,
+        )
+
+    def _measure_test(self) -> None:
+        """The only place where the test split becomes numbers."""
+        if self._run is None or self._context is None:
+            raise RuntimeError("a trial measures test after its last epoch only")
+        predictions: dict[Split, Predictions] = {split: self._run.predict(split) for split in ("val", "test")}
+        provenance = self._provenance()
+        measurements = [
+            self._measurement(split, metric, value, len(prediction.targets))
+            for split, prediction in predictions.items()
+            for metric, value in classification_metrics(
+                prediction.logits, prediction.targets, self.protocol.metrics
+            ).items()
+        ]
+        for name in self._evaluators:
+            for condition, metric, value in EVALUATOR_RUNS[name](predictions):
+                measurements.append(
+                    self._measurement("test", metric, value, len(predictions["test"].targets), condition)
+                )
+        identity = (self._storage, self.request.experiment, self.request.trial_id)
+        results.write_predictions(*identity, predictions["test"].table())
+        results.write_measurements(*identity, measurements, provenance.as_dict())
+        metrics = {
+            f"{m.split}/{m.metric}" if m.condition == "clean" else f"{m.split}/{m.metric}/{m.condition}": m.value
+            for m in measurements
+        }
+        self._write(status="completed", metrics=metrics, provenance=provenance.as_dict())
+
+    def _measurement(
+        self, split: Split, metric: str, value: float, num_examples: int, condition: str = "clean"
+    ) -> Measurement:
+        return Measurement(
+            experiment=self.request.experiment,
+            backbone=self.request.pair.backbone,
+            task=self.request.pair.task,
+            split=split,
+            metric=metric,
+            value=value,
+            num_examples=num_examples,
+            seed=self.request.seed,
+            condition=condition,
+        )
+
+    def _provenance(self) -> Provenance:
+        digest, preprocessing, num_params = describe(self._backbone)
+        return Provenance(
+            checkpoint_digest=digest,
+            dataset_fingerprint=cached_dataset(self._dataset_info).fingerprint,
+            preprocessing=preprocessing,
+            num_params=num_params,
+            versions={"python": platform.python_version(), **{name: version(name) for name in REPORTED_VERSIONS}},
+            device=torch.cuda.get_device_name() if self._device.startswith("cuda") else "cpu",
+        )
+
+    def _write(
+        self,
+        *,
+        status: TrialStatus,
+        reason: str = "",
+        metrics: dict[str, float] | None = None,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        request, rung = self.request, self._best
+        record = TrialRecord(
+            trial_id=request.trial_id,
+            experiment=request.experiment,
+            backbone=request.pair.backbone,
+            task=request.pair.task,
+            stage=request.stage,
+            index=request.index,
+            hparams=dict(request.hparams),
+            seed=request.seed,
+            status=status,
+            reason=reason,
+            metrics=metrics or (_keyed("val", rung.metrics) if rung else {}),
+            chosen=dict(rung.chosen) if rung else {},
+            edges=dict(rung.edges) if rung else {},
+            curve=tuple(self._curve),
+            grid=tuple(rung.grid) if rung else (),
+            provenance=provenance or {},
+            wall_seconds=time.perf_counter() - self._started,
+            started_at=self._started_at,
+        )
+        ledger.write_record(self._storage, record)
+        if status in ("completed", "failed"):
+            shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
+
+
+def mark_stopped(record: TrialRecord) -> TrialRecord:
+    """The record of a running trial that the scheduler has stopped early: what it reached counts."""
+    return replace(record, status="stopped")
+
+
+def failed_record(request: TrialRequest, reason: str) -> TrialRecord:
+    """The record of a trial whose process died or raised something unforeseen."""
+    return TrialRecord(
+        trial_id=request.trial_id,
+        experiment=request.experiment,
+        backbone=request.pair.backbone,
+        task=request.pair.task,
+        stage=request.stage,
+        index=request.index,
+        hparams=dict(request.hparams),
+        seed=request.seed,
+        status="failed",
+        reason=reason,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _ByRepr:
+    """Lets `lru_cache` key on a catalogue row, which holds dicts and so cannot be hashed itself."""
+
+    row: Any
+
+    def __hash__(self) -> int:
+        return hash(repr(self.row))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByRepr) and repr(self.row) == repr(other.row)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_dataset(info: _ByRepr) -> Dataset:
+    return load_dataset(info.row)
+
+
+def cached_dataset(info: DatasetInfo) -> Dataset:
+    """The dataset, decoded and hashed once per worker process; its test split is locked."""
+    return _load_dataset(_ByRepr(info))
+
+
+@functools.lru_cache(maxsize=64)
+def _describe(info: _ByRepr) -> tuple[str, Preprocessing, int]:
+    backbone = load_backbone(info.row)
+    return backbone.digest, backbone.preprocessing, backbone.num_params
+
+
+def describe(info: BackboneInfo) -> tuple[str, Preprocessing, int]:
+    """(checkpoint digest, preprocessing, number of parameters), found out once per worker process."""
+    return _describe(_ByRepr(info))
+
+
+def _keyed(split: Split, metrics: Any) -> dict[str, float]:
+    return {f"{split}/{name}": value for name, value in metrics.items()}

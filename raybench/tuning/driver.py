@@ -1,0 +1,106 @@
+"""One `Tuner` for the whole experiment."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raybench.records import TrialRequest
+from raybench.tuning.cluster import Resources, num_slots, ray_session, settle
+from raybench.tuning.study import PairStudy
+
+if TYPE_CHECKING:
+    from raybench.tuning.searcher import Collect, OnEnd
+
+MAX_RETRIES = 1
+"""A trial whose process died (node lost, out of memory) is tried once more from its own checkpoint."""
+
+
+def tune_experiment(
+    studies: list[PairStudy],
+    *,
+    storage: Path,
+    spec_revision: str,
+    resources: dict[str, Resources],
+    demanded: tuple[bool, bool],
+    feature_key: Callable[[PairStudy], str],
+    with_features: set[str],
+    early_stopping: str,
+    num_cpus: int | None,
+    on_start: Callable[[TrialRequest], None],
+    collect: "Collect",
+    on_end: "OnEnd",
+) -> bool:
+    """Run every trial the studies still ask for; True if it ended by itself, False if it was interrupted.
+
+    Args:
+        resources: protocol name → (CPUs, GPUs) of one of its trials.
+        demanded: whether the spec itself demands those CPUs, those GPUs; else they are cut to what there is.
+        feature_key: names what a study's features stage computes; studies of one key share it.
+        with_features: keys whose features stage is already done.
+        num_cpus: limit of a local Ray; None takes the machine's.
+        on_start, collect, on_end: called in the driver, from Tune's own thread.
+
+    Raises:
+        ResourceError: if no node can ever run one of the trials.
+    """
+    with ray_session(num_cpus):
+        resources = settle(resources, demanded)
+        from ray import tune
+
+        from raybench.tuning.scheduler import ExperimentScheduler
+        from raybench.tuning.searcher import ExperimentSearcher
+        from raybench.tuning.trainable import TrialTrainable
+
+        def make_config(request: TrialRequest) -> dict[str, Any]:
+            cpus, gpus = resources[_protocol_of(request)]
+            return {
+                "storage": str(storage),
+                "spec_revision": spec_revision,
+                "request": asdict(request),
+                "resources": {"cpu": cpus, "gpu": gpus},
+                "num_threads": max(1, int(cpus)),
+                "device": "cuda" if gpus else "cpu",
+            }
+
+        searcher = ExperimentSearcher(
+            studies,
+            with_features=with_features,
+            feature_key=feature_key,
+            make_config=make_config,
+            on_start=on_start,
+            collect=collect,
+            on_end=on_end,
+        )
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        with tempfile.TemporaryDirectory(prefix="raybench-tune-") as scratch, warnings.catch_warnings():
+            # Tune's own state is scratch: raybench continues from its ledger (see study.py).
+            warnings.simplefilter("ignore")
+            tuner = tune.Tuner(
+                tune.with_resources(TrialTrainable, resources=lambda config: dict(config["resources"])),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    scheduler=ExperimentScheduler(
+                        early_stopping=early_stopping, failure_reasons=searcher.failure_reasons
+                    ),
+                    num_samples=-1,
+                    max_concurrent_trials=num_slots(resources),
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="tune",
+                    storage_path=scratch,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            )
+            tuner.fit()
+    return all(study.is_finished for study in studies)
+
+
+def _protocol_of(request: TrialRequest) -> str:
+    return request.pair.task.split("@", 1)[0]

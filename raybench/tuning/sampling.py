@@ -1,0 +1,125 @@
+"""From a search space to hyperparameter choices. Deterministic in the seed; the first choice is the defaults.
+
+`qmc` and `random` do not look at results, so the i-th choice of a pair is the same whatever finishes first.
+`tpe` looks at results: with several trials at once its choices depend on the order in which they finish.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import qmc
+
+from raybench.catalog.search_spaces import Choice, Dimension, Float, Int, SearchSpace, defaults
+from raybench.records import HparamValue
+
+if TYPE_CHECKING:
+    import optuna
+
+Hparams = dict[str, HparamValue]
+MAX_REPEATS = 64
+"""A finite space is taken as exhausted after this many draws in a row brought nothing new."""
+
+
+def from_unit(dimension: Dimension, u: float) -> HparamValue:
+    """The dimension's value at the fraction `u` in [0, 1) of its (possibly logarithmic) range.
+
+    >>> from_unit(Float(low=1e-4, high=1e-2, log=True, default=1e-3), 0.5)
+    0.001
+    >>> from_unit(Choice(options=("a", "b"), default="a"), 0.75)
+    'b'
+    """
+    if isinstance(dimension, Choice):
+        return dimension.options[int(u * len(dimension.options))]
+    if isinstance(dimension, Int):
+        if dimension.log:
+            low, high = np.log(dimension.low), np.log(dimension.high + 1)
+            return int(min(dimension.high, np.floor(np.exp(low + u * (high - low)) + 1e-9)))
+        return dimension.low + int(u * (dimension.high - dimension.low + 1))
+    if dimension.log:
+        low, high = np.log10(dimension.low), np.log10(dimension.high)
+        return float(np.format_float_positional(10 ** (low + u * (high - low)), precision=6, fractional=False))
+    return round(dimension.low + u * (dimension.high - dimension.low), 6)
+
+
+def _unit_points(sampler: str, num_dimensions: int, seed: int) -> Iterator[Sequence[float]]:
+    """Endless points in [0, 1)^dimensions, shape [dimensions] each: Sobol (Owen-scrambled) or uniform."""
+    if sampler == "random":
+        rng = np.random.default_rng(seed)
+        while True:
+            yield rng.random(num_dimensions).tolist()
+    sobol = qmc.Sobol(num_dimensions, scramble=True, rng=np.random.default_rng(seed))
+    while True:
+        # Blocks of a power of two keep the sequence balanced; one call of n and n calls of 1 agree.
+        yield from sobol.random(16).tolist()
+
+
+def sequence(space: SearchSpace, sampler: str, num_trials: int, seed: int) -> list[Hparams]:
+    """Up to `num_trials` distinct choices: defaults first, then `qmc` or `random` points of the space.
+
+    A longer sequence begins with the shorter one, so more trials can be asked for later. A finite space
+    gives at most as many choices as it has.
+    """
+    chosen = [defaults(space)]
+    if not space:
+        return chosen
+    repeats = 0
+    for point in _unit_points(sampler, len(space), seed):
+        if len(chosen) >= num_trials or repeats >= MAX_REPEATS:
+            return chosen[:num_trials]
+        hparams = {name: from_unit(space[name], u) for name, u in zip(space, point, strict=True)}
+        if hparams in chosen:
+            repeats += 1
+        else:
+            chosen.append(hparams)
+            repeats = 0
+    raise AssertionError("unreachable: the points never end")
+
+
+class TpeSampler:
+    """Optuna's TPE for one pair, told of finished trials and asked for the next; the first is the defaults."""
+
+    def __init__(self, space: SearchSpace, seed: int, direction: str = "maximize") -> None:
+        import optuna  # Deferred: a second of import that qmc and random need not pay.
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+        self._study = optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4), direction=direction
+        )
+        self._asked: dict[int, optuna.trial.Trial] = {}
+        self._study.enqueue_trial(dict(defaults(space)))
+
+    def ask(self, index: int) -> Hparams:
+        trial = self._study.ask(self._distributions)
+        self._asked[index] = trial
+        return dict(trial.params)
+
+    def tell(self, index: int, hparams: Hparams, value: float | None) -> None:
+        """Report a trial's objective; None marks it failed. Unknown indices come from an earlier session."""
+        import optuna
+
+        state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
+        if index in self._asked:
+            self._study.tell(self._asked.pop(index), value, state)
+            return
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=hparams, distributions=self._distributions, value=value, state=state
+            )
+        )
+
+
+def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
+    from optuna import distributions
+
+    match dimension:
+        case Float(low=low, high=high, log=log):
+            return distributions.FloatDistribution(low, high, log=log)
+        case Int(low=low, high=high, log=log):
+            return distributions.IntDistribution(low, high, log=log)
+        case Choice(options=options):
+            return distributions.CategoricalDistribution(options)
+    raise TypeError(f"no Optuna distribution for {dimension!r}")
+
+

@@ -1,0 +1,66 @@
+"""Early stopping, one ASHA per pair: a ResNet on EuroSAT is never stopped because of a ViT on CIFAR."""
+
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from raybench.tuning.trainable import request_from
+
+REDUCTION_FACTOR = 4
+"""eta of successive halving: a quarter goes on at every rung (Li et al., MLSys 2020, section 3)."""
+
+
+class ExperimentScheduler(FIFOScheduler):
+    """First come, first served; with ASHA, every search trial is delegated to its pair's own.
+
+    Feature and final trials always run to the end. Tune tells its scheduler of a failed trial before it tells
+    the searcher, so the reason is noted here, in the dict that both share.
+    """
+
+    def __init__(self, *, early_stopping: str, failure_reasons: dict[str, str]) -> None:
+        super().__init__()
+        self._is_asha = early_stopping == "asha"
+        self._failure_reasons = failure_reasons
+        self._ashas: dict[str, ASHAScheduler] = {}
+
+    def _asha_of(self, trial: Any) -> ASHAScheduler | None:
+        request = request_from(trial.config)
+        if not self._is_asha or request.stage != "search" or request.max_epochs <= 1:
+            return None
+        slug = request.pair.slug
+        if slug not in self._ashas:
+            self._ashas[slug] = ASHAScheduler(
+                time_attr="training_iteration",
+                metric="objective",
+                mode="max",
+                max_t=request.max_epochs,
+                grace_period=max(1, request.max_epochs // REDUCTION_FACTOR**2),
+                reduction_factor=REDUCTION_FACTOR,
+            )
+        return self._ashas[slug]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        if asha := self._asha_of(trial):
+            asha.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        asha = self._asha_of(trial)
+        if asha is None or "objective" not in result:
+            return str(TrialScheduler.CONTINUE)
+        return str(asha.on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        asha = self._asha_of(trial)
+        if asha is not None and "objective" in result:
+            asha.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        if asha := self._asha_of(trial):
+            asha.on_trial_remove(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        error = trial.get_error()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        self._failure_reasons[trial.trial_id] = lines[-1] if lines else "its process died"
+        if asha := self._asha_of(trial):
+            asha.on_trial_error(tune_controller, trial)

@@ -1,0 +1,55 @@
+"""What runs inside a Ray worker: a `Trial` as Tune's class `Trainable`, reused from trial to trial."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from raybench import ledger
+from raybench.records import Pair, TrialRequest
+from raybench.spec import ExperimentSpec
+
+
+def request_from(config: dict[str, Any]) -> TrialRequest:
+    """The request inside a Tune config."""
+    fields = dict(config["request"])
+    return TrialRequest(**{**fields, "pair": Pair(**fields["pair"])})
+
+
+@functools.lru_cache(maxsize=8)
+def _spec_of(storage: str, experiment: str, revision: str) -> ExperimentSpec:
+    """The stored spec. `revision` is its digest, so that an extended spec is read anew."""
+    return ExperimentSpec.from_dict(ledger.load_spec(Path(storage), experiment))
+
+
+class TrialTrainable(tune.Trainable):
+    """One epoch per `step`. Nothing is checkpointed through Tune: a trial keeps its own in the storage."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        from raybench.trial import Trial  # Deferred: torch and timm are imported in workers only.
+
+        request = request_from(config)
+        self._trial = Trial(
+            request,
+            _spec_of(config["storage"], request.experiment, config["spec_revision"]),
+            Path(config["storage"]),
+            device=config["device"],
+            num_threads=config["num_threads"],
+        )
+
+    def step(self) -> dict[str, Any]:
+        result = self._trial.step()
+        # Tune's schedulers compare numbers only; a failed trial's record says why it has none.
+        objective = {} if result.objective is None else {"objective": result.objective}
+        return {"epoch": result.epoch, "done": result.is_done, **objective}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save: see the class."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load: the trial resumes from its own checkpoint in the storage."""
