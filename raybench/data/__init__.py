@@ -1,0 +1,1 @@
+"""Images and targets: sources → hygiene → splits → batches in [0, 1]."""

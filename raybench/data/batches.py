@@ -1,0 +1,101 @@
+"""Images → pixel tensors in [0, 1], exactly as timm's evaluation transform but without normalisation."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from raybench.data.dataset import Examples
+from raybench.data.decoding import RgbImage
+from raybench.records import Preprocessing
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+MIN_BATCHES_AHEAD = 2
+"""Batches decoded while one is consumed; more where more threads decode, one each."""
+
+
+def to_pixels(image: RgbImage, preprocessing: Preprocessing) -> Float32[torch.Tensor, "3 s s"]:
+    """One image as the backbone's pixels in [0, 1].
+
+    Equal to the last bit to `timm.data.create_transform(..., is_training=False)` before its Normalize.
+    """
+    return _as_pixels(torch.from_numpy(fit_to_square(image, preprocessing)[None]))[0]
+
+
+def fit_to_square(image: RgbImage, preprocessing: Preprocessing) -> UInt8[np.ndarray, "s s 3"]:
+    """Resize the short side to floor(input_size / crop_pct), then crop the centre.
+
+    An image that has the right size already is returned as it is.
+    """
+    size = preprocessing.input_size
+    short = math.floor(size / preprocessing.crop_pct)
+    height, width = image.shape[:2]
+    if min(height, width) != short:
+        # torchvision's rounding: the long side is cut, not rounded.
+        new_width = short if width <= height else int(short * width / height)
+        new_height = short if height <= width else int(short * height / width)
+        resampling = _RESAMPLING[preprocessing.interpolation]
+        image = np.asarray(Image.fromarray(image).resize((new_width, new_height), resampling))
+        height, width = new_height, new_width
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return image[top : top + size, left : left + size]
+
+
+def batches(
+    examples: Examples,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    num_threads: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Float32[torch.Tensor, "b 3 s s"]]:
+    """Yield all examples in order as float32 pixels in [0, 1]; the last batch may be smaller.
+
+    Images are decoded ahead by threads (PIL lets go of the interpreter while it decodes). Memory is bounded:
+    besides the batch handed out, one per thread and at least MIN_BATCHES_AHEAD, as bytes.
+
+    Args:
+        num_threads: decoding threads; None takes as many as torch computes with.
+        device: where the batches are wanted; bytes travel, not floats.
+
+    Raises:
+        UnreadableImageError: an image cannot be decoded; the message names it.
+    """
+    size = preprocessing.input_size
+    starts = range(0, len(examples), batch_size)
+
+    def fill(start: int) -> UInt8[np.ndarray, "b s s 3"]:
+        stop = min(start + batch_size, len(examples))
+        filled = np.empty((stop - start, size, size, 3), dtype=np.uint8)
+        for row, index in enumerate(range(start, stop)):
+            filled[row] = fit_to_square(examples.image(index), preprocessing)
+        return filled
+
+    workers = num_threads or torch.get_num_threads()
+    num_ahead = max(workers, MIN_BATCHES_AHEAD)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        pending: deque[Future[UInt8[np.ndarray, "b s s 3"]]] = deque()
+        remaining = iter(starts)
+        try:
+            for _ in starts:
+                while len(pending) < num_ahead and (start := next(remaining, None)) is not None:
+                    pending.append(pool.submit(fill, start))
+                yield _as_pixels(torch.from_numpy(pending.popleft().result()).to(device))
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _as_pixels(images: UInt8[torch.Tensor, "b s s 3"]) -> Float32[torch.Tensor, "b 3 s s"]:
+    channels_first = images.permute(0, 3, 1, 2).contiguous()
+    return channels_first.to(torch.float32).div_(255)

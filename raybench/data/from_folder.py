@@ -1,0 +1,89 @@
+"""A folder of class folders, divided into split folders or not."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from raybench.catalog.datasets import DatasetInfo
+from raybench.data.decoding import RgbImage, decode
+from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits
+from raybench.errors import DataError
+from raybench.records import Split, digest_of
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+
+
+def read_source(info: DatasetInfo) -> Source:
+    """List the images under `info.location`; the class is the first folder below the split, however deep the file.
+
+    Raises:
+        DataError: the folder or a split's folder is missing, or a class folder holds no image.
+    """
+    root = Path(info.location)
+    if not root.is_dir():
+        raise DataError(
+            f"dataset {info.name!r}: there is no folder {info.location!r}; "
+            "write the path as seen from the experiment file, or mount it."
+        )
+    subfolders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    where = f"dataset {info.name!r} in {info.location!r}"
+    chosen = chosen_splits(info.splits, [*subfolders, UNDIVIDED], where)
+    folders = {ours: root if theirs == UNDIVIDED else root / theirs for ours, theirs in chosen.items()}
+    files = {ours: _images_by_class(folder) for ours, folder in folders.items()}
+    class_names = tuple(sorted(set().union(*files.values())))
+    if not class_names:
+        raise DataError(f"{where} has no class folders; expected FOLDER/CLASS/IMAGE below each split.")
+    return Source(
+        class_names=class_names,
+        splits={ours: _split(folders[ours], files[ours], class_names, ours, where) for ours in files},
+    )
+
+
+def _images_by_class(folder: Path) -> dict[str, list[str]]:
+    """Class → its images, as sorted paths relative to `folder`, with forward slashes on every system."""
+    return {
+        entry.name: sorted(path.relative_to(folder).as_posix() for path in _walk(Path(entry.path)))
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(parent, name)
+
+
+def _split(
+    folder: Path, files: dict[str, list[str]], class_names: tuple[str, ...], split: Split, where: str
+) -> SourceSplit:
+    for name in class_names:
+        if not files.get(name):
+            raise DataError(
+                f"{where}: class {name!r} has no image in its {split} split ({folder / name}); "
+                "add images or remove the class from every split."
+            )
+    ids = [path for name in class_names for path in files[name]]
+    labels = np.repeat(np.arange(len(class_names)), [len(files[name]) for name in class_names])
+    stats = [(folder / path).stat() for path in ids]
+    signature = [
+        str(folder.resolve()),
+        [[p, s.st_size, s.st_mtime_ns] for p, s in zip(ids, stats, strict=True)],
+    ]
+    return SourceSplit(
+        ids=ids,
+        labels=labels.astype(np.int64),
+        read=partial(_read_file, folder, ids),
+        signature=f"folder/{digest_of(signature)}",
+    )
+
+
+def _read_file(folder: Path, ids: list[str], position: int) -> RgbImage:
+    path = folder / ids[position]
+    return decode(path, repr(str(path)))

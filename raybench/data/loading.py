@@ -1,0 +1,137 @@
+"""DatasetInfo → Dataset: read the source, skip or refuse what is broken, carve what is missing, check."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from raybench.catalog.datasets import DatasetInfo
+from raybench.data import (
+    from_digits,
+    from_folder,
+    from_huggingface,
+    from_parquet,
+    from_shapes,
+    from_torchvision,
+)
+from raybench.data.dataset import Dataset, Examples, HygieneReport
+from raybench.data.hygiene import UNREADABLE, pixel_hashes, without_duplicates
+from raybench.data.source import Source
+from raybench.data.splits import cap_per_class, carve
+from raybench.errors import DataError
+from raybench.records import Split
+
+SOURCES: Mapping[str, Callable[[DatasetInfo], Source]] = {
+    "digits": from_digits.read_source,
+    "shapes": from_shapes.read_source,
+    "folder": from_folder.read_source,
+    "torchvision": from_torchvision.read_source,
+    "huggingface": from_huggingface.read_source,
+    "parquet": from_parquet.read_source,
+}
+MAX_LISTED = 20
+_ORDER: tuple[Split, ...] = ("train", "val", "test")
+
+
+def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
+    """Load a dataset with its three splits, disjoint by pixels and with every class in each.
+
+    Every image is decoded once to be hashed; its pixels are not kept. Carving and capping follow hashes of ids:
+    the same dataset gives the same splits on every machine.
+
+    Args:
+        cache: folder to keep pixel hashes in, so that each image is decoded for them once ever rather than
+            once per process.
+
+    Raises:
+        UnreadableImageError: an image cannot be decoded and `info.unreadable` is "error".
+        DataError: a missing folder, column or split; a class without examples; another number of classes
+            than `info.num_classes`.
+    """
+    source = SOURCES[info.source](info)
+    if info.num_classes is not None and len(source.class_names) != info.num_classes:
+        raise DataError(
+            f"dataset {info.name!r} should have {info.num_classes} classes, its source has "
+            f"{len(source.class_names)}: {', '.join(source.class_names[:5])}, ..."
+        )
+    splits, skipped = _readable(source, info, cache)
+    splits, from_source = _disjoint(splits)
+    splits = _complete(splits, info, source.class_names)
+    splits, from_carving = _disjoint(splits)
+    _require_every_class(splits, info, source.class_names)
+    removed = {name: from_source.get(name, 0) + from_carving.get(name, 0) for name in _ORDER}
+    hygiene = HygieneReport(
+        num_duplicates_across_splits=sum(removed.values()),
+        duplicates_removed=removed,
+        num_skipped=len(skipped),
+        skipped=tuple(skipped[:MAX_LISTED]),
+    )
+    return Dataset(info, source.class_names, splits, hygiene)
+
+
+def _readable(
+    source: Source, info: DatasetInfo, cache: Path | None
+) -> tuple[dict[Split, Examples], list[str]]:
+    splits: dict[Split, Examples] = {}
+    skipped: list[str] = []
+    for name, split in source.splits.items():
+        hashes = pixel_hashes(split, skip_unreadable=info.unreadable == "skip", cache=cache)
+        is_readable = np.array([value != UNREADABLE for value in hashes], dtype=bool)
+        splits[name] = Examples(split, np.flatnonzero(is_readable), hashes)
+        skipped += [f"{name}/{split.ids[p]}" for p in np.flatnonzero(~is_readable)]
+    return splits, skipped
+
+
+def _disjoint(splits: Mapping[Split, Examples]) -> tuple[dict[Split, Examples], dict[Split, int]]:
+    kept = without_duplicates({name: examples.pixel_hashes for name, examples in splits.items()})
+    removed = {name: len(examples) - len(kept[name]) for name, examples in splits.items()}
+    return {name: examples.take(kept[name]) for name, examples in splits.items()}, removed
+
+
+def _complete(
+    splits: Mapping[Split, Examples], info: DatasetInfo, class_names: tuple[str, ...]
+) -> dict[Split, Examples]:
+    """Carve a missing test, cap to few shots, carve a missing val; in this order, so that test is the same
+    whatever the cap."""
+    train, val, test = splits["train"], splits.get("val"), splits.get("test")
+    if test is None:
+        train, test = _carve(train, info, "test", class_names)
+    limit = info.examples_per_class
+    if limit is not None and limit < 2:
+        raise DataError(
+            f"dataset {info.name!r} caps a class at {limit} examples, but train and val need one each; allow 2."
+        )
+    if limit is not None and val is not None:
+        num_val = min(max(round(limit * info.val_fraction), 1), limit - 1)
+        val = val.take(cap_per_class(val.ids, val.targets, num_val))
+        limit -= num_val
+    if limit is not None:
+        train = train.take(cap_per_class(train.ids, train.targets, limit))
+    if val is None:
+        train, val = _carve(train, info, "val", class_names)
+    return {"train": train, "val": val, "test": test}
+
+
+def _carve(
+    examples: Examples, info: DatasetInfo, purpose: Split, class_names: tuple[str, ...]
+) -> tuple[Examples, Examples]:
+    try:
+        kept, carved = carve(
+            examples.ids, examples.targets, info.val_fraction, purpose=purpose, class_names=class_names
+        )
+    except DataError as error:
+        raise DataError(f"dataset {info.name!r}: {error}") from error
+    return examples.take(kept), examples.take(carved)
+
+
+def _require_every_class(
+    splits: Mapping[Split, Examples], info: DatasetInfo, class_names: tuple[str, ...]
+) -> None:
+    for name in _ORDER:
+        counts = np.bincount(splits[name].targets, minlength=len(class_names))
+        if empty := [class_names[label] for label in np.flatnonzero(counts == 0)]:
+            raise DataError(
+                f"dataset {info.name!r}: class {empty[0]!r} has no example in its {name} split "
+                f"({len(empty)} of {len(class_names)} classes have none), after unreadable and duplicate images "
+                "were left out; add images, or remove the class from every split."
+            )
