@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from raybench.errors import NonFiniteMeasurementError
@@ -163,3 +163,22 @@ class TrialRecord:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def with_status(self, status: TrialStatus) -> "TrialRecord":
+        return replace(self, status=status)
+
+    @classmethod
+    def failed(cls, request: TrialRequest, reason: str) -> "TrialRecord":
+        """The record of a trial whose process died or raised something unforeseen."""
+        return cls(
+            trial_id=request.trial_id,
+            experiment=request.experiment,
+            backbone=request.pair.backbone,
+            task=request.pair.task,
+            stage=request.stage,
+            index=request.index,
+            hparams=dict(request.hparams),
+            seed=request.seed,
+            status="failed",
+            reason=reason,
+        )

@@ -10,7 +10,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -151,9 +151,16 @@ class Trial:
                 measurements.append(
                     self._measurement("test", metric, value, len(predictions["test"].targets), condition)
                 )
-        identity = (self._storage, self.request.experiment, self.request.trial_id)
-        results.write_predictions(*identity, predictions["test"].table())
-        results.write_measurements(*identity, measurements, provenance.as_dict())
+        tested = predictions["test"]
+        results.write_predictions(
+            self._storage,
+            self.request.experiment,
+            self.request.trial_id,
+            ids=tested.ids,
+            targets=tested.targets,
+            logits=tested.logits,
+        )
+        results.write_measurements(self._storage, self.request.trial_id, measurements, provenance.as_dict())
         metrics = {
             f"{m.split}/{m.metric}" if m.condition == "clean" else f"{m.split}/{m.metric}/{m.condition}": m.value
             for m in measurements
@@ -218,27 +225,6 @@ class Trial:
         ledger.write_record(self._storage, record)
         if status in ("completed", "failed"):
             shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
-
-
-def mark_stopped(record: TrialRecord) -> TrialRecord:
-    """The record of a running trial that the scheduler has stopped early: what it reached counts."""
-    return replace(record, status="stopped")
-
-
-def failed_record(request: TrialRequest, reason: str) -> TrialRecord:
-    """The record of a trial whose process died or raised something unforeseen."""
-    return TrialRecord(
-        trial_id=request.trial_id,
-        experiment=request.experiment,
-        backbone=request.pair.backbone,
-        task=request.pair.task,
-        stage=request.stage,
-        index=request.index,
-        hparams=dict(request.hparams),
-        seed=request.seed,
-        status="failed",
-        reason=reason,
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,221 @@
+"""spec → plan → tuning × tracking → results; the only place where the doors meet."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from filelock import FileLock, Timeout
+
+from raybench import ledger, recipes
+from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.errors import SpecError, StorageError
+from raybench.metrics import METRICS
+from raybench.progress import make_progress
+from raybench.records import Pair, TrialRecord, TrialRequest, TrialStatus
+from raybench.spec import ExperimentSpec, diff
+from raybench.tracking import Tracker, default_uri
+from raybench.tuning.driver import tune_experiment
+from raybench.tuning.study import PairStudy, StudyPlan
+
+ENDED: tuple[TrialStatus, ...] = ("completed", "stopped")
+"""Statuses that are not run again. A failed trial is: its cause may have been mended."""
+TRACKING_PATIENCE_SECONDS = 60.0
+"""How long the end of a run waits for a tracking server that is away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    measured: list[Pair]
+    failed: dict[Pair, str] = field(default_factory=dict)
+    """Pair → why it has no result."""
+    is_interrupted: bool = False
+    unsent: list[str] = field(default_factory=list)
+    """Trials that the tracking server has not seen; `raybench track` sends them."""
+    tracking_uri: str
+    num_trials_run: int
+
+
+def run_experiment(
+    spec: ExperimentSpec,
+    storage: Path,
+    *,
+    tracking_uri: str | None = None,
+    num_cpus: int | None = None,
+    stream: TextIO | None = None,
+) -> Outcome:
+    """Run what the spec asks for and the storage does not hold yet.
+
+    Args:
+        spec: the checked spec; a spec stored under the same name may be extended, not contradicted.
+        storage: folder of results, features and ledger; created if absent.
+        tracking_uri: MLflow server; by default a SQLite file in the storage.
+        num_cpus: limit of a local Ray; None takes the machine's.
+        stream: where progress is shown; standard output by default.
+
+    Raises:
+        SpecError: if the storage holds another experiment of this name.
+        StorageError: if the storage cannot be written, or another process runs this experiment on it.
+        TrackingError: if the tracking server cannot be reached at the start.
+        ResourceError: if no node can ever run one of the trials.
+    """
+    storage = storage.absolute()
+    require_writable(storage)
+    with _only_one(storage, spec.name):
+        _store_spec(spec, storage)
+        studies = make_studies(spec, ledger.read_records(storage, spec.name))
+        uri = tracking_uri or default_uri(storage)
+        tracker = Tracker(uri, spec.name, storage)
+        tracker.start()
+        try:
+            num_trials_run, is_finished = _tune(spec, storage, studies, tracker, num_cpus, stream)
+            recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
+        finally:
+            unsent = tracker.close(TRACKING_PATIENCE_SECONDS)
+    failed = {study.pair: study.failure for study in studies if study.failure is not None}
+    return Outcome(
+        measured=[s.pair for s in studies if s.is_finished and s.pair not in failed],
+        failed=failed,
+        is_interrupted=not is_finished,
+        unsent=unsent,
+        tracking_uri=uri,
+        num_trials_run=num_trials_run,
+    )
+
+
+def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairStudy]:
+    """One study per pair, each with the records of its ended trials."""
+    by_pair: dict[Pair, dict[str, TrialRecord]] = {pair: {} for pair in spec.pairs()}
+    for record in records:
+        pair = Pair(backbone=record.backbone, task=record.task)
+        if record.status in ENDED and record.stage != "features" and pair in by_pair:
+            by_pair[pair][record.trial_id] = record
+    plans = {name: study_plan(spec, name) for name in spec.protocols}
+    return [
+        PairStudy(pair, plans[parse_task(pair.task).protocol.name], records)
+        for pair, records in by_pair.items()
+    ]
+
+
+def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
+    """What a study of that protocol does in this experiment."""
+    info = PROTOCOLS[protocol]
+    return StudyPlan(
+        experiment=spec.name,
+        space=spec.space_of(protocol),
+        objective=info.objective,
+        direction=METRICS[info.objective].direction,
+        sampler=spec.search.sampler,
+        num_trials=spec.search.num_trials,
+        search_seed=spec.search.seed,
+        seeds=tuple(spec.seeds),
+        max_epochs=spec.max_epochs_of(protocol),
+        needs_features=info.uses_features,
+        fixed=dict(spec.hparams) if spec.hparams is not None else None,
+    )
+
+
+def _tune(
+    spec: ExperimentSpec,
+    storage: Path,
+    studies: list[PairStudy],
+    tracker: Tracker,
+    num_cpus: int | None,
+    stream: TextIO | None,
+) -> tuple[int, bool]:
+    """(trials run, whether everything is finished). Ray is not even started if nothing is left to do."""
+    for study in studies:
+        for trial_id in study.records:
+            tracker.log(trial_id)
+    if all(study.is_finished for study in studies):
+        return 0, True
+    num_run = 0
+    progress = make_progress(studies, stream)
+
+    def collect(request: TrialRequest, reason: str | None) -> TrialRecord:
+        return final_record(storage, request, reason)
+
+    def on_end(study: PairStudy, request: TrialRequest, record: TrialRecord) -> None:
+        nonlocal num_run
+        num_run += 1
+        if request.stage != "features":
+            tracker.log(request.trial_id)
+        progress.trial_ended(request, record)
+        if study.is_finished:
+            progress.pair_finished(study.pair)
+
+    demands = spec.resources
+    with progress:
+        is_finished = tune_experiment(
+            studies,
+            storage=storage,
+            spec_revision=spec.digest,
+            resources={name: spec.trial_resources(name) for name in spec.protocols},
+            demanded=(demands.cpus_per_trial is not None, demands.gpus_per_trial is not None),
+            feature_key=lambda study: f"{study.pair.backbone}\n{parse_task(study.pair.task).dataset}",
+            with_features=set(),
+            early_stopping=spec.search.early_stopping,
+            num_cpus=num_cpus,
+            on_start=progress.trial_started,
+            collect=collect,
+            on_end=on_end,
+        )
+    return num_run, is_finished
+
+
+def final_record(storage: Path, request: TrialRequest, reason: str | None) -> TrialRecord:
+    """The trial's record once Tune is done with it: as the worker left it, or stopped, or failed."""
+    record = ledger.read_record(storage, request.experiment, request.trial_id)
+    if reason is None and record is not None and record.status != "running":
+        return record
+    if reason is None and record is not None:
+        record = record.with_status("stopped")
+    else:
+        record = TrialRecord.failed(request, reason or "it ended without writing its record")
+    ledger.write_record(storage, record)
+    return record
+
+
+def _store_spec(spec: ExperimentSpec, storage: Path) -> None:
+    stored = ledger.load_spec(storage, spec.name)
+    if stored is not None:
+        change = diff(ExperimentSpec.from_dict(stored), spec)
+        if change.conflicts:
+            raise SpecError(
+                f"{storage} already holds an experiment {spec.name!r} that differs",
+                [*change.conflicts, "rename the experiment, or give another `--storage`."],
+            )
+    ledger.save_spec(storage, spec.name, spec.to_dict())
+
+
+def require_writable(storage: Path) -> None:
+    """Create the storage folder if need be and write into it once.
+
+    Raises:
+        StorageError: if that cannot be done.
+    """
+    probe = storage / f".writable-{os.getpid()}"
+    ledger.write_atomically(probe, b"")
+    probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _only_one(storage: Path, experiment: str) -> Iterator[None]:
+    folder = ledger.experiment_dir(storage, experiment)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "running.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StorageError(
+            f"another process is running experiment {experiment!r} on {storage}; wait for it, "
+            "or give another `--storage`."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
