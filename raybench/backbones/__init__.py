@@ -1,1 +1,1 @@
-"""timm and checkpoint files → frozen feature extractors that normalise inside."""
+"""Pretrained networks up to their features: the only part of raybench that imports timm."""

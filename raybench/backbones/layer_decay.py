@@ -1,0 +1,36 @@
+"""Optimiser groups for fine-tuning: a smaller learning rate the nearer a layer is to the pixels."""
+
+from typing import Any
+
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+from raybench.backbones.backbone import Backbone
+
+
+def param_groups(
+    backbone: Backbone, head: nn.Module, lr: float, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimiser, each with `params`, `lr` and `weight_decay`; the head's come last.
+
+    A layer `i` from the top gets `lr * layer_decay ** i`, by timm's own grouping of its models; the head, and the
+    backbone's last layer, get `lr`. Biases, norms and what timm excludes (position embeddings) do not decay.
+
+    Args:
+        layer_decay: in (0, 1]; 1 is one rate for all.
+    """
+    excluded = backbone.model.no_weight_decay() if hasattr(backbone.model, "no_weight_decay") else ()
+    groups = param_groups_layer_decay(
+        backbone.model, weight_decay=weight_decay, no_weight_decay_list=excluded, layer_decay=layer_decay
+    )
+    scaled = [
+        {"params": g["params"], "lr": lr * g["lr_scale"], "weight_decay": g["weight_decay"]} for g in groups
+    ]
+    trained = [p for p in head.parameters() if p.requires_grad]
+    for params, decay in (
+        ([p for p in trained if p.ndim > 1], weight_decay),
+        ([p for p in trained if p.ndim <= 1], 0.0),
+    ):
+        if params:
+            scaled.append({"params": params, "lr": lr, "weight_decay": decay})
+    return scaled

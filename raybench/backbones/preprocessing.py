@@ -1,0 +1,79 @@
+"""BackboneInfo → Preprocessing: timm's pretrained config, overridden by the catalogue row."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import timm
+from timm.data import resolve_data_config
+
+from raybench.backbones.names import is_timm_name, timm_names
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.errors import CheckpointError, UnknownNameError
+from raybench.records import Interpolation, Preprocessing
+from raybench.registry import suggest
+
+OVERRIDES = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"})
+
+
+def preprocessing_of(info: BackboneInfo) -> Preprocessing:
+    """What a backbone wants done to images, without building it.
+
+    The side of the input is, first found wins: the row's `preprocessing`, its `input_size`, an `img_size` among
+    its `kwargs`, timm's config.
+
+    Raises:
+        UnknownNameError: timm does not know `info.timm`.
+        CheckpointError: an override is not one of OVERRIDES or makes no sense; or the input is not square.
+    """
+    if not is_timm_name(info.timm):
+        raise UnknownNameError(f"timm has no model {info.timm!r}{suggest(info.timm, timm_names())}.")
+    if unknown := sorted(set(info.preprocessing) - OVERRIDES):
+        raise CheckpointError(
+            f"backbone {info.name!r}: unknown preprocessing key {unknown[0]!r}{suggest(unknown[0], OVERRIDES)}; "
+            f"known are {', '.join(sorted(OVERRIDES))}."
+        )
+    config = timm.get_pretrained_cfg(info.timm)
+    resolved = resolve_data_config(args={"in_chans": 3}, pretrained_cfg=config.to_dict() if config else {})
+    merged = {**resolved, **info.preprocessing}
+    crop_pct, interpolation = float(merged["crop_pct"]), str(merged["interpolation"])
+    if not 0.0 < crop_pct <= 1.0:
+        raise CheckpointError(f"backbone {info.name!r}: crop_pct must lie in (0, 1], got {crop_pct}.")
+    if interpolation not in get_args(Interpolation):
+        raise CheckpointError(
+            f"backbone {info.name!r}: interpolation must be one of {', '.join(get_args(Interpolation))}, "
+            f"got {interpolation!r}."
+        )
+    return Preprocessing(
+        input_size=_input_size(info, resolved),
+        crop_pct=crop_pct,
+        interpolation=interpolation,  # type: ignore[arg-type]  # Checked just above.
+        mean=_three(info, "mean", merged["mean"]),
+        std=_three(info, "std", merged["std"]),
+    )
+
+
+def _input_size(info: BackboneInfo, resolved: Mapping[str, Any]) -> int:
+    candidates = (
+        info.preprocessing.get("input_size"),
+        info.input_size,
+        info.kwargs.get("img_size"),
+        resolved["input_size"],
+    )
+    size = next(candidate for candidate in candidates if candidate is not None)
+    sides = [size] if isinstance(size, int) else list(size)[-2:]
+    if len(set(sides)) != 1 or not isinstance(sides[0], int) or sides[0] < 1:
+        raise CheckpointError(
+            f"backbone {info.name!r} wants inputs of {'×'.join(map(str, sides))} pixels; raybench supports square "
+            "inputs only. Set `preprocessing: {input_size: SIDE}` if it takes others."
+        )
+    return int(sides[0])
+
+
+def _three(info: BackboneInfo, key: str, values: Any) -> tuple[float, float, float]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != 3 or (key == "std" and min(numbers) <= 0):
+        raise CheckpointError(
+            f"backbone {info.name!r}: {key} must be three numbers{' above 0' if key == 'std' else ''}, "
+            f"red, green and blue in [0, 1] units; got {list(numbers)}."
+        )
+    return numbers[0], numbers[1], numbers[2]
