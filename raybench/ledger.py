@@ -1,112 +1,133 @@
-"""The ledger: one JSON file per trial, and the spec beside it. What is left to do is the plan minus the ledger.
+"""The ledger: one JSON file per trial that says what became of it, beside the spec that asked for it.
 
-    STORAGE/experiments/<experiment>/spec.json
-    STORAGE/experiments/<experiment>/trials/<trial_id>.json
-    STORAGE/experiments/<experiment>/checkpoints/<trial_id>/     while the trial runs
-
-Files are written whole (temporary name, fsync, rename), so a killed writer leaves the old file or none.
+What is left to do is the plan minus the ledger, so a run that was killed continues from here. A record that
+cannot be read counts as absent: its trial is run again, and nothing else is lost.
 """
 
 import json
-import os
-import tempfile
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_args
 
-from raybench.errors import StorageError
-from raybench.records import TrialRecord
+from raybench.errors import NonFiniteMeasurementError, StorageError
+from raybench.records import TrialRecord, TrialStatus
+from raybench.storage import write_whole
 
-
-def write_atomically(path: Path, content: bytes, *, is_durable: bool = True) -> None:
-    """Write a file whole or not at all; durable: also through a power cut, at the cost of an fsync.
-
-    Raises:
-        StorageError: if the folder cannot be written or the disk is full.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            try:
-                file.write(content)
-                if is_durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; choose another `--storage` or make room, "
-            "then run the same command again: what is measured is kept."
-        ) from error
+SCHEMA_VERSION = 1
+_FIELDS = frozenset(field.name for field in fields(TrialRecord))
+_TUPLES = ("curve", "grid")
 
 
 def experiment_dir(storage: Path, experiment: str) -> Path:
+    """Folder of one experiment's spec, trials, checkpoints and recipes."""
     return storage / "experiments" / experiment
 
 
 def checkpoint_dir(storage: Path, experiment: str, trial_id: str) -> Path:
-    """Where a running trial keeps what it needs to resume; emptied when it ends."""
+    """Folder of one trial's checkpoints; not created here, and removed when the trial ends."""
     return experiment_dir(storage, experiment) / "checkpoints" / trial_id
 
 
-def record_path(storage: Path, experiment: str, trial_id: str) -> Path:
-    return experiment_dir(storage, experiment) / "trials" / f"{trial_id}.json"
+def experiments(storage: Path) -> list[str]:
+    """Names of the experiments that have a spec or a trial on this storage, sorted."""
+    folders = (storage / "experiments").glob("*/")
+    return sorted(f.name for f in folders if (f / "spec.json").is_file() or (f / "trials").is_dir())
 
 
 def write_record(storage: Path, record: TrialRecord) -> None:
-    """Write or replace a trial's record.
+    """Create or replace the record of a trial, whole or not at all.
 
     Raises:
+        NonFiniteMeasurementError: if one of `metrics` is NaN or infinite.
         StorageError: if the storage cannot be written.
     """
-    content = json.dumps(record.as_dict(), indent=1, default=list).encode()
-    path = record_path(storage, record.experiment, record.trial_id)
-    # A running trial writes after every epoch; losing the last of these costs nothing.
-    write_atomically(path, content, is_durable=record.status != "running")
+    for key, value in record.metrics.items():
+        if not abs(value) < float("inf"):
+            raise NonFiniteMeasurementError(
+                f"{key} of trial {record.trial_id!r} is {value}; "
+                "record the trial as failed with a reason instead."
+            )
+    path = experiment_dir(storage, record.experiment) / "trials" / f"{record.trial_id}.json"
+    _write_json(path, {"schema": SCHEMA_VERSION, **record.as_dict()})
 
 
 def read_record(storage: Path, experiment: str, trial_id: str) -> TrialRecord | None:
-    """The record of that trial, or None if it has written none yet."""
-    path = record_path(storage, experiment, trial_id)
-    return _parse(path) if path.exists() else None
+    """The record of one trial; None if there is none that can be read."""
+    return _parse(experiment_dir(storage, experiment) / "trials" / f"{trial_id}.json")
 
 
 def read_records(storage: Path, experiment: str) -> list[TrialRecord]:
-    """All records of an experiment, sorted by backbone, task, stage and index."""
-    paths = (experiment_dir(storage, experiment) / "trials").glob("*.json")
-    order = {"features": 0, "search": 1, "final": 2}
-    return sorted(
-        (_parse(path) for path in paths), key=lambda r: (r.backbone, r.task, order[r.stage], r.index, r.seed)
-    )
+    """Every readable record of an experiment, sorted by trial id; torn and foreign files are passed over.
 
-
-def _parse(path: Path) -> TrialRecord:
+    Raises:
+        StorageError: if the folder is there but may not be read.
+    """
+    folder = experiment_dir(storage, experiment) / "trials"
     try:
-        content = json.loads(path.read_text())
-        return TrialRecord(**{**content, "curve": tuple(content["curve"]), "grid": tuple(content["grid"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StorageError(
-            f"{path} is not a trial record of this version of raybench ({error}); "
-            "delete the file to have the trial run again."
-        ) from error
+        paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    except OSError as error:
+        raise StorageError(f"cannot read {str(folder)!r}: {error.strerror or error}.") from error
+    return [record for path in paths if (record := _parse(path)) is not None]
 
 
-def experiments(storage: Path) -> list[str]:
-    """Names of the experiments in a storage, sorted."""
-    return sorted(path.parent.name for path in (storage / "experiments").glob("*/spec.json"))
+def save_spec(storage: Path, experiment: str, content: Mapping[str, Any]) -> None:
+    """Keep what was asked for: `ExperimentSpec.to_dict()`, so that a later run can tell what has changed."""
+    _write_json(experiment_dir(storage, experiment) / "spec.json", content)
 
 
-def save_spec(storage: Path, experiment: str, content: dict[str, Any]) -> None:
-    """Store the checked spec that the experiment runs with."""
-    write_atomically(experiment_dir(storage, experiment) / "spec.json", json.dumps(content, indent=1).encode())
+def has_spec(storage: Path, experiment: str) -> bool:
+    return (experiment_dir(storage, experiment) / "spec.json").is_file()
 
 
-def load_spec(storage: Path, experiment: str) -> dict[str, Any] | None:
-    """The stored spec of that experiment, or None if there is none."""
+def load_spec(storage: Path, experiment: str) -> dict[str, Any]:
+    """What `save_spec` kept.
+
+    Raises:
+        StorageError: if there is no such experiment on this storage, or its spec cannot be read.
+    """
     path = experiment_dir(storage, experiment) / "spec.json"
-    if not path.exists():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        known = ", ".join(experiments(storage)) or "none"
+        raise StorageError(
+            f"no experiment {experiment!r} in {str(storage)!r} (there: {known}); "
+            "run its spec on this storage first."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
+    if not isinstance(content, dict):
+        raise StorageError(f"{str(path)!r} holds no spec; restore it or remove the experiment's folder.")
     return content
+
+
+def _parse(path: Path) -> TrialRecord | None:
+    try:
+        content = json.loads(path.read_bytes())
+        if content["schema"] > SCHEMA_VERSION or content["status"] not in get_args(TrialStatus):
+            return None
+        known = {key: value for key, value in content.items() if key in _FIELDS}
+        return TrialRecord(**{k: tuple(v) if k in _TUPLES else v for k, v in known.items()})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # Torn, foreign or from a later raybench: as good as absent.
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, default=_plain, separators=(",", ":"))
+
+    def write(file: BinaryIO) -> None:
+        file.write(text.encode())
+
+    write_whole(path, write)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: numpy's and torch's scalars, paths, mappings."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be written as JSON")

@@ -1,7 +1,7 @@
 """The waist: the measurement table and the per-example predictions. Append, read, validate.
 
-Everything on one side of this file makes rows, everything on the other reads them. Each final trial writes one
-Parquet file of its own, so writers never meet; reading glues the files together and checks what they say.
+Everything on one side of this file makes rows, everything on the other reads them. Each final trial writes
+one Parquet file of its own, so writers never meet; reading glues the files together and checks what they say.
 """
 
 import json
@@ -105,7 +105,7 @@ def write_measurements(
     if frame.is_empty():
         raise EmptyInputError(f"trial {trial_id!r} has no measurements to write.")
     for metric in frame["metric"].unique(maintain_order=True):
-        METRICS[metric]  # noqa: B018 - Raises on a name that no reader could look up.
+        METRICS[metric]  # Raises on a name that no reader could look up.
     _write(measurements_file(storage, experiment, trial_id), validated(frame))
 
 
@@ -139,13 +139,10 @@ def write_predictions(
     logits = pl.Series("logits", predictions.logits.astype("float32")).arr.to_list()
     frame = pl.DataFrame({"example_id": predictions.ids, "target": predictions.targets, "logits": logits})
     identity = {"experiment": experiment, "backbone": pair.backbone, "task": pair.task, "split": split}
-    frame = frame.with_columns(
-        **{k: pl.lit(v) for k, v in identity.items()}, seed=seed, trial_id=pl.lit(trial_id)
-    )
-    _write(
-        predictions_file(storage, experiment, trial_id),
-        frame.select(PREDICTION_SCHEMA).cast(PREDICTION_SCHEMA),
-    )
+    origin = identity | {"seed": seed, "trial_id": trial_id}
+    frame = frame.with_columns(pl.lit(value).alias(name) for name, value in origin.items())
+    frame = frame.select(PREDICTION_SCHEMA.names()).cast(dict(PREDICTION_SCHEMA))
+    _write(predictions_file(storage, experiment, trial_id), frame)
 
 
 def read_predictions(storage: Path, experiment: str | None = None) -> pl.DataFrame:
@@ -181,8 +178,8 @@ def validated(frame: pl.DataFrame) -> pl.DataFrame:
     if (bad := frame.join(_bounds(), on="metric").filter(~value.is_between("low", "high"))).height:
         first = bad.row(0, named=True)
         raise OutOfBoundsError(
-            f"{bad.height} measurement(s) lie outside their metric's bounds, first {_name(bad)} = {first['value']} "
-            f"outside [{first['low']}, {first['high']}]; fractions are stored, not percent."
+            f"{bad.height} measurement(s) lie outside their metric's bounds, first {_name(bad)} = "
+            f"{first['value']} outside [{first['low']}, {first['high']}]; fractions are stored, not percent."
         )
     frame = frame.sort(IDENTITY, maintain_order=True)
     same_as_previous = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in IDENTITY)
@@ -224,7 +221,7 @@ def _read_file(file: Path, schema: pl.Schema) -> pl.DataFrame:
     try:
         version = int(pl.read_parquet_metadata(file).get(_VERSION_KEY, "0"))
         if version == SCHEMA_VERSION:
-            return pl.read_parquet(file, glob=False).select(schema).cast(schema)
+            return pl.read_parquet(file, glob=False).select(schema.names()).cast(dict(schema))
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise StorageError(
             f"cannot read {str(file)!r}: {str(error).splitlines()[0]}; remove it, run again."
