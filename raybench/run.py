@@ -3,19 +3,20 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from filelock import FileLock, Timeout
 
-from raybench import ledger, recipes
+from raybench import ledger, recipes, results
 from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.errors import SpecError, StorageError
 from raybench.metrics import METRICS
 from raybench.progress import make_progress
 from raybench.records import Pair, TrialRecord, TrialRequest, TrialStatus
 from raybench.spec import ExperimentSpec, diff
+from raybench.storage import write_whole
 from raybench.tracking import Tracker, default_uri
 from raybench.tuning.driver import tune_experiment
 from raybench.tuning.study import PairStudy, StudyPlan
@@ -145,6 +146,7 @@ def _tune(
         if request.stage != "features":
             tracker.log(request.trial_id)
         progress.trial_ended(request, record)
+        withdraw_superseded(storage, study)
         if study.is_finished:
             progress.pair_finished(study.pair)
 
@@ -165,6 +167,21 @@ def _tune(
             on_end=on_end,
         )
     return num_run, is_finished
+
+
+def withdraw_superseded(storage: Path, study: PairStudy) -> None:
+    """Take back final results of an earlier winner once a longer search has found another.
+
+    Old and new would claim the same identity in the measurement table.
+    """
+    if not study.is_search_over:
+        return
+    wanted = {request.trial_id for request in study.final_requests()}
+    stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in wanted]
+    for record in stale:
+        results.withdraw(storage, record.experiment, record.trial_id)
+        ledger.write_record(storage, replace(record, status="failed", reason="superseded by a better search trial"))
+        del study.records[record.trial_id]
 
 
 def final_record(storage: Path, request: TrialRequest, reason: str | None) -> TrialRecord:
@@ -199,7 +216,7 @@ def require_writable(storage: Path) -> None:
         StorageError: if that cannot be done.
     """
     probe = storage / f".writable-{os.getpid()}"
-    ledger.write_atomically(probe, b"")
+    write_whole(probe, lambda file: file.write(b""))
     probe.unlink(missing_ok=True)
 
 

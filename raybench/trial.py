@@ -151,16 +151,11 @@ class Trial:
                 measurements.append(
                     self._measurement("test", metric, value, len(predictions["test"].targets), condition)
                 )
-        tested = predictions["test"]
+        identity = (self._storage, self.request.experiment, self.request.trial_id)
         results.write_predictions(
-            self._storage,
-            self.request.experiment,
-            self.request.trial_id,
-            ids=tested.ids,
-            targets=tested.targets,
-            logits=tested.logits,
+            *identity, predictions["test"], pair=self.request.pair, split="test", seed=self.request.seed
         )
-        results.write_measurements(self._storage, self.request.trial_id, measurements, provenance.as_dict())
+        results.write_measurements(*identity, measurements, provenance.as_dict())
         metrics = {
             f"{m.split}/{m.metric}" if m.condition == "clean" else f"{m.split}/{m.metric}/{m.condition}": m.value
             for m in measurements

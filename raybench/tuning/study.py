@@ -44,6 +44,7 @@ class PairStudy:
     """Ended trials of this pair by trial id."""
 
     def __post_init__(self) -> None:
+        self.records = dict(self.records)
         self._handed_out: set[str] = set()
         self._tpe: TpeSampler | None = None
         seed = int(digest_of([self.pair.backbone, self.pair.task, self.plan.search_seed], 8), 16)

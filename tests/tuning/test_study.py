@@ -1,0 +1,135 @@
+"""A pair's study: search before final, ties by index, resume from records alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from raybench.catalog.search_spaces import FINETUNE, KNN
+from raybench.records import Pair, TrialRecord, TrialRequest
+from raybench.tuning.study import PairStudy, StudyPlan
+
+PAIR = Pair(backbone="b", task="finetune@digits")
+PLAN = StudyPlan(
+    experiment="e",
+    space=FINETUNE,
+    objective="accuracy",
+    direction="max",
+    sampler="qmc",
+    num_trials=4,
+    search_seed=0,
+    seeds=(0, 1),
+    max_epochs=3,
+    needs_features=False,
+)
+
+
+def record_of(request: TrialRequest, value: float, **changes) -> TrialRecord:
+    blank = TrialRecord.failed(request, "")
+    chosen = {"epoch": 2}
+    return replace(blank, status="completed", metrics={"val/accuracy": value}, chosen=chosen, **changes)
+
+
+def run_to_the_end(study: PairStudy, value_of=lambda request: 0.5) -> list[TrialRequest]:
+    made = []
+    while (request := study.next_request()) is not None:
+        made.append(request)
+        study.complete(request, record_of(request, value_of(request)))
+    return made
+
+
+def test_search_comes_first_and_every_seed_is_measured_with_the_winner():
+    study = PairStudy(PAIR, PLAN)
+    made = run_to_the_end(study, lambda request: 0.9 if request.index == 2 else 0.5)
+    assert [request.stage for request in made] == ["search"] * 4 + ["final"] * 2
+    assert [request.seed for request in made[4:]] == [0, 1]
+    assert all(request.hparams == made[2].hparams for request in made[4:])
+    assert study.is_finished
+    assert study.failure is None
+
+
+def test_the_final_stage_waits_for_running_search_trials():
+    study = PairStudy(PAIR, PLAN)
+    running = [study.next_request() for _ in range(4)]
+    assert study.next_request() is None
+    for request in running[:3]:
+        study.complete(request, record_of(request, 0.5))
+    assert study.next_request() is None
+    study.complete(running[3], record_of(running[3], 0.5))
+    assert study.next_request().stage == "final"
+
+
+def test_among_equal_scores_the_earliest_trial_wins_whatever_finished_first():
+    study = PairStudy(PAIR, PLAN)
+    requests = [study.next_request() for _ in range(4)]
+    for request in reversed(requests):
+        study.complete(request, record_of(request, 0.7))
+    assert study.winner.index == 0
+
+
+def test_a_lower_is_better_objective_prefers_the_lower():
+    study = PairStudy(PAIR, replace(PLAN, direction="min"))
+    run_to_the_end(study, lambda request: float(request.index))
+    assert study.winner.index == 0
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
+def test_a_study_rebuilt_from_its_records_has_nothing_left_to_do(sampler):
+    plan = replace(PLAN, sampler=sampler)
+    first = PairStudy(PAIR, plan)
+    run_to_the_end(first)
+    again = PairStudy(PAIR, plan, dict(first.records))
+    assert again.is_finished
+    assert again.next_request() is None
+
+
+@pytest.mark.parametrize("done", range(7))
+def test_interrupted_anywhere_it_makes_exactly_the_missing_trials(done):
+    whole = PairStudy(PAIR, PLAN)
+    wanted = [request.trial_id for request in run_to_the_end(whole)]
+    kept = {trial_id: whole.records[trial_id] for trial_id in wanted[:done]}
+    rest = run_to_the_end(PairStudy(PAIR, PLAN, kept))
+    assert sorted([*kept, *(request.trial_id for request in rest)]) == sorted(wanted)
+
+
+def test_more_trials_keep_the_ones_already_made():
+    study = PairStudy(PAIR, PLAN)
+    run_to_the_end(study)
+    longer = PairStudy(PAIR, replace(PLAN, num_trials=6), dict(study.records))
+    made = run_to_the_end(longer)
+    assert [request.index for request in made if request.stage == "search"] == [4, 5]
+    assert [request for request in made if request.stage == "final"] == []
+
+
+def test_a_finite_space_needs_fewer_trials_than_asked_for():
+    study = PairStudy(PAIR, replace(PLAN, space=KNN, num_trials=50))
+    made = run_to_the_end(study)
+    assert study.num_search == 3
+    assert len(made) == 3 + 2
+
+
+def test_a_recipe_skips_the_search():
+    study = PairStudy(PAIR, replace(PLAN, fixed={"lr": 0.001}))
+    made = run_to_the_end(study)
+    assert [(request.stage, request.hparams) for request in made] == [("final", {"lr": 0.001})] * 2
+
+
+def test_a_pair_whose_trials_all_fail_says_why():
+    study = PairStudy(PAIR, PLAN)
+    while (request := study.next_request()) is not None:
+        study.complete(request, TrialRecord.failed(request, "DivergedError: loss is nan"))
+    assert study.is_finished
+    assert study.failure == "all 4 search trials failed; the last: DivergedError: loss is nan"
+
+
+def test_one_failed_trial_does_not_stop_the_pair():
+    study = PairStudy(PAIR, PLAN)
+    bad = study.next_request()
+    study.complete(bad, TrialRecord.failed(bad, "out of memory"))
+    run_to_the_end(study)
+    assert study.failure is None
+
+
+def test_the_epoch_a_trial_chose_is_not_a_hyperparameter():
+    study = PairStudy(PAIR, PLAN)
+    made = run_to_the_end(study)
+    assert "epoch" not in made[-1].hparams
