@@ -1,0 +1,1 @@
+"""One protocol or evaluator per file; `registry.py` lists them."""

@@ -1,0 +1,118 @@
+"""The protocol `knn`: the classes of the nearest training features vote.
+
+One trial computes the neighbours of every val example once and tries every k and weighting on them. With
+`feature_norm` l2 neighbours are those of highest cosine similarity, otherwise of least euclidean distance.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from raybench.catalog.search_spaces import packed_edges, packed_grid
+from raybench.catalog.tasks import PROTOCOLS
+from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
+from raybench.evaluation.feature_norm import FeatureNorm, resident
+from raybench.evaluation.neighbours import nearest, smoothed_logits, vote_shares
+from raybench.evaluation.selection import Cell, HeadScores, best_cell
+from raybench.metrics import classification_metrics
+from raybench.records import Hparams, HparamValue
+
+L2_SPREAD = 2.0
+"""Mean squared distance of unrelated points on the unit sphere; makes temperatures those of DINO."""
+
+
+def knn(
+    context: TrialContext, hparams: Hparams, seed: int, max_epochs: int, fixed: Hparams | None = None
+) -> ProtocolRun:
+    """Prepare a vote.
+
+    Hyperparameters: `feature_norm` (none, standardize, l2), and optionally a chosen cell: `k` and `weighting`
+    (`uniform` or a temperature). Nothing here is random and there is one epoch, so `seed` and `max_epochs`
+    change nothing.
+    """
+    return KnnRun(context, {**hparams, **(fixed or {})})
+
+
+class KnnRun:
+    """Neighbours, found once per split and put to the vote for every cell."""
+
+    def __init__(self, context: TrialContext, hparams: Hparams) -> None:
+        self._context = context
+        self._hparams = hparams
+        self._grid = packed_grid("knn", hparams)
+        self._is_packed = any(name not in hparams for name in self._grid)
+        self._chosen: Cell | None = None
+
+    def rungs(self) -> Iterator[Rung]:
+        """A single rung."""
+        train, val = self._features("train"), self._features("val")
+        cells = self._cells(len(train.targets))
+        scores = HeadScores(len(cells))
+        targets = torch.tensor(val.targets, device=self._context.device)
+        done = 0
+        for logits in self._logits(train, val, cells):
+            scores.add(logits, targets[done : done + len(logits)])
+            done += len(logits)
+        best = best_cell(scores.accuracy.tolist(), scores.nll.tolist(), cells)
+        self._chosen = cells[best]
+        chosen = {**self._chosen, "epoch": 1}
+        predicted = self.predict("val")
+        yield Rung(
+            epoch=1,
+            metrics=classification_metrics(predicted.logits, predicted.targets, PROTOCOLS["knn"].metrics),
+            chosen=chosen,
+            grid=tuple({**c, "accuracy": a} for c, a in zip(cells, scores.accuracy.tolist(), strict=True))
+            if self._is_packed
+            else (),
+            edges=packed_edges(self._grid, chosen) if self._is_packed else {},
+        )
+
+    def predict(self, split: Literal["val", "test"]) -> Predictions:
+        """Log vote shares of the best cell, [n, c]."""
+        if self._chosen is None:
+            raise RuntimeError("predict() needs a rung; iterate rungs() first.")
+        found = self._features(split)
+        blocks = [
+            block[:, 0].cpu() for block in self._logits(self._features("train"), found, (self._chosen,))
+        ]
+        return Predictions(
+            ids=tuple(found.ids), targets=np.asarray(found.targets), logits=torch.cat(blocks).numpy()
+        )
+
+    def _cells(self, num_train: int) -> tuple[Cell, ...]:
+        """The grid without values of k that exceed the training set, or the one cell that hparams name."""
+        options: list[tuple[HparamValue, ...]] = []
+        for name, values in self._grid.items():
+            fitting = tuple(v for v in values if name != "k" or int(v) <= num_train)
+            options.append((self._hparams[name],) if name in self._hparams else fitting)
+        return tuple(dict(zip(self._grid, values, strict=True)) for values in itertools.product(*options))
+
+    def _logits(self, train: Any, queries: Any, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
+        """[b, m, c] block by block, in the order of the queries."""
+        device = self._context.device
+        norm = FeatureNorm.fit(self._hparams.get("feature_norm", "l2"), train.features)  # type: ignore[arg-type]
+        gallery = norm.apply(resident(train.features, device).clone())
+        asked = norm.apply(resident(queries.features, device).clone())
+        labels = torch.tensor(train.targets, device=device)
+        ks = torch.tensor([min(int(c["k"]), len(gallery)) for c in cells], dtype=torch.float64, device=device)
+        spread = (
+            L2_SPREAD if norm.kind == "l2" else 2.0 * float(gallery.double().var(dim=0, correction=0).sum())
+        )
+        for found in nearest(asked, gallery, int(ks.max())):
+            shares = vote_shares(
+                found,
+                labels[found.indices],
+                cells,
+                num_classes=self._context.dataset.num_classes,
+                spread=spread or 1.0,
+            )
+            yield smoothed_logits(shares, ks)
+
+    def _features(self, split: Literal["train", "val", "test"]) -> Any:
+        context = self._context
+        return context.store.get(context.backbone_info, context.dataset, split, device=context.device)

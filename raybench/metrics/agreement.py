@@ -1,0 +1,42 @@
+"""What every metric of logits and targets checks before it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+
+def checked(metric: str, logits: NDArray[Any], targets: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [n, c] (float32) and targets [n] (int64) as tensors, once they are known to agree.
+
+    Raises:
+        EmptyInputError: if there are no examples or no classes.
+        NonFiniteMeasurementError: if a logit is NaN or infinite (an argmax would answer all the same).
+        ValueError: if the shapes disagree or a target lies outside [0, c).
+    """
+    import numpy as np
+    import torch
+
+    if logits.ndim != 2 or targets.ndim != 1 or len(logits) != len(targets):
+        raise ValueError(
+            f"{metric} needs logits [n, c] and targets [n], "
+            f"got shapes {list(logits.shape)} and {list(targets.shape)}."
+        )
+    if logits.size == 0:
+        raise EmptyInputError(
+            f"{metric} needs at least one example, got logits of shape {list(logits.shape)}."
+        )
+    if not np.isfinite(logits).all():
+        raise NonFiniteMeasurementError(
+            f"{metric} was given logits that are NaN or infinite; training diverged."
+        )
+    low, high, num_classes = int(targets.min()), int(targets.max()), logits.shape[1]
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"{metric} needs targets in [0, {num_classes}), got [{low}, {high}].")
+    # Copies: torch warns about arrays that are read-only (memory maps), and float16 has too few digits.
+    return torch.tensor(logits, dtype=torch.float32), torch.tensor(targets, dtype=torch.int64)
