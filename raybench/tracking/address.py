@@ -1,0 +1,68 @@
+"""Where an experiment is tracked, and how to speak of that place without giving away a password."""
+
+import os
+import re
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+STORAGE_ID_FILE = "storage_id"
+
+
+def tracking_uri(storage: Path, option: str | None = None) -> str:
+    """The tracking URI: the option, else `MLFLOW_TRACKING_URI`, else SQLite in the storage.
+
+    >>> tracking_uri(Path("/data/out"), "http://mlflow:5000")
+    'http://mlflow:5000'
+    """
+    return option or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+
+
+def artifact_root(storage: Path) -> Path:
+    """Where artifacts go unless a tracking server has its own place for them."""
+    return storage.resolve() / "mlartifacts"
+
+
+def is_server(uri: str) -> bool:
+    """True for a tracking server, False for a database that this process writes itself."""
+    return urlsplit(uri).scheme in ("http", "https", "databricks", "databricks-uc")
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a SQLite URI; None for any other.
+
+    >>> sqlite_file("sqlite:////data/out/mlflow.db")
+    PosixPath('/data/out/mlflow.db')
+    """
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix).partition("?")[0]) if uri.startswith(prefix) else None
+
+
+def without_credentials(text: str) -> str:
+    """`text` with user names, passwords and query strings cut out of every URI in it.
+
+    >>> without_credentials("no answer from https://me:secret@mlflow.example/x?token=1 after 8 s")
+    'no answer from https://mlflow.example/x after 8 s'
+    """
+    # The last @ before the host ends the credentials: an unquoted password may hold an @ of its own.
+    text = re.sub(r"([a-zA-Z][\w+.-]*://)[^\s/'\"]*@", r"\1", text)
+    return re.sub(r"([a-zA-Z][\w+.-]*://[^\s?'\"]*)\?[^\s'\")]*", r"\1", text)
+
+
+def storage_id(storage: Path) -> str:
+    """A name of this storage, made up once: two people may run the same spec against one server.
+
+    Trial ids are the same wherever a spec runs, so they alone would mix the runs of both.
+    """
+    path = storage / STORAGE_ID_FILE
+    if not path.exists():
+        storage.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{STORAGE_ID_FILE}.{os.getpid()}")
+        draft.write_text(f"{secrets.token_hex(6)}\n", encoding="utf-8")
+        try:
+            os.link(draft, path)  # Unlike a rename, fails where another process was first.
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="utf-8").strip()
