@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
 from raybench.errors import NonFiniteMeasurementError, StorageError
-from raybench.records import TrialRecord, TrialStatus
+from raybench.records import Stage, TrialRecord, TrialStatus
 from raybench.storage import write_whole
 
 SCHEMA_VERSION = 1
@@ -49,7 +49,8 @@ def write_record(storage: Path, record: TrialRecord) -> None:
                 "record the trial as failed with a reason instead."
             )
     path = experiment_dir(storage, record.experiment) / "trials" / f"{record.trial_id}.json"
-    _write_json(path, {"schema": SCHEMA_VERSION, **record.as_dict()})
+    # A running trial writes after every epoch; losing the last of these costs an epoch.
+    _write_json(path, {"schema": SCHEMA_VERSION, **record.as_dict()}, is_durable=record.status != "running")
 
 
 def read_record(storage: Path, experiment: str, trial_id: str) -> TrialRecord | None:
@@ -58,7 +59,7 @@ def read_record(storage: Path, experiment: str, trial_id: str) -> TrialRecord | 
 
 
 def read_records(storage: Path, experiment: str) -> list[TrialRecord]:
-    """Every readable record of an experiment, sorted by trial id; torn and foreign files are passed over.
+    """Every record of an experiment by backbone, task, stage, index; unreadable ones are passed over.
 
     Raises:
         StorageError: if the folder is there but may not be read.
@@ -68,7 +69,9 @@ def read_records(storage: Path, experiment: str) -> list[TrialRecord]:
         paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
     except OSError as error:
         raise StorageError(f"cannot read {str(folder)!r}: {error.strerror or error}.") from error
-    return [record for path in paths if (record := _parse(path)) is not None]
+    records = [record for path in paths if (record := _parse(path)) is not None]
+    order = {stage: position for position, stage in enumerate(get_args(Stage))}
+    return sorted(records, key=lambda r: (r.backbone, r.task, order[r.stage], r.index, r.seed))
 
 
 def save_spec(storage: Path, experiment: str, content: Mapping[str, Any]) -> None:
@@ -80,21 +83,17 @@ def has_spec(storage: Path, experiment: str) -> bool:
     return (experiment_dir(storage, experiment) / "spec.json").is_file()
 
 
-def load_spec(storage: Path, experiment: str) -> dict[str, Any]:
-    """What `save_spec` kept.
+def load_spec(storage: Path, experiment: str) -> dict[str, Any] | None:
+    """What `save_spec` kept; None if there is no such experiment on this storage.
 
     Raises:
-        StorageError: if there is no such experiment on this storage, or its spec cannot be read.
+        StorageError: if the spec is there but cannot be read.
     """
     path = experiment_dir(storage, experiment) / "spec.json"
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        known = ", ".join(experiments(storage)) or "none"
-        raise StorageError(
-            f"no experiment {experiment!r} in {str(storage)!r} (there: {known}); "
-            "run its spec on this storage first."
-        ) from None
+        return None
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
     if not isinstance(content, dict):
@@ -107,19 +106,20 @@ def _parse(path: Path) -> TrialRecord | None:
         content = json.loads(path.read_bytes())
         if content["schema"] > SCHEMA_VERSION or content["status"] not in get_args(TrialStatus):
             return None
-        known = {key: value for key, value in content.items() if key in _FIELDS}
-        return TrialRecord(**{k: tuple(v) if k in _TUPLES else v for k, v in known.items()})
+        known: dict[str, Any] = {key: value for key, value in content.items() if key in _FIELDS}
+        known |= {key: tuple(known[key]) for key in _TUPLES}
+        return TrialRecord(**known)
     except (OSError, ValueError, TypeError, KeyError):
         return None  # Torn, foreign or from a later raybench: as good as absent.
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def _write_json(path: Path, content: Mapping[str, Any], *, is_durable: bool = True) -> None:
     text = json.dumps(content, default=_plain, separators=(",", ":"))
 
     def write(file: BinaryIO) -> None:
         file.write(text.encode())
 
-    write_whole(path, write)
+    write_whole(path, write, is_durable=is_durable)
 
 
 def _plain(value: Any) -> Any:

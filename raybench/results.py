@@ -31,22 +31,22 @@ SCHEMA_VERSION = 1
 
 _VERSION_KEY = "raybench.schema"
 
-COLUMNS: tuple[tuple[str, type[pl.DataType], str], ...] = (
-    ("experiment", pl.String, "name of the spec that asked for it"),
-    ("backbone", pl.String, "catalogue name, `resnet50.a1_in1k`"),
-    ("task", pl.String, "`protocol@dataset`, `linear_probe@cifar10`"),
-    ("split", pl.String, "`val` or `test`"),
-    ("condition", pl.String, "what was done to the images: `clean`, `linf_pgd(eps=8/255)`"),
-    ("metric", pl.String, "registered metric name; direction and bounds are looked up there"),
-    ("seed", pl.Int64, "seed of the final trial"),
-    ("value", pl.Float64, "finite and within the metric's bounds; fractions, not percent"),
-    ("num_examples", pl.Int64, "how many examples the value averages over"),
-    ("trial_id", pl.String, "the trial that measured it, a key into the ledger"),
-    ("provenance", pl.String, "JSON: checkpoint, dataset, preprocessing, versions, device"),
+COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
+    ("experiment", pl.String(), "name of the spec that asked for it"),
+    ("backbone", pl.String(), "catalogue name, `resnet50.a1_in1k`"),
+    ("task", pl.String(), "`protocol@dataset`, `linear_probe@cifar10`"),
+    ("split", pl.String(), "`val` or `test`"),
+    ("condition", pl.String(), "what was done to the images: `clean`, `linf_pgd(eps=8/255)`"),
+    ("metric", pl.String(), "registered metric name; direction and bounds are looked up there"),
+    ("seed", pl.Int64(), "seed of the final trial"),
+    ("value", pl.Float64(), "finite and within the metric's bounds; fractions, not percent"),
+    ("num_examples", pl.Int64(), "how many examples the value averages over"),
+    ("trial_id", pl.String(), "the trial that measured it, a key into the ledger"),
+    ("provenance", pl.String(), "JSON: checkpoint, dataset, preprocessing, versions, device"),
 )
 """(name, type, meaning) of every column of the measurement table, identity first."""
 
-SCHEMA = pl.Schema({name: dtype for name, dtype, _ in COLUMNS})
+SCHEMA = pl.Schema([(name, dtype) for name, dtype, _ in COLUMNS])
 IDENTITY = ("experiment", "backbone", "task", "split", "condition", "metric", "seed")
 """What tells two measurements apart; a second value of the same identity is an error, never averaged."""
 

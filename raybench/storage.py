@@ -19,11 +19,12 @@ from typing import BinaryIO
 from raybench.errors import StorageError
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, is_durable: bool = True) -> None:
     """Create or replace `path` with what `write` puts into the file it is handed.
 
     A reader sees the old file or the new one, never a part: the bytes go to a hidden neighbour, reach the
-    disk, and take the name last. A killed writer leaves that neighbour, which no reader looks at.
+    disk, and take the name last. A killed writer leaves that neighbour, which no reader looks at. Without
+    `is_durable` the bytes may still be on their way to the disk, and only a power cut can tell.
 
     Raises:
         StorageError: if the folder cannot be written or the disk is full.
@@ -35,8 +36,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's 0600 would lock out the other users of a shared storage.
         temporary.replace(path)
     except OSError as error:
