@@ -29,7 +29,7 @@ def to_pixels(image: RgbImage, preprocessing: Preprocessing) -> Float32[torch.Te
 
     Equal to the last bit to `timm.data.create_transform(..., is_training=False)` before its Normalize.
     """
-    return _as_pixels(torch.from_numpy(fit_to_square(image, preprocessing)[None]))[0]
+    return _as_pixels(torch.from_numpy(fit_to_square(image, preprocessing)[None].copy()))[0]
 
 
 def fit_to_square(image: RgbImage, preprocessing: Preprocessing) -> UInt8[np.ndarray, "s s 3"]:

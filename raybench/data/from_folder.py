@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = frozenset(
 
 
 def read_source(info: DatasetInfo) -> Source:
-    """List the images under `info.location`; the class is the first folder below the split, however deep the file.
+    """List the images under `info.location`; the class is the first folder below the split.
 
     Raises:
         DataError: the folder or a split's folder is missing, or a class folder holds no image.

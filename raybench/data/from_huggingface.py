@@ -57,7 +57,7 @@ def _open(info: DatasetInfo) -> dict[str, Any]:
     except Exception as error:  # The hub's client raises some thirty classes without a common base.
         raise DataError(
             f"dataset {info.name!r}: Hugging Face's {info.location!r} cannot be opened or downloaded "
-            f"({type(error).__name__}: {error}); check the name and the network, or save it to a folder first."
+            f"({type(error).__name__}: {error}); check the name and the network, or save it to a folder."
         ) from error
     return dict(opened) if isinstance(opened, dict) else {"train": opened}
 

@@ -21,8 +21,8 @@ CLASS_NAME_COLUMN = "class_name"
 def read_source(info: DatasetInfo) -> Source:
     """Read labels and splits; image bytes are fetched row group by row group when they are needed.
 
-    The image column holds encoded bytes, or Hugging Face's struct with a field `bytes`. The label column holds
-    integers or class names.
+    The image column holds encoded bytes, or Hugging Face's struct with a field `bytes`. The label column
+    holds integers or class names.
 
     Raises:
         DataError: the file is missing, is not Parquet, or lacks a column.

@@ -24,10 +24,10 @@ def download_folder() -> Path:
 
 
 def read_source(info: DatasetInfo) -> Source:
-    """Open the class `info.location` of `torchvision.datasets`, downloading it where that is offered and needed.
+    """Open the class `info.location` of `torchvision.datasets`; download it where that is offered.
 
     Raises:
-        DataError: no such class, no such split, it is not a classification dataset, or it cannot be downloaded.
+        DataError: no such class or split, not a classification dataset, or it cannot be downloaded.
     """
     import torchvision.datasets as published  # Deferred: it loads torch.
 
@@ -48,7 +48,15 @@ def read_source(info: DatasetInfo) -> Source:
             ids=[f"{i:07d}" for i in range(len(dataset))],
             labels=targets[ours],
             read=_ItemReader(dataset, f"{info.location} {ours}"),
-            signature=f"torchvision/{download_folder()}/{info.location}/{info.splits.get(ours, ours)}/{len(dataset)}",
+            signature="/".join(
+                (
+                    "torchvision",
+                    str(download_folder()),
+                    info.location,
+                    info.splits.get(ours, ours),
+                    str(len(dataset)),
+                )
+            ),
         )
         for ours, dataset in datasets.items()
     }
@@ -98,7 +106,7 @@ def _open(factory: Any, info: DatasetInfo, division: Mapping[str, Any]) -> Any:
     except (OSError, RuntimeError, TypeError) as error:
         raise DataError(
             f"dataset {info.name!r}: torchvision cannot open or download {info.location} into {root} "
-            f"({type(error).__name__}: {error}); download it there by hand, or set RAYBENCH_DATA to where it lies."
+            f"({type(error).__name__}: {error}); download it there by hand, or set RAYBENCH_DATA."
         ) from error
 
 
@@ -122,13 +130,13 @@ def _targets(dataset: Any, name: str) -> Int64[np.ndarray, " n"]:
             raise TypeError(f"targets of type {targets.dtype} and shape {targets.shape}")
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"dataset {name!r} does not have one class per image ({error}); raybench needs a classification dataset."
+            f"dataset {name!r} does not have one class per image ({error}); raybench needs classification."
         ) from error
     return targets.astype(np.int64)
 
 
 class _ItemReader:
-    """Position → image, by way of the dataset's own `__getitem__`; one thread at a time, as some keep files open."""
+    """Position → image by the dataset's own `__getitem__`; one thread at a time, as some keep files open."""
 
     def __init__(self, dataset: Any, name: str) -> None:
         self._dataset, self._name = dataset, name

@@ -23,7 +23,7 @@ _CHUNK = 64
 
 
 def pixel_hashes(split: SourceSplit, *, skip_unreadable: bool, cache: Path | None) -> list[str]:
-    """Per image its pixel hash, or UNREADABLE. With `cache`, images are decoded once ever, not once a process.
+    """Per image its pixel hash, or UNREADABLE. With `cache`, images are decoded once ever, not per process.
 
     Raises:
         UnreadableImageError: an image cannot be decoded and `skip_unreadable` is off.
@@ -73,7 +73,7 @@ def _write_cached(file: Path, hashes: Sequence[str]) -> None:
         partial.write_text(json.dumps(hashes))
         partial.replace(file)
     except OSError:
-        return  # Only a shortcut is lost; a storage that cannot be written is reported by those who must write.
+        return  # Only a shortcut is lost; those who must write report a storage that cannot be written.
 
 
 def without_duplicates(

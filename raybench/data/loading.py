@@ -36,8 +36,8 @@ _ORDER: tuple[Split, ...] = ("train", "val", "test")
 def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
     """Load a dataset with its three splits, disjoint by pixels and with every class in each.
 
-    Every image is decoded once to be hashed; its pixels are not kept. Carving and capping follow hashes of ids:
-    the same dataset gives the same splits on every machine.
+    Every image is decoded once to be hashed; its pixels are not kept. Carving and capping follow hashes of
+    ids: the same dataset gives the same splits on every machine.
 
     Args:
         cache: folder to keep pixel hashes in, so that each image is decoded for them once ever rather than
@@ -59,7 +59,7 @@ def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
     splits = _complete(splits, info, source.class_names)
     splits, from_carving = _disjoint(splits)
     _require_every_class(splits, info, source.class_names)
-    removed = {name: from_source.get(name, 0) + from_carving.get(name, 0) for name in _ORDER}
+    removed: dict[str, int] = {name: from_source.get(name, 0) + from_carving[name] for name in _ORDER}
     hygiene = HygieneReport(
         num_duplicates_across_splits=sum(removed.values()),
         duplicates_removed=removed,
@@ -78,13 +78,13 @@ def _readable(
         hashes = pixel_hashes(split, skip_unreadable=info.unreadable == "skip", cache=cache)
         is_readable = np.array([value != UNREADABLE for value in hashes], dtype=bool)
         splits[name] = Examples(split, np.flatnonzero(is_readable), hashes)
-        skipped += [f"{name}/{split.ids[p]}" for p in np.flatnonzero(~is_readable)]
+        skipped += [f"{name}/{split.ids[p]}" for p in np.flatnonzero(~is_readable).tolist()]
     return splits, skipped
 
 
 def _disjoint(splits: Mapping[Split, Examples]) -> tuple[dict[Split, Examples], dict[Split, int]]:
     kept = without_duplicates({name: examples.pixel_hashes for name, examples in splits.items()})
-    removed = {name: len(examples) - len(kept[name]) for name, examples in splits.items()}
+    removed: dict[Split, int] = {name: len(examples) - len(kept[name]) for name, examples in splits.items()}
     return {name: examples.take(kept[name]) for name, examples in splits.items()}, removed
 
 
@@ -99,7 +99,7 @@ def _complete(
     limit = info.examples_per_class
     if limit is not None and limit < 2:
         raise DataError(
-            f"dataset {info.name!r} caps a class at {limit} examples, but train and val need one each; allow 2."
+            f"dataset {info.name!r} caps a class at {limit} examples, but train and val need one each."
         )
     if limit is not None and val is not None:
         num_val = min(max(round(limit * info.val_fraction), 1), limit - 1)
@@ -132,6 +132,6 @@ def _require_every_class(
         if empty := [class_names[label] for label in np.flatnonzero(counts == 0)]:
             raise DataError(
                 f"dataset {info.name!r}: class {empty[0]!r} has no example in its {name} split "
-                f"({len(empty)} of {len(class_names)} classes have none), after unreadable and duplicate images "
-                "were left out; add images, or remove the class from every split."
+                f"({len(empty)} of {len(class_names)} classes have none), after unreadable and duplicate "
+                "images were left out; add images, or remove the class from every split."
             )

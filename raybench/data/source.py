@@ -72,6 +72,6 @@ def chosen_splits(wanted: Mapping[Split, str], available: Sequence[str], where: 
         chosen = {"train": available[0]}
     if "train" not in chosen:
         raise DataError(
-            f"{where} has no train split; it has: {listed}. Say which is which with `splits: {{train: NAME}}`."
+            f"{where} has no train split; it has: {listed}. Say which it is with `splits: {{train: NAME}}`."
         )
     return chosen

@@ -48,8 +48,9 @@ def carve(
     for label, positions in _positions_by_class(ids, labels, purpose).items():
         if len(positions) < 2:
             raise DataError(
-                f"class {class_names[label]!r} has a single example to train on, but the {purpose} split is carved "
-                "from train and needs one too; add images, or name a source split for it under `splits`."
+                f"class {class_names[label]!r} has a single example to train on, but the {purpose} split "
+                "is carved from train and needs one too; add images, or name a source split for it "
+                "under `splits`."
             )
         num_carved = min(max(round(len(positions) * fraction), 1), len(positions) - 1)
         carved += positions[:num_carved]
@@ -59,6 +60,6 @@ def carve(
 
 
 def cap_per_class(ids: Sequence[str], labels: Int64[np.ndarray, " n"], limit: int) -> Indices:
-    """Ascending positions of at most `limit` examples of each class. A smaller cap is a subset of a larger."""
+    """Sorted positions of at most `limit` examples of each class; a smaller cap is a subset of a larger."""
     groups = _positions_by_class(ids, labels, "few-shot")
     return np.array(sorted(p for positions in groups.values() for p in positions[:limit]), dtype=np.int64)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from timm.data import create_transform
+
+from raybench.catalog.datasets import DatasetInfo, find_dataset
+from raybench.data.batches import batches, fit_to_square, to_pixels
+from raybench.data.loading import load_dataset
+from raybench.errors import UnreadableImageError
+from raybench.records import Preprocessing
+
+
+def preprocessing(size=24, crop_pct=0.875, interpolation="bilinear"):
+    return Preprocessing(
+        input_size=size, crop_pct=crop_pct, interpolation=interpolation, mean=(0.5,) * 3, std=(0.25,) * 3
+    )
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.95, 0.875])
+@pytest.mark.parametrize("shape", [(8, 8), (24, 24), (27, 40), (61, 37), (50, 33), (200, 27), (31, 100)])
+def test_pixels_equal_timms_to_the_last_bit(shape, crop_pct, interpolation):
+    from PIL import Image
+
+    image = noise(*shape)
+    # mean 0 and std 1: normalisation is the backbone's.
+    timms = create_transform(
+        (3, 24, 24),
+        is_training=False,
+        crop_pct=crop_pct,
+        interpolation=interpolation,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    )
+    ours = to_pixels(image, preprocessing(24, crop_pct, interpolation))
+    assert torch.equal(ours, timms(Image.fromarray(image)))
+
+
+def test_an_image_of_the_right_size_is_not_copied():
+    image = noise(24, 24)
+    assert np.shares_memory(fit_to_square(image, preprocessing(24, 1.0)), image)
+
+
+def test_batches_keep_the_order_and_lose_nothing():
+    val = load_dataset(find_dataset("digits")).val
+    settings = preprocessing(8, 1.0)
+    seen = list(batches(val, settings, 50, num_threads=3))
+    assert [len(batch) for batch in seen] == [50] * 5 + [len(val) - 250]
+    expected = torch.stack([to_pixels(val.image(i), settings) for i in range(len(val))])
+    assert torch.equal(torch.cat(seen), expected)
+
+
+def test_batches_are_contiguous_floats_in_the_unit_interval():
+    val = load_dataset(find_dataset("digits")).val
+    batch = next(iter(batches(val, preprocessing(32), 16)))
+    assert batch.shape == (16, 3, 32, 32)
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous()
+    assert batch.min() >= 0
+    assert batch.max() <= 1
+
+
+def test_few_batches_are_decoded_ahead():
+    val = load_dataset(find_dataset("digits")).val
+    reads = []
+    read = val.image
+    val.image = lambda i: reads.append(i) or read(i)
+    stream = batches(val, preprocessing(8, 1.0), 10, num_threads=1)
+    next(stream)
+    stream.close()
+    assert len(reads) <= 40
+
+
+def test_an_image_that_became_unreadable_is_named(tmp_path, draw_folder):
+    draw_folder(tmp_path, {"train": {"a": 9}, "test": {"a": 3}})
+    dataset = load_dataset(DatasetInfo(name="f", source="folder", location=str(tmp_path)))
+    (tmp_path / "train" / dataset.train.ids[4]).write_bytes(b"gone bad")
+    with pytest.raises(UnreadableImageError, match=dataset.train.ids[4]):
+        list(batches(dataset.train, preprocessing(), 2))

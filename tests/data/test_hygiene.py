@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+
+from raybench.data.hygiene import UNREADABLE, pixel_hashes, without_duplicates
+from raybench.data.source import SourceSplit
+from raybench.errors import UnreadableImageError
+
+
+class Counting:
+    """Reads noise images, and fails on the positions it is told to."""
+
+    def __init__(self, broken=()):
+        self.broken, self.num_reads = set(broken), 0
+
+    def __call__(self, position):
+        self.num_reads += 1
+        if position in self.broken:
+            raise UnreadableImageError(f"image {position}")
+        return np.full((2, 2, 3), position, dtype=np.uint8)
+
+
+def split_of(read, signature="s", n=5):
+    return SourceSplit(
+        ids=[str(i) for i in range(n)], labels=np.zeros(n, dtype=int), read=read, signature=signature
+    )
+
+
+def test_with_a_cache_no_image_is_decoded_twice(tmp_path):
+    read = Counting()
+    first = pixel_hashes(split_of(read), skip_unreadable=False, cache=tmp_path)
+    assert pixel_hashes(split_of(read), skip_unreadable=False, cache=tmp_path) == first
+    assert read.num_reads == 5
+
+
+def test_a_changed_source_is_decoded_again(tmp_path):
+    read = Counting()
+    for signature in ("before", "after"):
+        pixel_hashes(split_of(read, signature), skip_unreadable=False, cache=tmp_path)
+    assert read.num_reads == 10
+
+
+@pytest.mark.parametrize("content", ["", "{", json.dumps(["too few"])])
+def test_a_damaged_cache_is_passed_over(tmp_path, content):
+    good = pixel_hashes(split_of(Counting()), skip_unreadable=False, cache=tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_text(content)
+    assert pixel_hashes(split_of(Counting()), skip_unreadable=False, cache=tmp_path) == good
+
+
+def test_an_unreadable_image_raises_or_is_marked():
+    assert pixel_hashes(split_of(Counting([2])), skip_unreadable=True, cache=None)[2] == UNREADABLE
+    with pytest.raises(UnreadableImageError, match="image 2"):
+        pixel_hashes(split_of(Counting([2])), skip_unreadable=False, cache=None)
+
+
+def test_images_known_to_be_unreadable_still_raise_when_not_skipped(tmp_path):
+    pixel_hashes(split_of(Counting([2])), skip_unreadable=True, cache=tmp_path)
+    with pytest.raises(UnreadableImageError):
+        pixel_hashes(split_of(Counting([2])), skip_unreadable=False, cache=tmp_path)
+
+
+def test_test_keeps_everything_and_train_gives_way_twice():
+    kept = without_duplicates(
+        {"train": ["a", "b", "c", "d"], "val": ["c", "e", "d"], "test": ["d", "d", "f"]}
+    )
+    assert {name: positions.tolist() for name, positions in kept.items()} == {
+        "train": [0, 1],
+        "val": [0, 1],
+        "test": [0, 1, 2],
+    }
+
+
+def test_copies_within_one_split_stay():
+    assert without_duplicates({"train": ["a", "a"]})["train"].tolist() == [0, 1]
