@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,7 +29,10 @@ class Backbone(nn.Module):
         has_head: bool,
     ) -> None:
         super().__init__()
-        self.model = model
+        self._mean: torch.Tensor
+        self._std: torch.Tensor
+        # Any: torch's stubs take every attribute of a module for a tensor or a module, timm's methods too.
+        self.model: Any = model
         self.info = info
         self.preprocessing = preprocessing
         self.digest = digest
@@ -68,8 +72,8 @@ class Backbone(nn.Module):
         # Written so that NaN, which compares false with everything, is refused too.
         if not (low >= -PIXEL_TOLERANCE and high <= 1 + PIXEL_TOLERANCE):
             raise ValueError(
-                f"pixels must lie in [0, 1], got [{float(low):.3g}, {float(high):.3g}]; pass unnormalised images "
-                "(normalisation belongs to the backbone)."
+                f"pixels must lie in [0, 1], got [{float(low):.3g}, {float(high):.3g}]; pass unnormalised "
+                "images (normalisation belongs to the backbone)."
             )
         return (pixels - self._mean) / self._std
 

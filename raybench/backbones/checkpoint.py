@@ -68,7 +68,7 @@ def state_dict_digest(state_dict: Mapping[str, torch.Tensor]) -> str:
 def read_state_dict(path: Path) -> StateDict:
     """Tensors by name from safetensors or a torch file; pickled code is refused, never run.
 
-    A training checkpoint's wrapper (`state_dict`, `model`) and a prefix shared by all keys (`module.`) are removed.
+    A training checkpoint's wrapper (`state_dict`, `model`) and a prefix of all keys (`module.`) are removed.
 
     Raises:
         CheckpointError: it cannot be read, holds more than tensors, or holds two sets of weights.
@@ -82,8 +82,8 @@ def read_state_dict(path: Path) -> StateDict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{str(path)!r} is not a plain state dict: it is damaged, or holds pickled objects, which could run "
-            "code and are refused. Save `model.state_dict()` with safetensors instead."
+            f"{str(path)!r} is not a plain state dict: it is damaged, or holds pickled objects, which could "
+            "run code and are refused. Save `model.state_dict()` with safetensors instead."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read as a torch state dict ({error}).") from error
@@ -95,8 +95,8 @@ def _unwrap(content: object, path: Path) -> StateDict:
         wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), dict)]
         if len(wrapped) > 1:
             raise CheckpointError(
-                f"{str(path)!r} holds {len(wrapped)} sets of weights ({', '.join(wrapped)}); which one is measured "
-                "must not be a guess. Save the one you mean to a file of its own."
+                f"{str(path)!r} holds {len(wrapped)} sets of weights ({', '.join(wrapped)}); which one is "
+                "measured must not be a guess. Save the one you mean to a file of its own."
             )
         tensors = content[wrapped[0]] if wrapped else content
         if tensors and all(isinstance(value, torch.Tensor) for value in tensors.values()):
@@ -125,7 +125,7 @@ def load_strictly(model: nn.Module, state_dict: StateDict, classifiers: Collecti
     Tensors are converted to the model's own types, so a float16 file gives a float32 model.
 
     Raises:
-        CheckpointError: keys are missing or left over, shapes differ, or a weight is not finite. Keys are named.
+        CheckpointError: keys are missing or left over, shapes differ, or a weight is not finite; named.
     """
     expected = model.state_dict()
     surplus = [k for k in state_dict if k not in expected and not _belongs_to(k, classifiers)]

@@ -13,8 +13,9 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with `params`, `lr` and `weight_decay`; the head's come last.
 
-    A layer `i` from the top gets `lr * layer_decay ** i`, by timm's own grouping of its models; the head, and the
-    backbone's last layer, get `lr`. Biases, norms and what timm excludes (position embeddings) do not decay.
+    A layer `i` from the top gets `lr * layer_decay ** i`, by timm's own grouping of its models; the head, and
+    the backbone's last layer, get `lr`. Biases, norms and what timm excludes (position embeddings) do not
+    decay.
 
     Args:
         layer_decay: in (0, 1]; 1 is one rate for all.

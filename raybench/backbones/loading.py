@@ -26,7 +26,7 @@ from raybench.records import digest_of
 RESERVED = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "in_chans"}
 )
-"""timm's arguments that decide about weights; a row decides about them by `weights` and `checkpoint` alone."""
+"""timm's arguments that decide about weights; a row does so by `weights` and `checkpoint` alone."""
 
 
 def load_backbone(
@@ -52,7 +52,7 @@ def load_backbone(
     kwargs = dict(info.kwargs)
     if drop_path is not None:
         kwargs["drop_path_rate"] = drop_path
-    model = _WEIGHTS[info.weights](info, kwargs, keep_head)
+    model: Any = _WEIGHTS[info.weights](info, kwargs, keep_head)
     _check_input_size(model, info, preprocessing.input_size)
     digest = checkpoint_digest(info) if info.weights != "timm" else _timm_digest(info, model.state_dict())
     if info.weights == "timm" and not keep_head:
@@ -64,8 +64,8 @@ def load_backbone(
 def checkpoint_digest(info: BackboneInfo) -> str:
     """Identity of architecture and weights, 16 hexadecimal digits; the name does not enter.
 
-    A file's is that of its bytes; a random initialisation's that of its seed and of the versions that draw it;
-    timm's that of its tensors, for which the model is loaded once per process.
+    A file's is that of its bytes; a random initialisation's that of its seed and of the versions that draw
+    it; timm's that of its tensors, for which the model is loaded once per process.
     """
     architecture = [info.timm, dict(info.kwargs)]
     if info.weights == "file":
@@ -93,8 +93,8 @@ def _from_timm(info: BackboneInfo, kwargs: Mapping[str, Any], keep_head: bool) -
     """timm's pretrained model with its own head: with another class count timm would load non-strictly."""
     if not has_timm_weights(info.timm):
         raise CheckpointError(
-            f"timm has no pretrained weights for {info.timm!r}, and a random initialisation is not passed off as "
-            f"pretrained; ask for {info.timm + '.random'!r}, or give a `checkpoint`."
+            f"timm has no pretrained weights for {info.timm!r}, and a random initialisation is not passed "
+            f"off as pretrained; ask for {info.timm + '.random'!r}, or give a `checkpoint`."
         )
     try:
         return _create(info, {k: v for k, v in kwargs.items() if k != "num_classes"}, pretrained=True)
@@ -111,8 +111,8 @@ def _from_file(info: BackboneInfo, kwargs: Mapping[str, Any], keep_head: bool) -
     num_classes = _num_classes(state_dict, classifiers) if keep_head else 0
     if num_classes is None:
         raise CheckpointError(
-            f"the weights of {info.name!r} hold no classifier ({' or '.join(classifiers)}), so there is no head to "
-            "keep."
+            f"the weights of {info.name!r} hold no classifier ({' or '.join(classifiers)}), so there is no "
+            "head to keep."
         )
     model = _create(info, {**kwargs, "num_classes": num_classes}, pretrained=False)
     load_strictly(model, state_dict, classifiers, info.name)
@@ -146,8 +146,8 @@ def _create(info: BackboneInfo, kwargs: Mapping[str, Any], *, pretrained: bool) 
 def _check_kwargs(info: BackboneInfo) -> None:
     if reserved := sorted(RESERVED & set(info.kwargs)):
         raise CheckpointError(
-            f"backbone {info.name!r}: `kwargs` may not hold {reserved[0]!r}; where weights come from is said by "
-            "`checkpoint`, and `NAME.random` asks for none."
+            f"backbone {info.name!r}: `kwargs` may not hold {reserved[0]!r}; where weights come from is said "
+            "by `checkpoint`, and `NAME.random` asks for none."
         )
 
 
@@ -159,8 +159,9 @@ def _check_input_size(model: nn.Module, info: BackboneInfo, input_size: int) -> 
         return
     if tuple(fixed) != (input_size, input_size):
         raise CheckpointError(
-            f"backbone {info.name!r} is built for {fixed[0]}-pixel inputs but its preprocessing gives {input_size}; "
-            f"set `kwargs: {{img_size: {input_size}}}` or `preprocessing: {{input_size: {fixed[0]}}}`."
+            f"backbone {info.name!r} is built for {fixed[0]}-pixel inputs but its preprocessing "
+            f"gives {input_size}; set `kwargs: {{img_size: {input_size}}}` or "
+            f"`preprocessing: {{input_size: {fixed[0]}}}`."
         )
 
 

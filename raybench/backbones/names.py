@@ -7,7 +7,7 @@ import timm
 
 @lru_cache(maxsize=1)
 def timm_names() -> list[str]:
-    """Every name `timm.create_model` takes, sorted: bare architectures, and with the tags of their weights."""
+    """Every name `timm.create_model` takes, sorted: architectures, bare and with the tags of weights."""
     return sorted({*timm.list_models(), *timm.list_models(pretrained=True, include_tags=True)})
 
 
@@ -22,6 +22,6 @@ def is_timm_name(name: str) -> bool:
 
 
 def has_timm_weights(name: str) -> bool:
-    """Whether timm knows pretrained weights for this name: a bare architecture has those of its default tag."""
+    """Whether timm knows pretrained weights by this name; a bare architecture has its default tag's."""
     config = timm.get_pretrained_cfg(name) if is_timm_name(name) else None
     return config is not None and bool(config.has_weights)

@@ -18,8 +18,8 @@ OVERRIDES = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"}
 def preprocessing_of(info: BackboneInfo) -> Preprocessing:
     """What a backbone wants done to images, without building it.
 
-    The side of the input is, first found wins: the row's `preprocessing`, its `input_size`, an `img_size` among
-    its `kwargs`, timm's config.
+    The side of the input is, first found wins: the row's `preprocessing`, its `input_size`, an `img_size`
+    among its `kwargs`, timm's config.
 
     Raises:
         UnknownNameError: timm does not know `info.timm`.
@@ -29,8 +29,8 @@ def preprocessing_of(info: BackboneInfo) -> Preprocessing:
         raise UnknownNameError(f"timm has no model {info.timm!r}{suggest(info.timm, timm_names())}.")
     if unknown := sorted(set(info.preprocessing) - OVERRIDES):
         raise CheckpointError(
-            f"backbone {info.name!r}: unknown preprocessing key {unknown[0]!r}{suggest(unknown[0], OVERRIDES)}; "
-            f"known are {', '.join(sorted(OVERRIDES))}."
+            f"backbone {info.name!r}: unknown preprocessing key {unknown[0]!r}"
+            f"{suggest(unknown[0], OVERRIDES)}; known are {', '.join(sorted(OVERRIDES))}."
         )
     config = timm.get_pretrained_cfg(info.timm)
     resolved = resolve_data_config(args={"in_chans": 3}, pretrained_cfg=config.to_dict() if config else {})
@@ -63,8 +63,8 @@ def _input_size(info: BackboneInfo, resolved: Mapping[str, Any]) -> int:
     sides = [size] if isinstance(size, int) else list(size)[-2:]
     if len(set(sides)) != 1 or not isinstance(sides[0], int) or sides[0] < 1:
         raise CheckpointError(
-            f"backbone {info.name!r} wants inputs of {'×'.join(map(str, sides))} pixels; raybench supports square "
-            "inputs only. Set `preprocessing: {input_size: SIDE}` if it takes others."
+            f"backbone {info.name!r} wants inputs of {'×'.join(map(str, sides))} pixels; raybench supports "
+            "square inputs only. Set `preprocessing: {input_size: SIDE}` if it takes others."
         )
     return int(sides[0])
 

@@ -31,9 +31,9 @@ def extract(
             if not np.isfinite(features).all():
                 row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
                 raise DivergedError(
-                    f"{backbone.info.name} gives features that are not finite on example {examples.ids[done + row]!r} "
-                    f"of {len(examples)}; its weights are damaged, or its preprocessing is not the one it was "
-                    "trained with."
+                    f"{backbone.info.name} gives features that are not finite on example "
+                    f"{examples.ids[done + row]!r} of {len(examples)}; its weights are damaged, or its "
+                    "preprocessing is not the one it was trained with."
                 )
             done += len(features)
             yield features

@@ -4,12 +4,11 @@ ROOT/<key>/features.npy    float32 [n, d], memory-mapped: processes on one machi
           targets.npy      int64 [n]
           ids.json         n example ids
           manifest.json    what this is; written last
-ROOT/<key>.partial/        an entry being written, or left by a killed writer: never read, replaced by the next
+ROOT/<key>.partial/        being written, or left by a killed writer: never read, replaced by the next
 ROOT/<key>.lock            held by the writer
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -208,7 +207,7 @@ class FeatureStore:
             sizes = {file.name: file.stat().st_size for file in partial.iterdir()}
             described = {**manifest, "key": key, "shape": list(shape), "file_bytes": sizes}
             (partial / MANIFEST).write_text(json.dumps(described, indent=1))
-            os.rename(partial, final)
+            partial.rename(final)
         except OSError as error:
             raise StorageError(
                 f"the feature store {str(self.root)!r} cannot be written ({error})."
