@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from raybench.metrics import METRICS
-from raybench.records import Hparams, HparamValue
+from raybench.records import Hparams, HparamValue, Split
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +68,16 @@ class Predictions:
     ids: tuple[str, ...]
     targets: Int[np.ndarray, " n"]
     logits: Float[np.ndarray, "n c"]
+
+
+EvaluatorFinding = tuple[str, str, float]
+"""(condition, metric, value on test)."""
+
+
+class Evaluator(Protocol):
+    """Measures a fitted classifier further, from its predictions on val and test."""
+
+    def __call__(self, predictions: Mapping[Split, Predictions]) -> list[EvaluatorFinding]: ...
 
 
 class ProtocolRun(Protocol):

@@ -1,6 +1,7 @@
-"""Every protocol by name: what `trial` looks up."""
+"""Every protocol and evaluator by name: what `trial` looks up."""
 
-from raybench.evaluation.context import ProtocolFactory
+from raybench.evaluation.calibration import calibration
+from raybench.evaluation.context import Evaluator, ProtocolFactory
 from raybench.evaluation.knn import knn
 from raybench.evaluation.linear_probe import linear_probe
 from raybench.registry import Registry
@@ -8,3 +9,6 @@ from raybench.registry import Registry
 PROTOCOL_RUNS: Registry[ProtocolFactory] = Registry("protocol")
 PROTOCOL_RUNS.add("linear_probe", linear_probe)
 PROTOCOL_RUNS.add("knn", knn)
+
+EVALUATOR_RUNS: Registry[Evaluator] = Registry("evaluator")
+EVALUATOR_RUNS.add("calibration", calibration)
