@@ -1,0 +1,111 @@
+"""The ledger's side of tracking: which runs an experiment has, each read when it is written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from raybench.ledger import experiment_dir, load_spec, read_record, read_records
+from raybench.records import Pair, TrialRecord, digest_of
+from raybench.tracking.address import storage_id
+from raybench.tracking.content import Labels, trial_content
+from raybench.tracking.store import RunWriter
+from raybench.tracking.summaries import opening_content, pair_content, summary_content
+
+
+class ExperimentView:
+    """Brings single runs up to date. Every method may be called again after it has failed."""
+
+    def __init__(self, storage: Path, experiment: str, labels: Labels, writer: RunWriter) -> None:
+        self._storage = storage
+        self._experiment = experiment
+        self._labels = labels
+        self._writer = writer
+        self._pairs: dict[str, Pair] = {}
+        self._is_touched: dict[str, bool] = {}
+
+    def finished_trials(self) -> list[str]:
+        """Ids of the trials that have, or should have, a run; their pairs become known."""
+        records = [r for r in read_records(self._storage, self._experiment) if r.status != "running"]
+        for record in records:
+            self._meet(record)
+        return [record.trial_id for record in records if record.stage != "features"]
+
+    def touched_pairs(self) -> list[str]:
+        """Slugs of pairs whose trials were written since the pair was, or whose run shows no end; sorted."""
+        return sorted(
+            slug for slug in self._pairs if self._is_touched[slug] or not self._writer.is_settled(slug)
+        )
+
+    def all_pairs(self) -> list[str]:
+        return sorted(self._pairs)
+
+    def write_trial(self, trial_id: str) -> None:
+        """Write the trial's run; a feature pass has none, and a running trial not yet.
+
+        Raises:
+            KeyError: if the ledger has no such trial.
+        """
+        record = read_record(self._storage, self._experiment, trial_id)
+        if record is None:
+            raise KeyError(f"trial {trial_id!r} is not in the ledger")
+        if record.status == "running":
+            return
+        pair = self._meet(record)
+        if record.stage == "features":
+            return
+        content = trial_content(record, self._labels)
+        if self._writer.holds(content):
+            return
+        self._is_touched[pair.slug] = True
+        self._writer.write_trial(content, parent=opening_content(pair, record, self._labels))
+
+    def write_pair(self, slug: str) -> None:
+        """Write the pair's final numbers, after those of its trials whose record has changed since.
+
+        A final trial of an earlier winner is such a one: its record is taken back when a longer search has
+        found another.
+        """
+        records = self._records_of(slug)
+        if not records:
+            return
+        pair = self._meet(records[0])
+        for record in records:
+            if record.stage != "features":
+                content = trial_content(record, self._labels)
+                self._writer.write_trial(content, parent=opening_content(pair, record, self._labels))
+        recipe = experiment_dir(self._storage, self._experiment) / "recipes" / f"{slug}.yaml"
+        files = {"recipe.yaml": recipe.read_text(encoding="utf-8")} if recipe.exists() else {}
+        self._writer.write_parent(pair_content(pair, records, self._labels, files))
+        self._is_touched[slug] = False
+
+    def write_summary(self, files: Mapping[str, str]) -> None:
+        """Write the summary run: artifact path → text."""
+        records = read_records(self._storage, self._experiment)
+        at = max((record.started_at + record.wall_seconds for record in records), default=0.0)
+        self._writer.write_parent(summary_content(files, self._labels, at))
+
+    def _meet(self, record: TrialRecord) -> Pair:
+        pair = Pair(backbone=record.backbone, task=record.task)
+        self._pairs.setdefault(pair.slug, pair)
+        self._is_touched.setdefault(pair.slug, False)
+        return pair
+
+    def _records_of(self, slug: str) -> list[TrialRecord]:
+        """The pair's finished records; a trial id begins with its pair's slug."""
+        trials = experiment_dir(self._storage, self._experiment) / "trials"
+        names = sorted(path.stem for path in trials.glob(f"{slug}-*.json"))
+        records = (read_record(self._storage, self._experiment, name) for name in names)
+        return [record for record in records if record is not None and record.status != "running"]
+
+
+def read_labels(storage: Path, experiment: str) -> Labels:
+    """The labels of an experiment's runs, from its stored spec where there is one."""
+    spec = load_spec(storage, experiment) or {}
+    return Labels(
+        experiment=experiment,
+        storage_id=storage_id(storage),
+        spec_digest=digest_of(spec) if spec else "",
+        backbones={
+            row["name"]: {"family": row.get("family", "unknown"), "method": row.get("method", "unknown")}
+            for row in spec.get("backbones", [])
+        },
+    )
