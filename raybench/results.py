@@ -141,7 +141,7 @@ def write_predictions(
     identity = {"experiment": experiment, "backbone": pair.backbone, "task": pair.task, "split": split}
     origin = identity | {"seed": seed, "trial_id": trial_id}
     frame = frame.with_columns(pl.lit(value).alias(name) for name, value in origin.items())
-    frame = frame.select(PREDICTION_SCHEMA.names()).cast(dict(PREDICTION_SCHEMA))
+    frame = frame.select(PREDICTION_SCHEMA.names()).cast(PREDICTION_SCHEMA)
     _write(predictions_file(storage, experiment, trial_id), frame)
 
 
@@ -221,7 +221,7 @@ def _read_file(file: Path, schema: pl.Schema) -> pl.DataFrame:
     try:
         version = int(pl.read_parquet_metadata(file).get(_VERSION_KEY, "0"))
         if version == SCHEMA_VERSION:
-            return pl.read_parquet(file, glob=False).select(schema.names()).cast(dict(schema))
+            return pl.read_parquet(file, glob=False).select(schema.names()).cast(schema)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise StorageError(
             f"cannot read {str(file)!r}: {str(error).splitlines()[0]}; remove it, run again."
