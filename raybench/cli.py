@@ -105,10 +105,6 @@ def _storage_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _tracking_uri(arguments: argparse.Namespace) -> str | None:
-    return arguments.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-
-
 def _run(arguments: argparse.Namespace) -> int:
     from raybench.run import run_experiment
     from raybench.spec import load_spec, make_plan
@@ -116,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
     spec = load_spec(arguments.spec)
     print(make_plan(spec).render(), flush=True)
     outcome = run_experiment(
-        spec, arguments.storage, tracking_uri=_tracking_uri(arguments), num_cpus=arguments.num_cpus
+        spec, arguments.storage, tracking_uri=arguments.tracking_uri, num_cpus=arguments.num_cpus
     )
     return _report(arguments, spec.name, outcome)
 
@@ -132,7 +128,7 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
         print("Nothing was left to run: every pair of this spec is already measured in this storage.")
     print(f"\nresults   {storage}/measurements   (raybench rank {storage})")
     if outcome.tracking_uri.startswith("sqlite"):
-        print(f"tracking  {storage}/mlflow.db      (raybench ui {storage})")
+        print(f"tracking  {storage}/mlflow.db   (raybench ui {storage})")
     print(f"recipes   {storage}/experiments/{experiment}/recipes   (raybench run RECIPE.yaml --storage …)")
     if outcome.unsent:
         print(
@@ -188,20 +184,20 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 def _track(arguments: argparse.Namespace) -> int:
     from raybench import ledger
-    from raybench.tracking import default_uri, rebuild
+    from raybench.tracking import rebuild
 
-    uri = _tracking_uri(arguments) or default_uri(arguments.storage)
     names = [arguments.experiment] if arguments.experiment else ledger.experiments(arguments.storage)
     if not names:
         print(f"raybench: {arguments.storage} holds no experiment.", file=sys.stderr)
         return EXIT_BAD_INPUT
     for name in names:
-        print(f"{name}: {rebuild(arguments.storage, name, uri)} trials shown in MLflow")
+        refused = rebuild(arguments.storage, name, arguments.tracking_uri)
+        print(f"{name}: {'up to date' if not refused else f'{len(refused)} trials refused by MLflow'}")
     return EXIT_DONE
 
 
 def _cache(arguments: argparse.Namespace) -> int:
-    from raybench.features import FeatureStore
+    from raybench.features.store import FeatureStore
 
     store = FeatureStore(arguments.storage / "features")
     entries = store.entries()
@@ -216,7 +212,7 @@ def _cache(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from raybench.doctor import diagnose
 
-    findings = diagnose(arguments.storage, _tracking_uri(arguments))
+    findings = diagnose(arguments.storage, arguments.tracking_uri)
     for finding in findings:
         print(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.what}: {finding.says}")
     return EXIT_DONE if all(finding.is_ok for finding in findings) else EXIT_FAILED_PAIRS

@@ -72,13 +72,11 @@ def _check_storage(storage: Path) -> Finding:
     )
 
 
-def _check_tracking(storage: Path, tracking_uri: str | None) -> Finding:
-    from raybench.tracking import default_uri
-    from raybench.tracking.store import check_server
+def _check_tracking(storage: Path, uri: str | None) -> Finding:
+    from raybench.tracking.address import tracking_uri
+    from raybench.tracking.probe import probe
 
-    uri = tracking_uri or default_uri(storage)
     try:
-        check_server(uri)
+        return Finding(what="tracking", is_ok=True, says=probe(tracking_uri(storage, uri)))
     except RaybenchError as error:
         return Finding(what="tracking", is_ok=False, says=str(error))
-    return Finding(what="tracking", is_ok=True, says="answers")

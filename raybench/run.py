@@ -1,6 +1,7 @@
 """spec → plan → tuning × tracking → results; the only place where the doors meet."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,13 +12,14 @@ from filelock import FileLock, Timeout
 
 from raybench import ledger, recipes, results
 from raybench.catalog.tasks import PROTOCOLS, parse_task
-from raybench.errors import SpecError, StorageError
+from raybench.errors import RaybenchError, SpecError, StorageError
 from raybench.metrics import METRICS
 from raybench.progress import make_progress
-from raybench.records import Pair, TrialRecord, TrialRequest, TrialStatus
+from raybench.records import Pair, TrialRecord, TrialRequest, TrialStatus, digest_of
 from raybench.spec import ExperimentSpec, diff
 from raybench.storage import write_whole
-from raybench.tracking import Tracker, default_uri
+from raybench.tracking import Tracker
+from raybench.tracking.address import sqlite_file
 from raybench.tuning.driver import tune_experiment
 from raybench.tuning.study import PairStudy, StudyPlan
 
@@ -69,21 +71,21 @@ def run_experiment(
     with _only_one(storage, spec.name):
         _store_spec(spec, storage)
         studies = make_studies(spec, ledger.read_records(storage, spec.name))
-        uri = tracking_uri or default_uri(storage)
-        tracker = Tracker(uri, spec.name, storage)
-        tracker.start()
-        try:
-            num_trials_run, is_finished = _tune(spec, storage, studies, tracker, num_cpus, stream)
-            recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
-        finally:
-            unsent = tracker.close(TRACKING_PATIENCE_SECONDS)
+        tracker = Tracker(tracking_uri, spec.name, storage)
+        uri = tracker.uri
+        if all(study.is_finished for study in studies) and _is_tracked(storage, spec, uri):
+            num_trials_run, is_finished, unsent = 0, True, []
+        else:
+            num_trials_run, is_finished, unsent = _tune(spec, storage, studies, tracker, num_cpus, stream)
+            if is_finished and not unsent:
+                _mark_tracked(storage, spec, uri)
     failed = {study.pair: study.failure for study in studies if study.failure is not None}
     return Outcome(
         measured=[s.pair for s in studies if s.is_finished and s.pair not in failed],
         failed=failed,
         is_interrupted=not is_finished,
         unsent=unsent,
-        tracking_uri=uri,
+        tracking_uri=tracker.public_uri,
         num_trials_run=num_trials_run,
     )
 
@@ -127,13 +129,47 @@ def _tune(
     tracker: Tracker,
     num_cpus: int | None,
     stream: TextIO | None,
+) -> tuple[int, bool, list[str]]:
+    """(trials run, whether everything is finished, trials that MLflow has not seen)."""
+    tracker.start()
+    try:
+        if all(study.is_finished for study in studies):
+            num_run, is_finished = 0, True
+            for study in studies:
+                for record in study.records.values():
+                    tracker.log(record)
+        else:
+            num_run, is_finished = _search(spec, storage, studies, tracker, num_cpus, stream)
+        recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
+        tracker.log_summary(_summary(storage, spec.name))
+    finally:
+        unsent = tracker.close(TRACKING_PATIENCE_SECONDS)
+    return num_run, is_finished, unsent
+
+
+def _summary(storage: Path, experiment: str) -> dict[str, str]:
+    """Files of MLflow's summary run: the ranking as far as it is complete."""
+    from raybench.report.terminal import rank_storage
+
+    try:
+        return {
+            f"ranking.{suffix}": rank_storage(
+                storage, experiment=experiment, output_format=output_format, allow_missing=True
+            )
+            for suffix, output_format in (("md", "markdown"), ("csv", "csv"))
+        }
+    except RaybenchError as error:
+        return {"ranking.md": f"No ranking: {error}"}
+
+
+def _search(
+    spec: ExperimentSpec,
+    storage: Path,
+    studies: list[PairStudy],
+    tracker: Tracker,
+    num_cpus: int | None,
+    stream: TextIO | None,
 ) -> tuple[int, bool]:
-    """(trials run, whether everything is finished). Ray is not even started if nothing is left to do."""
-    for study in studies:
-        for trial_id in study.records:
-            tracker.log(trial_id)
-    if all(study.is_finished for study in studies):
-        return 0, True
     num_run = 0
     progress = make_progress(studies, stream)
 
@@ -144,11 +180,12 @@ def _tune(
         nonlocal num_run
         num_run += 1
         if request.stage != "features":
-            tracker.log(request.trial_id)
+            tracker.log(record)
         progress.trial_ended(request, record)
         withdraw_superseded(storage, study)
         if study.is_finished:
             progress.pair_finished(study.pair)
+            tracker.log_pair(study.pair)
 
     demands = spec.resources
     with progress:
@@ -207,6 +244,23 @@ def _store_spec(spec: ExperimentSpec, storage: Path) -> None:
                 [*change.conflicts, "rename the experiment, or give another `--storage`."],
             )
     ledger.save_spec(storage, spec.name, spec.to_dict())
+
+
+def _tracked_marker(storage: Path, spec: ExperimentSpec) -> Path:
+    return ledger.experiment_dir(storage, spec.name) / "tracked.json"
+
+
+def _mark_tracked(storage: Path, spec: ExperimentSpec, uri: str) -> None:
+    """Note that MLflow at `uri` holds all of this spec, so that a run without work need not ask it."""
+    content = json.dumps({"spec": spec.digest, "uri": digest_of(uri)}).encode()
+    write_whole(_tracked_marker(storage, spec), lambda file: file.write(content))
+
+
+def _is_tracked(storage: Path, spec: ExperimentSpec, uri: str) -> bool:
+    marker = _tracked_marker(storage, spec)
+    if not marker.exists() or ((file := sqlite_file(uri)) is not None and not file.exists()):
+        return False
+    return bool(json.loads(marker.read_text()) == {"spec": spec.digest, "uri": digest_of(uri)})
 
 
 def require_writable(storage: Path) -> None:

@@ -18,15 +18,16 @@ from typing import Any
 import torch
 
 from raybench import ledger, results
-from raybench.backbones import load_backbone
+from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.tasks import ProtocolInfo, parse_task
-from raybench.data import Dataset, load_dataset
+from raybench.data.dataset import Dataset
+from raybench.data.loading import load_dataset
 from raybench.errors import RaybenchError
 from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
 from raybench.evaluation.registry import EVALUATOR_RUNS, PROTOCOL_RUNS
-from raybench.features import FeatureStore
+from raybench.features.store import FeatureStore
 from raybench.metrics import METRICS, classification_metrics
 from raybench.records import Measurement, Preprocessing, Provenance, Split, TrialRecord, TrialRequest, TrialStatus
 from raybench.spec import ExperimentSpec
@@ -84,9 +85,8 @@ class Trial:
             return StepResult(epoch=len(self._curve), objective=None, is_done=True)
 
     def _extract_features(self) -> StepResult:
-        dataset = cached_dataset(self._dataset_info)
-        for split in ("train", "val"):
-            self._store.get(self._backbone, dataset, split, device=self._device)
+        dataset = cached_dataset(self._dataset_info, self._storage)
+        self._store.ensure(self._backbone, dataset, ["train", "val"], device=self._device)
         self._write(status="completed")
         return StepResult(epoch=0, objective=None, is_done=True)
 
@@ -122,7 +122,7 @@ class Trial:
         return limit is not None and time.perf_counter() - self._started > limit
 
     def _make_context(self) -> TrialContext:
-        dataset = cached_dataset(self._dataset_info)
+        dataset = cached_dataset(self._dataset_info, self._storage)
         is_final = self.request.stage == "final"
         return TrialContext(
             backbone_info=self._backbone,
@@ -181,7 +181,7 @@ class Trial:
         digest, preprocessing, num_params = describe(self._backbone)
         return Provenance(
             checkpoint_digest=digest,
-            dataset_fingerprint=cached_dataset(self._dataset_info).fingerprint,
+            dataset_fingerprint=cached_dataset(self._dataset_info, self._storage).fingerprint,
             preprocessing=preprocessing,
             num_params=num_params,
             versions={"python": platform.python_version(), **{name: version(name) for name in REPORTED_VERSIONS}},
@@ -236,13 +236,13 @@ class _ByRepr:
 
 
 @functools.lru_cache(maxsize=4)
-def _load_dataset(info: _ByRepr) -> Dataset:
-    return load_dataset(info.row)
+def _load_dataset(info: _ByRepr, cache: Path) -> Dataset:
+    return load_dataset(info.row, cache=cache)
 
 
-def cached_dataset(info: DatasetInfo) -> Dataset:
-    """The dataset, decoded and hashed once per worker process; its test split is locked."""
-    return _load_dataset(_ByRepr(info))
+def cached_dataset(info: DatasetInfo, storage: Path) -> Dataset:
+    """The dataset, read once per worker process and hashed once per storage; its test split is locked."""
+    return _load_dataset(_ByRepr(info), storage / "image_hashes")
 
 
 @functools.lru_cache(maxsize=64)

@@ -32,7 +32,7 @@ class ExperimentSearcher(Searcher):
         collect: Collect,
         on_end: OnEnd,
     ) -> None:
-        super().__init__(metric="objective", mode="max")
+        super().__init__()  # No metric: studies read the ledger, and a feature trial has no objective.
         self._studies = studies
         self._feature_key = feature_key
         self._with_features = with_features

@@ -7,6 +7,7 @@ from typing import Any
 from ray import tune
 
 from raybench import ledger
+from raybench.errors import StorageError
 from raybench.records import Pair, TrialRequest
 from raybench.spec import ExperimentSpec
 
@@ -20,7 +21,16 @@ def request_from(config: dict[str, Any]) -> TrialRequest:
 @functools.lru_cache(maxsize=8)
 def _spec_of(storage: str, experiment: str, revision: str) -> ExperimentSpec:
     """The stored spec. `revision` is its digest, so that an extended spec is read anew."""
-    return ExperimentSpec.from_dict(ledger.load_spec(Path(storage), experiment))
+    return _restored(Path(storage), experiment)
+
+
+def _restored(storage: Path, experiment: str) -> ExperimentSpec:
+    content = ledger.load_spec(storage, experiment)
+    if content is None:
+        raise StorageError(
+            f"{storage} holds no spec of experiment {experiment!r}; is the storage shared by every node?"
+        )
+    return ExperimentSpec.from_dict(content)
 
 
 class TrialTrainable(tune.Trainable):
