@@ -138,6 +138,20 @@ def defaults(space: SearchSpace) -> dict[str, HparamValue]:
     return {name: dimension.default for name, dimension in space.items()}
 
 
+def num_choices(space: SearchSpace) -> int | None:
+    """How many distinct choices a finite space holds; None where a dimension is continuous.
+
+    >>> num_choices(KNN), num_choices(FINETUNE)
+    (3, None)
+    """
+    sizes = [
+        len(dim.options) if isinstance(dim, Choice) else dim.high - dim.low + 1
+        for dim in space.values()
+        if not isinstance(dim, Float)
+    ]
+    return math.prod(sizes) if len(sizes) == len(space) else None
+
+
 def edges(space: SearchSpace, hparams: Hparams) -> dict[str, End]:
     """Numeric dimensions whose value lies on an end of the space: the best may lie beyond it.
 

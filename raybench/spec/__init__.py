@@ -1,0 +1,17 @@
+"""What is asked for: a YAML file → a checked spec → a costed plan."""
+
+from raybench.spec.diff import SpecChange, diff
+from raybench.spec.experiment import ExperimentSpec, ResourceSpec, SearchSpec
+from raybench.spec.parse import load_spec
+from raybench.spec.plan import Plan, make_plan
+
+__all__ = [
+    "ExperimentSpec",
+    "Plan",
+    "ResourceSpec",
+    "SearchSpec",
+    "SpecChange",
+    "diff",
+    "load_spec",
+    "make_plan",
+]

@@ -1,0 +1,82 @@
+"""Two specs of one name: what the new one adds to the old, and what it contradicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raybench.spec.experiment import ExperimentSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecChange:
+    """How a spec differs from the one its storage holds. Both lists empty: nothing that matters changed."""
+
+    extends: list[str]
+    """What can be added to the measurements there are: more of something."""
+    conflicts: list[str]
+    """What would make new measurements incomparable with old ones under the same experiment name."""
+
+
+def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
+    """Compare what determines measurements; resources do not, and neither does a budget's name.
+
+    More backbones, tasks, seeds, evaluators and trials extend an experiment. Everything else conflicts,
+    fewer of them included: what was measured stays in the table.
+    """
+    extends: list[str] = []
+    conflicts: list[str] = []
+    lists: list[tuple[str, Sequence[object], Sequence[object]]] = [
+        ("backbones", [info.name for info in old.backbones], [info.name for info in new.backbones]),
+        ("tasks", old.tasks, new.tasks),
+        ("seeds", old.seeds, new.seeds),
+        ("evaluators", old.evaluators, new.evaluators),
+    ]
+    for key, before, after in lists:
+        added = [str(item) for item in after if item not in before]
+        removed = [str(item) for item in before if item not in after]
+        if added:
+            extends.append(f"{key}: adds {', '.join(added)}")
+        if removed:
+            conflicts.append(f"{key}: lacks {', '.join(removed)}, already planned or measured")
+    was_trials, now_trials = old.search.num_trials, new.search.num_trials
+    if now_trials > was_trials:
+        extends.append(f"search.num_trials: {was_trials} → {now_trials}")
+    if now_trials < was_trials:
+        conflicts.append(f"search.num_trials: {was_trials} → {now_trials}; trials cannot be taken back")
+    for key, was, now in _fixed_parts(old, new):
+        if was != now:
+            conflicts.append(f"{key}: {was} → {now}")
+    return SpecChange(extends=extends, conflicts=conflicts)
+
+
+def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, Any, Any]]:
+    """(Where, old value, new value) of everything that must not change; only what both specs have."""
+    parts: list[tuple[str, Any, Any]] = [
+        ("name", old.name, new.name),
+        ("search.sampler", old.search.sampler, new.search.sampler),
+        ("search.early_stopping", old.search.early_stopping, new.search.early_stopping),
+        ("search.seed", old.search.seed, new.search.seed),
+        ("budget.wall_seconds", old.budget.wall_seconds, new.budget.wall_seconds),
+        ("hparams", old.hparams, new.hparams),
+    ]
+    parts += [
+        (f"max_epochs.{name}", old.max_epochs[name], new.max_epochs[name])
+        for name in old.max_epochs
+        if name in new.max_epochs
+    ]
+    was, now = old.to_dict(), new.to_dict()
+    old_rows = {row["name"]: row for row in was["backbones"]}
+    new_rows = {row["name"]: row for row in now["backbones"]}
+    pairs = [(f"backbones.{name}", old_rows[name], new_rows[name]) for name in old_rows if name in new_rows]
+    pairs += [
+        (f"datasets.{name}", row, now["datasets"][name])
+        for name, row in was["datasets"].items()
+        if name in now["datasets"]
+    ]
+    for where, row, other in pairs:
+        parts += [(f"{where}.{key}", row[key], other[key]) for key in row if key not in _DESCRIPTIVE]
+    return parts
+
+
+_DESCRIPTIVE = ("licence", "citation", "groups", "params_m", "num_images")
+"""Facts about a row that change no measurement."""

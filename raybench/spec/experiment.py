@@ -1,0 +1,128 @@
+"""The checked spec: what an experiment asks for, with every name resolved."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.budgets import Budget
+from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.search_spaces import SearchSpace
+from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.errors import UnknownNameError
+from raybench.records import HparamValue, Pair, digest_of
+from raybench.registry import suggest
+
+Sampler = Literal["random", "qmc", "tpe"]
+EarlyStopping = Literal["none", "asha"]
+
+
+class SearchSpec(BaseModel):
+    """How hyperparameters of a pair are searched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    sampler: Sampler = "qmc"
+    """`qmc` (Sobol points) and `random` draw the same trials always; `tpe` learns from finished ones."""
+    num_trials: int = Field(ge=1)
+    """Search trials per pair; the first one holds the protocol's defaults."""
+    early_stopping: EarlyStopping = "none"
+    seed: int = Field(default=0, ge=0)
+
+
+class ResourceSpec(BaseModel):
+    """What one trial occupies, where the protocols' own numbers do not fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    cpus_per_trial: float | None = Field(default=None, gt=0)
+    gpus_per_trial: float | None = Field(default=None, ge=0)
+
+
+class ExperimentSpec(BaseModel):
+    """One question, as `load_spec` reads it or `from_dict` restores it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    backbones: list[BackboneInfo]
+    tasks: list[str]
+    datasets: dict[str, DatasetInfo]
+    """Every dataset that a task names → what it is."""
+    search: SearchSpec
+    budget: Budget
+    seeds: list[int]
+    """Of the final stage; one trial on test per pair and seed."""
+    evaluators: list[str] = []
+    resources: ResourceSpec = ResourceSpec()
+    max_epochs: dict[str, int] = {}
+    """Protocol → epochs of one trial, resolved for every protocol of `tasks`."""
+    hparams: dict[str, HparamValue] | None = None
+    """A recipe's fixed hyperparameters, packed ones included: no search, only the final stage with them."""
+
+    @property
+    def protocols(self) -> list[str]:
+        """Names of the protocols in use, in the order of `tasks`."""
+        return list(dict.fromkeys(parse_task(task).protocol.name for task in self.tasks))
+
+    def pairs(self) -> list[Pair]:
+        """Every backbone on every task, backbone by backbone."""
+        return [Pair(backbone=info.name, task=task) for info in self.backbones for task in self.tasks]
+
+    def backbone(self, name: str) -> BackboneInfo:
+        """The backbone of that name.
+
+        Raises:
+            UnknownNameError: if the spec has none.
+        """
+        by_name = {info.name: info for info in self.backbones}
+        if name not in by_name:
+            raise UnknownNameError(
+                f"experiment {self.name!r} has no backbone {name!r}{suggest(name, by_name) or '.'}"
+            )
+        return by_name[name]
+
+    def dataset_of(self, task: str) -> DatasetInfo:
+        """The dataset of a task of this spec."""
+        return self.datasets[parse_task(task).dataset]
+
+    def max_epochs_of(self, protocol: str) -> int:
+        """Epochs of one trial of that protocol: the spec's number, else the budget's, else the protocol's."""
+        return self.max_epochs[protocol]
+
+    def space_of(self, protocol: str) -> SearchSpace:
+        """The protocol's search space with its epochs scaled to `max_epochs_of`."""
+        return PROTOCOLS[protocol].space_within(self.max_epochs_of(protocol))
+
+    def trial_resources(self, protocol: str) -> tuple[float, float]:
+        """(CPUs, GPUs) of one trial.
+
+        GPUs without `resources.gpus_per_trial` are the protocol's wish, for clusters that have any; with it,
+        they are a demand.
+        """
+        info, resources = PROTOCOLS[protocol], self.resources
+        cpus = info.cpus if resources.cpus_per_trial is None else resources.cpus_per_trial
+        gpus = info.gpus if resources.gpus_per_trial is None else resources.gpus_per_trial
+        return cpus, gpus
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` restores an equal spec."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "ExperimentSpec":
+        return cls.model_validate(dict(content))
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever anything in the spec does."""
+        return digest_of(self.to_dict())
+
+
+def resolve_max_epochs(protocols: list[str], asked: Mapping[str, int], budget: Budget) -> dict[str, int]:
+    """Protocol → epochs of one trial: what is asked for, else the protocol's own within the budget."""
+    limit = budget.max_epochs
+    own = {name: PROTOCOLS[name].max_epochs for name in protocols}
+    within = {name: epochs if limit is None else min(epochs, limit) for name, epochs in own.items()}
+    return {name: asked.get(name, epochs) for name, epochs in within.items()}

@@ -1,0 +1,93 @@
+"""Numbers of a spec file against what they may be: budgets, seeds, a recipe's hyperparameters."""
+
+from collections.abc import Mapping
+
+from raybench.catalog.budgets import BUDGETS, Budget
+from raybench.catalog.search_spaces import PACKED, Choice, Dimension
+from raybench.catalog.tasks import PROTOCOLS
+from raybench.records import HparamValue
+from raybench.registry import suggest
+from raybench.spec.names import Report
+
+
+def check_budget(
+    budget: Budget | None,
+    num_trials: int | None,
+    max_epochs: Mapping[str, int],
+    protocols: list[str],
+    report: Report,
+) -> None:
+    """A spec may ask for less than its budget, never for more."""
+    if budget and num_trials is not None and num_trials > budget.num_trials:
+        enough = [name for name, other in BUDGETS.items() if other.num_trials >= num_trials]
+        advice = f"use budget {enough[0]!r} or lower num_trials" if enough else "lower num_trials"
+        report(
+            ("search", "num_trials"),
+            f"budget {budget.name!r} allows {budget.num_trials} trials per pair, "
+            f"but `search.num_trials` is {num_trials}; {advice}.",
+        )
+    for protocol, epochs in max_epochs.items():
+        location = ("max_epochs", protocol)
+        if protocol not in PROTOCOLS:
+            hint = suggest(protocol, PROTOCOLS) or "."
+            report(location, f"unknown protocol {protocol!r}{hint} Protocols: {', '.join(PROTOCOLS)}.")
+        elif protocols and protocol not in protocols:
+            report(location, f"max_epochs is given for {protocol!r}, but no task uses it; remove the line.")
+        elif budget and budget.max_epochs is not None and epochs > budget.max_epochs:
+            report(
+                location,
+                f"budget {budget.name!r} allows {budget.max_epochs} epochs, but `max_epochs.{protocol}` is "
+                f"{epochs}; lower it or use budget 'standard'.",
+            )
+
+
+def check_seeds(seeds: list[int] | None, report: Report) -> None:
+    for position, seed in enumerate(seeds or []):
+        if seed in (seeds or [])[:position]:
+            report(("seeds", position), f"seed {seed} is listed twice; a repeated seed repeats its trial.")
+
+
+def check_hparams(
+    hparams: Mapping[str, HparamValue] | None, num_trials: int | None, protocols: list[str], report: Report
+) -> None:
+    """A recipe's hyperparameters must be known to every protocol of the spec, and of the right type."""
+    if not hparams:
+        return
+    if num_trials is not None:
+        report(
+            ("search", "num_trials"), "`hparams` fixes the hyperparameters, so there is nothing to search."
+        )
+    for protocol in protocols:
+        space = PROTOCOLS[protocol].space
+        packed = {
+            name: values
+            for key, grid in PACKED.items()
+            if key.split(":")[0] == protocol
+            for name, values in grid.items()
+        }
+        for name, value in hparams.items():
+            location = ("hparams", name)
+            if name not in space and name not in packed:
+                known = [*space, *packed]
+                hint = suggest(name, known) or "."
+                report(
+                    location, f"{protocol} has no hyperparameter {name!r}{hint} It has {', '.join(known)}."
+                )
+            elif name in space and (problem := _misfit(space[name], value)):
+                report(location, f"`hparams.{name}` {problem}, got {value!r}.")
+            elif name in packed and isinstance(value, str) and value not in packed[name]:
+                report(location, f"`hparams.{name}` must be a number, got {value!r}.")
+        missing = [name for name in space if name not in hparams]
+        if missing:
+            report(
+                ("hparams",), f"`hparams` of {protocol} lacks {', '.join(missing)}; a recipe fixes them all."
+            )
+
+
+def _misfit(dimension: Dimension, value: HparamValue) -> str | None:
+    if isinstance(dimension, Choice):
+        fits = value in dimension.options
+        return None if fits else f"must be one of {', '.join(map(str, dimension.options))}"
+    if isinstance(value, str | bool):
+        return "must be a number"
+    return None

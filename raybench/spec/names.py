@@ -1,0 +1,175 @@
+"""Names in a spec file → catalogue rows. Problems are collected: the first does not hide the others."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.backbones import (
+    BACKBONES,
+    checkpoints_of,
+    expand,
+    find_backbone,
+    random_twin,
+    split_random,
+)
+from raybench.errors import UnknownNameError
+from raybench.registry import suggest
+from raybench.spec.document import Document, Location
+from raybench.spec.shape import BackboneEntry
+
+_FACTS = {"family", "method", "pretrain_data", "pretrain_images", "params_m", "licence", "citation"}
+Report = Callable[[Location, str], None]
+"""Takes where in the document, and the sentence."""
+
+
+def resolve_backbones(
+    entries: list[tuple[int, str | BackboneEntry]], document: Document, report: Report
+) -> list[BackboneInfo]:
+    """Rows for names, globs, groups and rows of the spec's own, in the spec's order.
+
+    What a glob or group repeats is taken once; a name written twice is reported.
+    """
+    found: dict[str, BackboneInfo] = {}
+    written: dict[str, int] = {}
+    for position, entry in entries:
+        location: Location = ("backbones", position)
+        try:
+            infos = _named(entry) if isinstance(entry, str) else [_own(entry, location, document, report)]
+        except UnknownNameError as error:
+            report(location, str(error))
+            continue
+        if not (isinstance(entry, str) and _is_pattern(entry)):
+            name = infos[0].name
+            if name in written:
+                line = document.line(("backbones", written[name]))
+                advice = "keep one" if isinstance(entry, str) else "give each checkpoint its own `name`"
+                report(location, f"backbone {name!r} is already listed in line {line}; {advice}.")
+            written.setdefault(name, position)
+        for info in infos:
+            found.setdefault(info.name, info)
+    return list(found.values())
+
+
+def _is_pattern(entry: str) -> bool:
+    return entry.startswith("@") or any(sign in entry for sign in "*?[")
+
+
+def _named(entry: str) -> list[BackboneInfo]:
+    """Rows of a name, glob or group.
+
+    Raises:
+        UnknownNameError: with a suggestion.
+    """
+    return [_one(name) for name in expand(entry)]
+
+
+def _one(name: str) -> BackboneInfo:
+    """The catalogue's row, a random twin, or a row made of timm's own name."""
+    try:
+        return find_backbone(name)
+    except UnknownNameError as miss:
+        base, seed = split_random(name)
+        if seed is not None:
+            if _is_timm(base):
+                return random_twin(BackboneInfo.of_timm(base), name, seed)
+            raise _unknown(base, miss) from None
+        if "." not in name:
+            tags = checkpoints_of(name) or _timm_tags(name)
+            if tags or _is_timm(name):
+                raise UnknownNameError(_ambiguous(name, tags)) from None
+        if _is_timm(name):
+            return BackboneInfo.of_timm(name)
+        raise _unknown(name, miss) from None
+
+
+def _unknown(name: str, miss: UnknownNameError) -> UnknownNameError:
+    near = suggest(name, BACKBONES) or suggest(name, _timm_tags(name.partition(".")[0]))
+    if not near:
+        return miss
+    return UnknownNameError(
+        f"unknown backbone {name!r}{near} `raybench list backbones` prints all {len(BACKBONES)}."
+    )
+
+
+def _ambiguous(name: str, tags: list[str]) -> str:
+    """A bare architecture says which network, not which weights: two checkpoints would share one label."""
+    choice = f"write one of {', '.join(tags[:4])}" if tags else "add timm's tag of the weights"
+    return (
+        f"backbone {name!r} is an architecture, not a checkpoint; {choice}, "
+        f"or {name + '.random'!r} for random weights."
+    )
+
+
+def _is_timm(name: str) -> bool:
+    """Asked only where the catalogue has no answer, because the answer imports timm (seconds)."""
+    from raybench.backbones.names import is_timm_name
+
+    return is_timm_name(name)
+
+
+def _timm_tags(architecture: str) -> list[str]:
+    """All of timm's checkpoints of an architecture."""
+    from raybench.backbones.names import timm_names
+
+    return [name for name in timm_names() if name.startswith(architecture + ".")]
+
+
+def _own(entry: BackboneEntry, location: Location, document: Document, report: Report) -> BackboneInfo:
+    """A row written in the spec: a checkpoint file of one's own, or a timm model with other settings."""
+    architecture = entry.timm.partition(".")[0]
+    if not (entry.timm in BACKBONES or checkpoints_of(architecture) or _is_timm(entry.timm)):
+        raise UnknownNameError(f"`timm` names no timm model: {entry.timm!r}{_near_timm(entry.timm) or '.'}")
+    _check_plain((*location, "kwargs"), entry.kwargs, report)
+    checkpoint = document.resolve(entry.checkpoint) if entry.checkpoint else None
+    if checkpoint is not None and not checkpoint.is_file():
+        report((*location, "checkpoint"), _no_checkpoint(checkpoint))
+    name = entry.name or _own_name(entry, checkpoint)
+    if name in BACKBONES:
+        report(location, f"backbone name {name!r} is the catalogue's own; give this one another `name`.")
+    facts: dict[str, Any] = entry.model_dump(include=_FACTS, exclude_unset=True)
+    if checkpoints_of(architecture):
+        facts.setdefault("family", BACKBONES[checkpoints_of(architecture)[0]].family)
+    preprocessing = entry.preprocessing.model_dump(exclude_none=True)
+    return BackboneInfo(
+        name=name,
+        timm=entry.timm,
+        kwargs=entry.kwargs,
+        weights="timm" if checkpoint is None else "file",
+        checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
+        preprocessing=preprocessing,
+        input_size=preprocessing.get("input_size"),
+        **facts,
+    )
+
+
+def _own_name(entry: BackboneEntry, checkpoint: Path | None) -> str:
+    """`resnet18` with `runs/best.safetensors` → `resnet18.best`: the file is the tag."""
+    return entry.timm if checkpoint is None else f"{entry.timm.partition('.')[0]}.{checkpoint.stem}"
+
+
+def _no_checkpoint(checkpoint: Path) -> str:
+    folder = checkpoint.parent
+    if not folder.is_dir():
+        return f"checkpoint {str(checkpoint)!r}: there is no folder {str(folder)!r}."
+    near = suggest(checkpoint.name, sorted(file.name for file in folder.iterdir()))
+    return f"checkpoint {str(checkpoint)!r}: no such file{near or '.'}"
+
+
+def _near_timm(name: str) -> str:
+    from raybench.backbones.names import timm_names
+
+    known = {known.partition(".")[0] for known in timm_names()}
+    return suggest(name, known | set(timm_names()))
+
+
+def _check_plain(location: Location, value: Any, report: Report) -> None:
+    """kwargs travel as JSON: numbers, text, true/false, lists and mappings of them."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_plain((*location, key), inner, report)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            _check_plain((*location, position), inner, report)
+    elif value is not None and not isinstance(value, str | int | float | bool):
+        report(location, f"a value of `kwargs` must be a number, text, true/false or a list, got {value!r}.")

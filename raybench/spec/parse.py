@@ -1,0 +1,117 @@
+"""Spec file → ExperimentSpec, or every mistake in it at once with its line."""
+
+from pathlib import Path
+from typing import Any
+
+from raybench.catalog.budgets import BUDGETS, Budget
+from raybench.errors import SpecError, UnknownNameError
+from raybench.spec.document import Document, Location, read_document
+from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
+from raybench.spec.limits import check_budget, check_hparams, check_seeds
+from raybench.spec.names import resolve_backbones
+from raybench.spec.shape import BackboneEntry, DatasetEntry, SearchEntry, check_shape
+from raybench.spec.tasks import resolve_datasets, resolve_evaluators, resolve_tasks
+
+
+def load_spec(path: Path) -> ExperimentSpec:
+    """Read, check and resolve a spec file. Nothing is started, no image and no weight is read.
+
+    Raises:
+        SpecError: with all problems, each one with its line, the value met and what to write instead.
+    """
+    document = read_document(Path(path))
+    shape, misshapen = check_shape(document)
+    found: list[tuple[int, str]] = [(document.line(where), text) for where, text in misshapen.items()]
+    parts = _Parts(document, misshapen)
+
+    def report(location: Location, sentence: str) -> None:
+        found.append((document.line(location), sentence))
+
+    backbones = resolve_backbones(parts.backbones(), document, report)
+    protocols, task_names = resolve_tasks(parts.texts("tasks"), document, report)
+    datasets = resolve_datasets(parts.datasets(), parts.texts("tasks"), document, report)
+    evaluators = resolve_evaluators(parts.texts("evaluators"), document, report)
+    budget = _budget(parts.value("budget", "standard"), report)
+    num_trials = parts.value("search", {}).get("num_trials")
+    asked_epochs = parts.value("max_epochs", {})
+    check_budget(budget, num_trials, asked_epochs, protocols, report)
+    check_seeds(parts.value("seeds", []), report)
+    check_hparams(parts.value("hparams", {}), num_trials, protocols, report)
+    if found or document.problems or shape is None or budget is None:
+        raise SpecError(str(path), _sentences(document, found))
+    spec = ExperimentSpec(
+        name=shape.name,
+        backbones=backbones,
+        tasks=task_names,
+        datasets=datasets,
+        search=_search(shape.search, budget),
+        budget=budget,
+        seeds=shape.seeds if shape.seeds is not None else list(range(budget.seeds)),
+        evaluators=evaluators,
+        resources=shape.resources,
+        max_epochs=resolve_max_epochs(protocols, asked_epochs, budget),
+        hparams=shape.hparams,
+    )
+    return ExperimentSpec.from_dict(spec.to_dict())  # Equal to what a storage restores.
+
+
+class _Parts:
+    """The well-shaped parts of a document: names are checked even where something else is misshapen."""
+
+    def __init__(self, document: Document, misshapen: dict[Location, str]) -> None:
+        self._data = document.data
+        self._misshapen = set(misshapen)
+
+    def value(self, key: str, default: Any) -> Any:
+        """The key's value; the default where it is absent or anything in it is misshapen."""
+        is_misshapen = any(location[:1] == (key,) for location in self._misshapen)
+        return default if is_misshapen else self._data.get(key, default)
+
+    def texts(self, key: str) -> list[tuple[int, str]]:
+        """(Position, text) of the well-shaped items of a list of names."""
+        return [(position, item) for position, item in self._items(key) if isinstance(item, str)]
+
+    def backbones(self) -> list[tuple[int, str | BackboneEntry]]:
+        return [
+            (position, item if isinstance(item, str) else BackboneEntry.model_validate(item))
+            for position, item in self._items("backbones")
+        ]
+
+    def datasets(self) -> dict[str, DatasetEntry | None]:
+        """Dataset name → its entry, None where it is misshapen (its name is still taken)."""
+        entries = self._data.get("datasets") or {}
+        if not isinstance(entries, dict):
+            return {}
+        return {
+            str(name): DatasetEntry.model_validate(entry) if self._is_sound(("datasets", name)) else None
+            for name, entry in entries.items()
+        }
+
+    def _items(self, key: str) -> list[tuple[int, Any]]:
+        items = self._data.get(key)
+        if not isinstance(items, list):
+            return []
+        return [(position, item) for position, item in enumerate(items) if self._is_sound((key, position))]
+
+    def _is_sound(self, location: Location) -> bool:
+        return not any(bad[: len(location)] == location for bad in self._misshapen)
+
+
+def _budget(name: str, report: Any) -> Budget | None:
+    try:
+        return BUDGETS[name]
+    except UnknownNameError as error:
+        report(("budget",), str(error))
+        return None
+
+
+def _search(entry: SearchEntry, budget: Budget) -> SearchSpec:
+    num_trials = budget.num_trials if entry.num_trials is None else entry.num_trials
+    return SearchSpec(**{**entry.model_dump(), "num_trials": num_trials})
+
+
+def _sentences(document: Document, found: list[tuple[int, str]]) -> list[str]:
+    """Problems in the order of the file; those of one line in the order of discovery."""
+    lines = [f"line {line}: {sentence}" for line, sentence in found]
+    unique = dict.fromkeys([*document.problems, *lines])
+    return sorted(unique, key=lambda text: int(text.split(":")[0].removeprefix("line ")))

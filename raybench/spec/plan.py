@@ -1,0 +1,218 @@
+"""Spec → plan: what `raybench run` would do and roughly cost, without starting anything."""
+
+from dataclasses import dataclass
+
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.search_spaces import defaults, num_choices, packed_grid
+from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.records import Pair
+from raybench.spec.experiment import ExperimentSpec
+
+MACS_PER_PARAM = 180
+"""Multiply-adds of one 224-pixel image per parameter: 160 to 175 for ResNets and ConvNeXts, 200 for
+ViTs at patch 16 (4.1 G / 23.5 M, 4.5 G / 27.8 M, 17.5 G / 85.8 M). Networks for phones: half of it."""
+TRAINING_FACTOR = 3
+"""Forward and backward pass against the forward pass alone."""
+ORDER_NOTE = (
+    "order-dependent: {what}, so two runs are not bit-reproducible; "
+    "for that use `sampler: qmc` (or random) and `early_stopping: none`."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolPlan:
+    """What all pairs of one protocol do."""
+
+    protocol: str
+    num_pairs: int
+    search_trials: int
+    final_trials: int
+    max_epochs: int
+    num_packed: int
+    """Heads or settings that one search trial with default hyperparameters tries at once; 1: no grid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything `raybench run` would do."""
+
+    experiment: str
+    num_backbones: int
+    num_tasks: int
+    pairs: list[Pair]
+    protocols: list[ProtocolPlan]
+    search_trials: int
+    final_trials: int
+    feature_passes: int
+    """Distinct backbone × dataset whose images go through a frozen backbone, at most once each."""
+    forward_flops: float | None
+    """Of all feature passes; None if no size is known. Rough: parameters × images × a usual ratio."""
+    finetune_flops: float | None
+    """Of all fine-tuning trials that run all their epochs; 0 without any."""
+    unknown_costs: list[str]
+    """Backbones and datasets without a known size, left out of both sums."""
+    notes: list[str]
+
+    def render(self) -> str:
+        """Text for a terminal, at most 110 columns wide."""
+        heads = ("protocol", "pairs", "search trials", "final trials", "epochs each", "tried per trial")
+        rows = [
+            (p.protocol, p.num_pairs, p.search_trials, p.final_trials, f"≤ {p.max_epochs}", p.num_packed)
+            for p in self.protocols
+        ]
+        summary = [
+            f"{self.experiment}: {self.num_backbones} backbones × {self.num_tasks} tasks "
+            f"= {len(self.pairs)} pairs",
+            *_table([heads, *[tuple(str(cell) for cell in row) for row in rows]]),
+            f"trials          {self.search_trials} search + {self.final_trials} final "
+            f"= {self.search_trials + self.final_trials}",
+            f"feature passes  {self.feature_passes} (backbone × dataset; the storage already may hold some)",
+            f"cost            {self._cost()}",
+        ]
+        return "\n".join([*summary, *(f"note            {note}" for note in self.notes)])
+
+    def _cost(self) -> str:
+        parts = []
+        if self.feature_passes:
+            parts.append(f"features {_effort(self.forward_flops)}")
+        if self.finetune_flops != 0:
+            parts.append(f"fine-tuning {_effort(self.finetune_flops)}")
+        left_out = f"; sizes not known: {', '.join(self.unknown_costs)}" if self.unknown_costs else ""
+        parts.append(f"rough; heads on cached features are not counted{left_out}")
+        return "\n                ".join(parts)
+
+
+def make_plan(spec: ExperimentSpec) -> Plan:
+    """Count what the spec asks for. Reads no image and no weight."""
+    pairs = spec.pairs()
+    protocols = [_protocol_plan(spec, name) for name in spec.protocols]
+    passes = {
+        (pair.backbone, parse_task(pair.task).dataset)
+        for pair in pairs
+        if parse_task(pair.task).protocol.uses_features
+    }
+    return Plan(
+        experiment=spec.name,
+        num_backbones=len(spec.backbones),
+        num_tasks=len(spec.tasks),
+        pairs=pairs,
+        protocols=protocols,
+        search_trials=sum(plan.search_trials for plan in protocols),
+        final_trials=sum(plan.final_trials for plan in protocols),
+        feature_passes=len(passes),
+        forward_flops=_total([_pass_flops(spec.backbone(b), spec.datasets[d]) for b, d in sorted(passes)]),
+        finetune_flops=_finetune_flops(spec, pairs),
+        unknown_costs=_unknown_sizes(spec),
+        notes=_notes(spec),
+    )
+
+
+def _protocol_plan(spec: ExperimentSpec, protocol: str) -> ProtocolPlan:
+    tasks = [task for task in spec.tasks if parse_task(task).protocol.name == protocol]
+    num_pairs = len(tasks) * len(spec.backbones)
+    num_packed = 1
+    if spec.hparams is None:
+        for values in packed_grid(protocol, defaults(PROTOCOLS[protocol].space)).values():
+            num_packed *= len(values)
+    return ProtocolPlan(
+        protocol=protocol,
+        num_pairs=num_pairs,
+        search_trials=num_pairs * search_trials_of(spec, protocol),
+        final_trials=num_pairs * len(spec.seeds),
+        max_epochs=spec.max_epochs_of(protocol),
+        num_packed=num_packed,
+    )
+
+
+def search_trials_of(spec: ExperimentSpec, protocol: str) -> int:
+    """Search trials of one pair: as many as asked for, but no more than a finite space has distinct choices.
+
+    `tpe` may ask for the same choice again and is taken at its word.
+    """
+    if spec.hparams is not None:
+        return 0
+    distinct = None if spec.search.sampler == "tpe" else num_choices(spec.space_of(protocol))
+    return spec.search.num_trials if distinct is None else min(distinct, spec.search.num_trials)
+
+
+def _notes(spec: ExperimentSpec) -> list[str]:
+    notes = []
+    if spec.hparams is not None:
+        notes.append(
+            "recipe: hyperparameters are given, so there is no search and val is not read to choose."
+        )
+    if spec.hparams is None and spec.search.sampler == "tpe":
+        notes.append(ORDER_NOTE.format(what="`sampler: tpe` learns from the trials that have finished"))
+    if spec.hparams is None and spec.search.early_stopping == "asha":
+        notes.append(ORDER_NOTE.format(what="`early_stopping: asha` compares trials as they arrive"))
+    if len(spec.seeds) == 1:
+        notes.append("one seed: the ranking can show no spread between runs; list more `seeds` for that.")
+    if len(spec.backbones) == 1:
+        notes.append("one backbone: there is nothing to rank it against.")
+    return notes
+
+
+def _pass_flops(info: BackboneInfo, dataset: DatasetInfo, size: float | None = None) -> float | None:
+    """Floating-point operations of all images once through the backbone; None where a size is unknown."""
+    if info.params_m is None or dataset.num_images is None:
+        return None
+    side = size or info.input_size or 224
+    return 2 * MACS_PER_PARAM * info.params_m * 1e6 * _relative_area(info, side) * dataset.num_images
+
+
+def _relative_area(info: BackboneInfo, side: float) -> float:
+    """Area against the 224 pixels of MACS_PER_PARAM."""
+    if "mini" in info.groups or info.name.startswith("mini_"):
+        return 10 / MACS_PER_PARAM  # Counted on the four: 3 to 16 multiply-adds per parameter at 32 pixels.
+    return (side / 224) ** 2
+
+
+def _finetune_flops(spec: ExperimentSpec, pairs: list[Pair]) -> float | None:
+    costs: list[float | None] = []
+    for pair in pairs:
+        task = parse_task(pair.task)
+        if task.protocol.uses_features:
+            continue
+        once = _pass_flops(spec.backbone(pair.backbone), spec.datasets[task.dataset])
+        trials = len(spec.seeds) + (0 if spec.hparams is not None else spec.search.num_trials)
+        epochs = spec.max_epochs_of(task.protocol.name)
+        costs.append(None if once is None else once * TRAINING_FACTOR * epochs * trials)
+    return _total(costs) if costs else 0.0
+
+
+def _total(costs: list[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
+
+
+def _unknown_sizes(spec: ExperimentSpec) -> list[str]:
+    backbones = [info.name for info in spec.backbones if info.params_m is None]
+    return backbones + [name for name, info in spec.datasets.items() if info.num_images is None]
+
+
+def _effort(flops: float | None) -> str:
+    if flops is None:
+        return "of unknown size"
+    return (
+        f"≈ {flops:.1e} FLOP: {_duration(flops / 3e10)} on one CPU core, {_duration(flops / 2e13)} on a GPU"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """About how long, in the largest unit that leaves a number above one.
+
+    >>> _duration(0.2), _duration(200), _duration(200_000)
+    ('seconds', '3 min', '2 d')
+    """
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{round(seconds / length)} {unit}"
+    return "seconds"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    ]

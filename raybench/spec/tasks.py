@@ -1,0 +1,144 @@
+"""Tasks, their datasets and the evaluators of a spec file → catalogue rows, with every problem reported."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from raybench.catalog.datasets import DATASETS, DatasetInfo, find_dataset, folder_splits
+from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.errors import UnknownNameError
+from raybench.registry import suggest
+from raybench.spec.document import Document, Location
+from raybench.spec.names import Report
+from raybench.spec.shape import DatasetEntry
+
+_SOURCES = ("folder", "torchvision", "huggingface", "parquet")
+
+
+def resolve_tasks(
+    names: list[tuple[int, str]], document: Document, report: Report
+) -> tuple[list[str], list[str]]:
+    """(Protocols in use, task names), each once and in the order of the spec."""
+    tasks = _without_repeats("task", "tasks", names, document, report)
+    protocols: list[str] = []
+    for position, name in tasks:
+        try:
+            protocols.append(parse_task(name).protocol.name)
+        except UnknownNameError as error:
+            report(("tasks", position), str(error))
+    return list(dict.fromkeys(protocols)), [name for _, name in tasks]
+
+
+def resolve_evaluators(names: list[tuple[int, str]], document: Document, report: Report) -> list[str]:
+    known = _without_repeats("evaluator", "evaluators", names, document, report)
+    for position, name in known:
+        if name not in EVALUATORS:
+            report(("evaluators", position), _unknown_evaluator(name))
+    return [name for _, name in known]
+
+
+def resolve_datasets(
+    own: dict[str, DatasetEntry | None], tasks: list[tuple[int, str]], document: Document, report: Report
+) -> dict[str, DatasetInfo]:
+    """Dataset name → row, for every dataset a task names: the spec's own first, then the catalogue's."""
+    rows = {
+        name: _own_dataset(name, entry, document, report) for name, entry in own.items() if entry is not None
+    }
+    found: dict[str, DatasetInfo] = {}
+    for position, task in tasks:
+        _, at, name = task.partition("@")
+        if not at or not name or name in found or own.get(name, name) is None:
+            continue
+        try:
+            found[name] = rows[name] if name in rows else _placed(find_dataset(name), document)
+        except UnknownNameError as error:
+            hint = suggest(name, own)
+            report(("tasks", position), f"unknown dataset {name!r}{hint}" if hint else str(error))
+            continue
+        if name not in rows:
+            _check_files(found[name], ("tasks", position), report)
+    return found
+
+
+def _own_dataset(name: str, entry: DatasetEntry, document: Document, report: Report) -> DatasetInfo:
+    location: Location = ("datasets", name)
+    if name in DATASETS:
+        report(location, f"dataset name {name!r} is the catalogue's own; give this one another name.")
+    if any(sign in name for sign in "@: "):
+        report(location, f"dataset name {name!r} must not contain '@', ':' or a space.")
+    given = [source for source in _SOURCES if getattr(entry, source) is not None]
+    if len(given) != 1:
+        met = " and ".join(given) or "none"
+        report(location, f"dataset {name!r} needs exactly one of {', '.join(_SOURCES)}, got {met}.")
+        return DatasetInfo(name=name, source="folder")
+    prefix = {"huggingface": "hf"}.get(given[0], given[0])
+    base = _placed(find_dataset(f"{prefix}:{getattr(entry, given[0]) or '?'}"), document)
+    info = DatasetInfo(
+        name=name,
+        source=base.source,
+        location=base.location,
+        splits=base.splits if entry.splits is None else entry.splits,
+        num_classes=base.num_classes,
+        num_images=base.num_images,
+        **entry.model_dump(exclude={*_SOURCES, "splits"}),
+    )
+    _check_files(info, (*location, given[0]), report)
+    return info
+
+
+def _placed(info: DatasetInfo, document: Document) -> DatasetInfo:
+    """The same with its path made absolute: specs write paths relative to themselves."""
+    if info.source not in ("folder", "parquet"):
+        return info
+    path = document.resolve(info.location)
+    splits = folder_splits(path) if info.source == "folder" else info.splits
+    return replace(info, location=str(path.resolve()), splits=splits)
+
+
+def _check_files(info: DatasetInfo, location: Location, report: Report) -> None:
+    """Folders and files that are missing are said now, not after an hour of other pairs."""
+    path = Path(info.location)
+    if info.source == "parquet" and not path.is_file():
+        report(location, f"dataset {info.name!r}: no such Parquet file: {info.location!r}.")
+    if info.source != "folder":
+        return
+    if not path.is_dir():
+        near = suggest(path.name, _subfolders(path.parent)) or "."
+        report(location, f"dataset {info.name!r}: no such folder: {info.location!r}{near}")
+        return
+    for split, name in info.splits.items():
+        folder = path if name == "all" else path / name
+        there = _subfolders(folder)
+        if not folder.is_dir():
+            hint = (
+                suggest(name, _subfolders(path)) or f"; it has {', '.join(_subfolders(path)[:6]) or 'none'}."
+            )
+            report(location, f"dataset {info.name!r}: {str(path)!r} has no folder {name!r} for {split}{hint}")
+        elif not there:
+            report(location, f"dataset {info.name!r}: {str(folder)!r} has no class folders in it.")
+
+
+def _subfolders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def _unknown_evaluator(name: str) -> str:
+    hint = suggest(name, EVALUATORS) or "."
+    advice = f" A protocol belongs into `tasks`, as {name}@DATASET." if name in PROTOCOLS else ""
+    return f"unknown evaluator {name!r}{hint} Evaluators: {', '.join(EVALUATORS)}.{advice}"
+
+
+def _without_repeats(
+    kind: str, key: str, names: list[tuple[int, str]], document: Document, report: Report
+) -> list[tuple[int, str]]:
+    first: dict[str, int] = {}
+    for position, name in names:
+        if name in first:
+            line = document.line((key, first[name]))
+            report((key, position), f"{kind} {name!r} is already listed in line {line}; keep one.")
+        first.setdefault(name, position)
+    return [(position, name) for name, position in first.items()]
