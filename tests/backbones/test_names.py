@@ -1,0 +1,20 @@
+import pytest
+
+from raybench.backbones.names import has_timm_weights, is_timm_name, timm_names
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k", "vit_base_patch16_224.augreg_in21k"])
+def test_architectures_and_tags_are_known(name):
+    assert is_timm_name(name)
+    assert name in timm_names()
+
+
+@pytest.mark.parametrize("name", ["resnet18.a1", "resnet19", "", "resnet18.", "hf-hub:timm/resnet18"])
+def test_wrong_tags_are_not_waved_through(name):
+    assert not is_timm_name(name)
+
+
+def test_weights_are_told_from_architectures_without_any():
+    assert has_timm_weights("resnet18.a1_in1k")
+    assert not has_timm_weights("botnet50ts_256")
+    assert not has_timm_weights("no_such_model")

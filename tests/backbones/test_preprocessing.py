@@ -1,0 +1,76 @@
+import pytest
+import timm
+from timm.data import resolve_model_data_config
+
+from raybench.backbones.preprocessing import preprocessing_of
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.errors import CheckpointError
+
+
+def row(timm_name="resnet18.a1_in1k", **fields):
+    return BackboneInfo(name="row", timm=timm_name, **fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18.a1_in1k", "vit_tiny_patch16_224.augreg_in21k", "deit_tiny_patch16_224.fb_in1k", "resnet10t"],
+)
+def test_values_are_timms_own_for_the_built_model(name):
+    timms = resolve_model_data_config(timm.create_model(name, pretrained=False))
+    ours = preprocessing_of(row(name))
+    assert (3, ours.input_size, ours.input_size) == timms["input_size"]
+    assert (ours.mean, ours.std) == (timms["mean"], timms["std"])
+    assert (ours.crop_pct, ours.interpolation) == (timms["crop_pct"], timms["interpolation"])
+
+
+def test_normalisation_differs_between_backbones_as_their_training_did():
+    """One normalisation for all backbones was a defect of the paper's linear probe (inventory 7.6)."""
+    clip, augreg, resnet = (
+        preprocessing_of(row(name))
+        for name in (
+            "vit_base_patch16_clip_224.openai",
+            "vit_base_patch16_224.augreg_in21k",
+            "resnet50.a1_in1k",
+        )
+    )
+    assert len({clip.mean, augreg.mean, resnet.mean}) == 3
+    assert augreg.mean == (0.5, 0.5, 0.5)
+
+
+def test_overrides_win_and_the_rest_stays():
+    ours = preprocessing_of(row(preprocessing={"mean": [0.1, 0.2, 0.3], "crop_pct": 1}))
+    assert (ours.mean, ours.crop_pct) == ((0.1, 0.2, 0.3), 1.0)
+    assert ours.std == (0.229, 0.224, 0.225)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"preprocessing": {"input_size": 64}, "input_size": 96}, 64),
+        ({"preprocessing": {"input_size": (3, 64, 64)}}, 64),
+        ({"input_size": 96}, 96),
+        ({"kwargs": {"img_size": 48}}, 48),
+        ({}, 224),
+    ],
+)
+def test_the_input_size_comes_from_the_nearest_place(fields, expected):
+    assert preprocessing_of(row(**fields)).input_size == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"mean_": 1}, "unknown preprocessing key 'mean_'; did you mean 'mean'"),
+        ({"crop_pct": 1.2}, r"crop_pct must lie in \(0, 1\], got 1.2"),
+        ({"interpolation": "cubic"}, "interpolation must be one of nearest, .* got 'cubic'"),
+        ({"mean": (0.5,)}, r"mean must be three numbers, .* got \[0.5\]"),
+        ({"std": (0.5, 0.0, 0.5)}, "std must be three numbers above 0"),
+        (
+            {"input_size": (3, 224, 160)},
+            "wants inputs of 224×160 pixels; raybench supports square inputs only",
+        ),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(override, message):
+    with pytest.raises(CheckpointError, match=message):
+        preprocessing_of(row(preprocessing=override))

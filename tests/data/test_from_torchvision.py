@@ -1,0 +1,153 @@
+import pickle
+
+import numpy as np
+import pytest
+import torchvision
+from PIL import Image
+
+from raybench.catalog.datasets import DATASETS, DatasetInfo
+from raybench.data.from_torchvision import read_source
+from raybench.data.loading import load_dataset
+from raybench.errors import DataError, UnreadableImageError
+
+NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYBENCH_DATA", str(tmp_path))
+    return tmp_path
+
+
+def write_cifar10(root):
+    """CIFAR-10's own file layout with 20 images per file, and torchvision's checksums set aside."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        data = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
+        content = {"data": data, "labels": [i % 10 for i in range(20)]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": NAMES}))
+
+
+@pytest.fixture
+def cifar10(root, monkeypatch):
+    write_cifar10(root)
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda self: True)
+    meta = {**torchvision.datasets.CIFAR10.meta, "md5": None}
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "meta", meta)
+    return DATASETS["cifar10"]
+
+
+def test_the_cifar10_row_reads_torchvisions_files(cifar10):
+    dataset = load_dataset(cifar10)
+    assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [80, 20, 20]
+    assert dataset.class_names == tuple(NAMES)
+    assert dataset.train.image(0).shape == (32, 32, 3)
+
+
+SIZES = {"train": 10, "val": 6, "test": 4}
+
+
+class Divided:
+    """A torchvision dataset with `split=`, as Flowers102 is."""
+
+    def __init__(self, root, split="train", download=False):
+        if split not in SIZES:
+            raise ValueError(f"Unknown value '{split}' for argument split.")
+        self.classes = ["a", "b"]
+        self.start = list(SIZES).index(split) * 50
+        self.size = SIZES[split]
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        return Image.fromarray(np.full((5, 5, 3), self.start + index, np.uint8)), index % 2
+
+
+class Undivided(Divided):
+    """A torchvision dataset without any division, as EuroSAT is."""
+
+    def __init__(self, root, download=False):
+        super().__init__(root)
+
+
+class Boxes(Undivided):
+    def __getitem__(self, index):
+        return super().__getitem__(index)[0], {"boxes": []}
+
+
+class Broken(Divided):
+    def __getitem__(self, index):
+        if index == 3:
+            raise OSError("truncated")
+        return super().__getitem__(index)
+
+    @property
+    def targets(self):
+        return [i % 2 for i in range(self.size)]
+
+
+class Absent(Divided):
+    def __init__(self, root, split="train", download=False):
+        raise RuntimeError("URLError: no network")
+
+
+def published(monkeypatch, factory, **fields):
+    monkeypatch.setattr(torchvision.datasets, "Published", factory, raising=False)
+    monkeypatch.setattr(torchvision.datasets, "__all__", (*torchvision.datasets.__all__, "Published"))
+    return DatasetInfo(name="t", source="torchvision", location="Published", **fields)
+
+
+def test_splits_are_found_without_a_mapping(monkeypatch):
+    dataset = load_dataset(published(monkeypatch, Divided))
+    assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [10, 6, 4]
+
+
+def test_a_mapping_is_passed_on(monkeypatch):
+    source = read_source(published(monkeypatch, Divided, splits={"train": "val"}))
+    assert int(source.splits["train"].read(2)[0, 0, 0]) == 52
+
+
+def test_an_undivided_dataset_is_carved(monkeypatch):
+    dataset = load_dataset(published(monkeypatch, Undivided, splits={"train": "all"}))
+    assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [6, 2, 2]
+
+
+def test_an_unknown_split_is_torchvisions_own_sentence(monkeypatch):
+    with pytest.raises(DataError, match=r"torchvision's Published: Unknown value 'dev'"):
+        read_source(published(monkeypatch, Divided, splits={"train": "dev"}))
+
+
+def test_a_dataset_of_boxes_is_refused(monkeypatch):
+    with pytest.raises(DataError, match=r"does not have one class per image .* needs classification"):
+        read_source(published(monkeypatch, Boxes))
+
+
+def test_a_broken_image_is_named(monkeypatch):
+    with pytest.raises(UnreadableImageError, match=r"image 3 of torchvision's Published train \(truncated\)"):
+        load_dataset(published(monkeypatch, Broken))
+
+
+def test_a_download_that_fails_is_one_clear_sentence(monkeypatch, root):
+    with pytest.raises(
+        DataError, match=r"cannot open or download Published into .*no network.*RAYBENCH_DATA"
+    ):
+        read_source(published(monkeypatch, Absent))
+
+
+def test_an_unknown_class_gets_a_suggestion():
+    with pytest.raises(DataError, match="torchvision has no dataset class 'CIFAR11'; did you mean 'CIFAR10'"):
+        read_source(DatasetInfo(name="t", source="torchvision", location="CIFAR11"))
+
+
+@pytest.mark.parametrize("name", [row.name for row in DATASETS.values() if row.source == "torchvision"])
+def test_every_catalogue_row_names_a_class_and_a_division_torchvision_has(name):
+    import inspect
+
+    row = DATASETS[name]
+    parameters = inspect.signature(getattr(torchvision.datasets, row.location)).parameters
+    division = set(row.splits.values())
+    assert "split" in parameters or division <= ({"train", "test"} if "train" in parameters else {"all"})
