@@ -20,9 +20,9 @@ def calibration(predictions: Mapping[Split, Predictions]) -> list[EvaluatorFindi
         (condition, metric, value) for every metric of the evaluator's catalogue row.
 
     >>> import numpy as np
-    >>> sure_and_right = Predictions(ids=("a",), targets=np.array([0]), logits=np.array([[99.0, 0.0]]))
-    >>> calibration({"test": sure_and_right})
-    [('clean', 'ece', 0.0)]
+    >>> sure_but_wrong = Predictions(ids=("a",), targets=np.array([1]), logits=np.array([[99.0, 0.0]]))
+    >>> calibration({"test": sure_but_wrong})
+    [('clean', 'ece', 1.0)]
     """
     test = predictions["test"]
     found = classification_metrics(test.logits, test.targets, EVALUATORS["calibration"].metrics)

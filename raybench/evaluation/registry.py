@@ -2,6 +2,7 @@
 
 from raybench.evaluation.calibration import calibration
 from raybench.evaluation.context import Evaluator, ProtocolFactory
+from raybench.evaluation.finetune import finetune
 from raybench.evaluation.knn import knn
 from raybench.evaluation.linear_probe import linear_probe
 from raybench.registry import Registry
@@ -9,6 +10,7 @@ from raybench.registry import Registry
 PROTOCOL_RUNS: Registry[ProtocolFactory] = Registry("protocol")
 PROTOCOL_RUNS.add("linear_probe", linear_probe)
 PROTOCOL_RUNS.add("knn", knn)
+PROTOCOL_RUNS.add("finetune", finetune)
 
 EVALUATOR_RUNS: Registry[Evaluator] = Registry("evaluator")
 EVALUATOR_RUNS.add("calibration", calibration)

@@ -39,4 +39,5 @@ def expected_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> f
     # netcal 1.4 calls a problem binary when at most two labels are *present*, and then scores the
     # positive class. Handing it (confidence, correct) pairs asks the top-label question outright.
     is_correct = (predicted == labels).long()
-    return float(ECE(bins=NUM_BINS).measure(confidence.numpy(), is_correct.numpy()))
+    # netcal keeps confidences away from 0 and 1 by 2e-16, which must not carry the value over a bound.
+    return min(1.0, float(ECE(bins=NUM_BINS).measure(confidence.numpy(), is_correct.numpy())))

@@ -1,0 +1,1 @@
+"""What is done to pixels: augmentations (the kornia door), corruptions and attacks."""
