@@ -1,3 +1,3 @@
-"""raybench: which pretrained vision backbone should I use? Tuned fairly, measured honestly, ranked with doubt."""
+"""raybench: which pretrained vision backbone should I use? Tuned fairly, measured honestly, ranked."""
 
 __version__ = "0.1.0"

@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="run an experiment, or what is left of it")
     run.add_argument("spec", type=Path, help="experiment file, e.g. experiments/quickstart.yaml")
     _storage_option(run)
-    run.add_argument("--tracking-uri", help="MLflow server (default: $MLFLOW_TRACKING_URI, else SQLite in the storage)")
+    run.add_argument(
+        "--tracking-uri", help="MLflow server (default: $MLFLOW_TRACKING_URI, else SQLite in the storage)"
+    )
     run.add_argument("--num-cpus", type=int, help="CPUs of a local Ray (default: all)")
     run.set_defaults(command=_run)
 
@@ -86,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
 
     cache = verbs.add_parser("cache", help="say how much the feature store holds, or empty it")
     cache.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
-    cache.add_argument("--clear", action="store_true", help="delete all features; they are computed anew when needed")
+    cache.add_argument(
+        "--clear", action="store_true", help="delete all features; they are computed anew when needed"
+    )
     cache.set_defaults(command=_cache)
 
     doctor = verbs.add_parser("doctor", help="check versions, devices, storage and tracking server")
@@ -137,7 +141,8 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
         )
     if outcome.is_interrupted:
         print(
-            f"Interrupted. What was measured is kept; `raybench run {arguments.spec} --storage {storage}` goes on."
+            f"Interrupted. What was measured is kept; "
+            f"`raybench run {arguments.spec} --storage {storage}` goes on."
         )
         return EXIT_INTERRUPTED
     for pair, reason in outcome.failed.items():

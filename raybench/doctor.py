@@ -43,7 +43,7 @@ def _check_package(name: str) -> Finding:
 
 
 def _check_torch() -> Finding:
-    """torch and torchvision of different builds fail at import, which is the commonest broken installation."""
+    """torch and torchvision of different builds fail at import, the commonest broken installation."""
     try:
         import torch
         import torchvision  # noqa: F401 - importing is the check.

@@ -4,10 +4,13 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from raybench.records import Pair, TrialRecord, TrialRequest
 from raybench.tuning.study import PairStudy
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 REFRESH_PER_SECOND = 4
 MAX_ROWS = 24
@@ -42,7 +45,9 @@ class PairState:
 
     @property
     def num_planned(self) -> int:
-        return (0 if self.study.plan.fixed is not None else self.study.num_search) + len(self.study.plan.seeds)
+        return (0 if self.study.plan.fixed is not None else self.study.num_search) + len(
+            self.study.plan.seeds
+        )
 
 
 @dataclass
@@ -111,7 +116,7 @@ class PlainProgress(Progress):
 
     def _say(self, line: str) -> None:
         self._last = time.monotonic()
-        print(line, file=self.stream, flush=True)  # noqa: T201 - this class is the program's voice in a log.
+        print(line, file=self.stream, flush=True)
 
 
 class LiveProgress(Progress):
@@ -137,7 +142,7 @@ class LiveProgress(Progress):
     def draw(self) -> None:
         self._live.update(self._table())
 
-    def _table(self) -> object:
+    def _table(self) -> "Table":
         from rich.table import Table
 
         styles = {"done": "green", "running": "bold cyan", "waiting": "dim", "failed": "bold red"}

@@ -127,7 +127,14 @@ class TrialRequest:
         ...              max_epochs=1).trial_id
         'b--knn_digits-...-search-003-...'
         """
-        content = [self.pair.backbone, self.pair.task, self.stage, dict(self.hparams), self.seed, self.max_epochs]
+        content = [
+            self.pair.backbone,
+            self.pair.task,
+            self.stage,
+            dict(self.hparams),
+            self.seed,
+            self.max_epochs,
+        ]
         return f"{self.pair.slug}-{self.stage}-{self.index:03d}-{digest_of(content, 8)}"
 
 

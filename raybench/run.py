@@ -72,9 +72,10 @@ def run_experiment(
         _store_spec(spec, storage)
         studies = make_studies(spec, ledger.read_records(storage, spec.name))
         tracker = Tracker(tracking_uri, spec.name, storage)
+        unsent: list[str] = []
         uri = tracker.uri
         if all(study.is_finished for study in studies) and _is_tracked(storage, spec, uri):
-            num_trials_run, is_finished, unsent = 0, True, []
+            num_trials_run, is_finished = 0, True
         else:
             num_trials_run, is_finished, unsent = _tune(spec, storage, studies, tracker, num_cpus, stream)
             if is_finished and not unsent:
@@ -217,7 +218,9 @@ def withdraw_superseded(storage: Path, study: PairStudy) -> None:
     stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in wanted]
     for record in stale:
         results.withdraw(storage, record.experiment, record.trial_id)
-        ledger.write_record(storage, replace(record, status="failed", reason="superseded by a better search trial"))
+        ledger.write_record(
+            storage, replace(record, status="failed", reason="superseded by a better search trial")
+        )
         del study.records[record.trial_id]
 
 

@@ -2,7 +2,8 @@
 
 A trial advances in steps, one per epoch, so that a scheduler can stop it between two. After every step its
 record in the ledger is true: `running` until it ends, then `completed` or `failed` with the reason. What the
-record speaks of (predictions, measurements) is written before it, so a record that says `completed` is complete.
+record speaks of (predictions, measurements) is written before it, so `completed` means that
+all of it is there.
 """
 
 import functools
@@ -29,7 +30,15 @@ from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialCon
 from raybench.evaluation.registry import EVALUATOR_RUNS, PROTOCOL_RUNS
 from raybench.features.store import FeatureStore
 from raybench.metrics import METRICS, classification_metrics
-from raybench.records import Measurement, Preprocessing, Provenance, Split, TrialRecord, TrialRequest, TrialStatus
+from raybench.records import (
+    Measurement,
+    Preprocessing,
+    Provenance,
+    Split,
+    TrialRecord,
+    TrialRequest,
+    TrialStatus,
+)
 from raybench.spec import ExperimentSpec
 
 REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics", "scikit-learn", "numpy")
@@ -41,7 +50,8 @@ class StepResult:
 
     epoch: int
     objective: float | None
-    """The objective on val after this epoch, negated where lower is better; None for the features stage and for a failed trial."""
+    """The objective on val after this epoch, negated where lower is better; None where there is none (the
+    features stage, a failed trial)."""
     is_done: bool
 
 
@@ -157,7 +167,9 @@ class Trial:
         )
         results.write_measurements(*identity, measurements, provenance.as_dict())
         metrics = {
-            f"{m.split}/{m.metric}" if m.condition == "clean" else f"{m.split}/{m.metric}/{m.condition}": m.value
+            f"{m.split}/{m.metric}"
+            if m.condition == "clean"
+            else f"{m.split}/{m.metric}/{m.condition}": m.value
             for m in measurements
         }
         self._write(status="completed", metrics=metrics, provenance=provenance.as_dict())
@@ -184,7 +196,10 @@ class Trial:
             dataset_fingerprint=cached_dataset(self._dataset_info, self._storage).fingerprint,
             preprocessing=preprocessing,
             num_params=num_params,
-            versions={"python": platform.python_version(), **{name: version(name) for name in REPORTED_VERSIONS}},
+            versions={
+                "python": platform.python_version(),
+                **{name: version(name) for name in REPORTED_VERSIONS},
+            },
             device=torch.cuda.get_device_name() if self._device.startswith("cuda") else "cpu",
         )
 

@@ -38,7 +38,9 @@ def from_unit(dimension: Dimension, u: float) -> HparamValue:
         return dimension.low + int(u * (dimension.high - dimension.low + 1))
     if dimension.log:
         low, high = np.log10(dimension.low), np.log10(dimension.high)
-        return float(np.format_float_positional(10 ** (low + u * (high - low)), precision=6, fractional=False))
+        return float(
+            np.format_float_positional(10 ** (low + u * (high - low)), precision=6, fractional=False)
+        )
     return round(dimension.low + u * (dimension.high - dimension.low), 6)
 
 
@@ -77,15 +79,15 @@ def sequence(space: SearchSpace, sampler: str, num_trials: int, seed: int) -> li
 
 
 class TpeSampler:
-    """Optuna's TPE for one pair, told of finished trials and asked for the next; the first is the defaults."""
+    """Optuna's TPE for one pair: told of finished trials, asked for the next. The first is the defaults."""
 
-    def __init__(self, space: SearchSpace, seed: int, direction: str = "maximize") -> None:
+    def __init__(self, space: SearchSpace, seed: int) -> None:
         import optuna  # Deferred: a second of import that qmc and random need not pay.
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._distributions = {name: _distribution(dimension) for name, dimension in space.items()}
         self._study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4), direction=direction
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4), direction="maximize"
         )
         self._asked: dict[int, optuna.trial.Trial] = {}
         self._study.enqueue_trial(dict(defaults(space)))
@@ -121,5 +123,3 @@ def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistributio
         case Choice(options=options):
             return distributions.CategoricalDistribution(options)
     raise TypeError(f"no Optuna distribution for {dimension!r}")
-
-

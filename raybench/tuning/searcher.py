@@ -19,7 +19,7 @@ OnEnd = Callable[[PairStudy, TrialRequest, TrialRecord], None]
 
 
 class ExperimentSearcher(Searcher):
-    """Tune's view of all studies: `suggest` gives the next trial's config, None to wait, FINISHED at the end."""
+    """Tune's view of all studies: `suggest` gives the next trial's config, None: wait, FINISHED: all done."""
 
     def __init__(
         self,

@@ -147,7 +147,11 @@ class PairStudy:
     @property
     def winner(self) -> TrialRecord | None:
         """Best search trial so far on val; the earliest of equals, so that ties do not depend on timing."""
-        scored = [(value, -r.index, r) for r in self.search_records if (value := self.objective_of(r)) is not None]
+        scored = [
+            (value, -record.index, record)
+            for record in self.search_records
+            if (value := self.objective_of(record)) is not None
+        ]
         return max(scored, key=lambda entry: entry[:2])[2] if scored else None
 
     @property
@@ -159,7 +163,7 @@ class PairStudy:
                 return record.reason
         if self.plan.fixed is None and self.is_search_over and self.winner is None:
             reasons: Sequence[str] = [r.reason for r in self.search_records]
-            return f"all {len(reasons)} search trials failed; the last: {reasons[-1]}" if reasons else "no trials"
+            return f"all {len(reasons)} search trials failed; the last: {reasons[-1]}"
         return None
 
     @property
