@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
 from raybench.errors import NonFiniteMeasurementError, StorageError
-from raybench.records import Stage, TrialRecord, TrialStatus
+from raybench.records import Pair, Stage, TrialRecord, TrialStatus
 from raybench.storage import write_whole
 
 SCHEMA_VERSION = 1
@@ -58,15 +58,20 @@ def read_record(storage: Path, experiment: str, trial_id: str) -> TrialRecord | 
     return _parse(experiment_dir(storage, experiment) / "trials" / f"{trial_id}.json")
 
 
-def read_records(storage: Path, experiment: str) -> list[TrialRecord]:
+def read_records(storage: Path, experiment: str, *, pair: Pair | None = None) -> list[TrialRecord]:
     """Every record of an experiment by backbone, task, stage, index; unreadable ones are passed over.
+
+    Args:
+        storage: where the ledger lies.
+        experiment: whose trials.
+        pair: only this pair's trials; None takes all.
 
     Raises:
         StorageError: if the folder is there but may not be read.
     """
     folder = experiment_dir(storage, experiment) / "trials"
     try:
-        paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        paths = sorted(folder.glob(f"{pair.slug if pair else ''}*.json")) if folder.is_dir() else []
     except OSError as error:
         raise StorageError(f"cannot read {str(folder)!r}: {error.strerror or error}.") from error
     records = [record for path in paths if (record := _parse(path)) is not None]

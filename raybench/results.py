@@ -52,14 +52,14 @@ IDENTITY = ("experiment", "backbone", "task", "split", "condition", "metric", "s
 
 PREDICTION_SCHEMA = pl.Schema(
     {
-        "experiment": pl.String,
-        "backbone": pl.String,
-        "task": pl.String,
-        "split": pl.String,
-        "seed": pl.Int64,
-        "trial_id": pl.String,
-        "example_id": pl.String,
-        "target": pl.Int64,
+        "experiment": pl.String(),
+        "backbone": pl.String(),
+        "task": pl.String(),
+        "split": pl.String(),
+        "seed": pl.Int64(),
+        "trial_id": pl.String(),
+        "example_id": pl.String(),
+        "target": pl.Int64(),
         "logits": pl.List(pl.Float32),
     }
 )
@@ -119,6 +119,11 @@ def read_measurements(storage: Path, experiment: str | None = None) -> pl.DataFr
         StorageError: if the storage, the experiment or a file cannot be read.
     """
     return validated(_read(storage / "measurements", experiment, SCHEMA))
+
+
+def measured_experiments(storage: Path) -> list[str]:
+    """Names of the experiments that measured something on this storage, sorted."""
+    return sorted({file.parent.name for file in (storage / "measurements").glob("*/*.parquet")})
 
 
 def write_predictions(
@@ -213,7 +218,9 @@ def _read(folder: Path, experiment: str | None, schema: pl.Schema) -> pl.DataFra
         raise StorageError(
             f"no storage at {str(folder.parent)!r}; give the folder that `raybench run` named."
         )
-    files = sorted(folder.glob(f"{experiment or '*'}/*.parquet"))
+    files = sorted(
+        folder.glob("*/*.parquet") if experiment is None else (folder / experiment).glob("*.parquet")
+    )
     return pl.concat([pl.DataFrame(schema=schema), *(_read_file(file, schema) for file in files)])
 
 

@@ -1,0 +1,154 @@
+"""Measurements → scores: one number per backbone and task, averaged over seeds; incomplete tables refused."""
+
+import polars as pl
+
+from raybench.catalog.tasks import parse_task
+from raybench.errors import (
+    DuplicateMeasurementError,
+    EmptyInputError,
+    MissingMeasurementError,
+    NonFiniteMeasurementError,
+)
+from raybench.metrics import METRICS
+from raybench.records import Split
+
+
+def objective_of(task: str) -> str:
+    """The metric that a task is judged by unless another is asked for.
+
+    Raises:
+        UnknownNameError: if the task's protocol is not in the catalogue.
+
+    >>> objective_of("knn@digits")
+    'accuracy'
+    """
+    return parse_task(task).protocol.objective
+
+
+def select_scores(
+    measurements: pl.DataFrame,
+    *,
+    metric: str | None = None,
+    split: Split = "test",
+    condition: str = "clean",
+) -> pl.DataFrame:
+    """One row per backbone and task: backbone, task, metric, direction, value (mean over seeds), num_seeds.
+
+    Args:
+        measurements: the measurement table.
+        metric: judge every task by this metric; None takes each task's objective.
+        split: which split's measurements count.
+        condition: which condition's measurements count.
+
+    Raises:
+        EmptyInputError: if no measurement fits.
+        UnknownNameError: if the metric is not registered.
+        NonFiniteMeasurementError: if a value is missing, NaN or infinite.
+        DuplicateMeasurementError: if two experiments measured one thing and disagree.
+    """
+    if metric is not None:
+        METRICS[metric]  # Raises with a suggestion, before "nothing fits" would be the answer.
+    tasks = measurements["task"].unique(maintain_order=True)
+    wanted = pl.DataFrame(
+        [(task, metric or objective_of(task)) for task in tasks],
+        schema={"task": pl.String, "metric": pl.String},
+        orient="row",
+    )
+    fitting = measurements.filter(split=split, condition=condition).join(wanted, on=["task", "metric"])
+    if fitting.is_empty():
+        raise EmptyInputError(
+            f"no measurement of {metric or 'an objective'} on {split} ({condition}) in this table; "
+            "run the experiment first, or ask for another metric."
+        )
+    return (
+        fitting.pipe(require_finite)
+        .pipe(agree_across_experiments)
+        .pipe(mean_over_seeds)
+        .pipe(with_directions)
+    )
+
+
+def require_finite(measurements: pl.DataFrame) -> pl.DataFrame:
+    """Return `measurements` unchanged if every value is a number: polars would rank NaN above them all.
+
+    Raises:
+        NonFiniteMeasurementError: naming the first value that is none.
+    """
+    bad = measurements.filter(~pl.col("value").is_finite().fill_null(False))
+    if bad.is_empty():
+        return measurements
+    first = bad.row(0, named=True)
+    raise NonFiniteMeasurementError(
+        f"{first['metric']} of {first['backbone']!r} on {first['task']!r} is {first['value']}; "
+        "a ranking needs finite values, leave the row out and rank with `--allow-missing`."
+    )
+
+
+def agree_across_experiments(measurements: pl.DataFrame) -> pl.DataFrame:
+    """One row per backbone, task, metric and seed; two experiments that measured it must have found the same.
+
+    Raises:
+        DuplicateMeasurementError: if they did not; nobody can say which of them is meant.
+    """
+    key = ["backbone", "task", "metric", "seed"]
+    distinct = measurements.unique([*key, "value"], maintain_order=True)
+    conflicts = distinct.filter(pl.struct(key).is_duplicated())
+    if conflicts.is_empty():
+        return distinct
+    first = conflicts.sort(*key, "experiment").row(0, named=True)
+    one_thing = pl.all_horizontal(pl.col(name) == first[name] for name in key)
+    rivals = conflicts.filter(one_thing)["experiment"].sort()
+    raise DuplicateMeasurementError(
+        f"experiments {' and '.join(map(repr, rivals))} found different {first['metric']} of "
+        f"{first['backbone']!r} on {first['task']!r} (seed {first['seed']}); choose one with `--experiment`."
+    )
+
+
+def mean_over_seeds(measurements: pl.DataFrame) -> pl.DataFrame:
+    """Average over seeds, with `num_seeds`. Sorted first: a sum in another order must not part a tie."""
+    key = ["backbone", "task", "metric"]
+    return (
+        measurements.group_by(key)
+        .agg(value=pl.col("value").sort().mean(), num_seeds=pl.col("seed").n_unique())
+        .sort(key)
+    )
+
+
+def with_directions(scores: pl.DataFrame) -> pl.DataFrame:
+    """Add `direction` ("min" or "max") from the metric registry."""
+    names = scores["metric"].unique().sort()
+    rows = {"metric": names, "direction": [METRICS[name].direction for name in names]}
+    return scores.join(pl.DataFrame(rows, schema={"metric": pl.String, "direction": pl.String}), on="metric")
+
+
+def missing_pairs(scores: pl.DataFrame, expected: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Pairs (backbone, task) without a score, sorted.
+
+    Args:
+        scores: columns read: backbone, task.
+        expected: pairs that ought to have one, columns backbone and task; pairs that nothing was measured of
+            can be missed only if they are named here. Every backbone is expected on every task in any case.
+    """
+    key = ["backbone", "task"]
+    known = scores.select(key) if expected is None else pl.concat([scores.select(key), expected.select(key)])
+    backbones, tasks = known.select("backbone").unique(), known.select("task").unique()
+    return backbones.join(tasks, how="cross").join(scores, on=key, how="anti").sort(key)
+
+
+def require_complete(scores: pl.DataFrame, expected: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return `scores` unchanged if every backbone has every task; otherwise say what is missing.
+
+    A mean rank over different sets of tasks compares nothing.
+
+    Raises:
+        MissingMeasurementError: with the pairs that have no score.
+    """
+    missing = missing_pairs(scores, expected)
+    if missing.is_empty():
+        return scores
+    names = [f"{backbone!r} on {task!r}" for backbone, task in missing.head(5).iter_rows()]
+    more = f" and {missing.height - 5} more" if missing.height > 5 else ""
+    raise MissingMeasurementError(
+        f"{missing.height} of {missing.height + scores.height} pairs have no score: "
+        f"{', '.join(names)}{more}; run them again, or rank what there is with `--allow-missing`."
+    )

@@ -1,0 +1,1 @@
+"""Frames → pages: what a person reads."""
