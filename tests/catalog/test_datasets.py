@@ -1,0 +1,61 @@
+"""Datasets by row or by source, with the splits each one has."""
+
+import pytest
+
+from raybench.catalog.datasets import DATASETS, find_dataset, folder_splits
+from raybench.errors import UnknownNameError
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_row_has_a_train_split_and_a_citation(name):
+    info = DATASETS[name]
+    assert info.name == name
+    assert "train" in info.splits
+    assert info.citation
+
+
+def test_the_offline_default_is_digits():
+    assert find_dataset("digits").source == "digits"
+
+
+def test_few_shot_digits_differ_in_their_cap_only():
+    assert find_dataset("digits_10shot").examples_per_class == 10
+    assert find_dataset("digits").examples_per_class is None
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "location"),
+    [
+        ("torchvision:Caltech101", "torchvision", "Caltech101"),
+        ("hf:uoft-cs/cifar10", "huggingface", "uoft-cs/cifar10"),
+        ("parquet:images.parquet", "parquet", "images.parquet"),
+        ("folder:photos", "folder", "photos"),
+    ],
+)
+def test_a_source_can_be_named_without_a_row(name, source, location):
+    info = find_dataset(name)
+    assert (info.name, info.source, info.location) == (name, source, location)
+
+
+def test_a_torchvision_class_with_a_row_borrows_its_splits():
+    assert find_dataset("torchvision:OxfordIIITPet").splits == {"train": "trainval", "test": "test"}
+
+
+def test_a_folder_of_split_folders_is_told_from_a_folder_of_classes(tmp_path):
+    for name in ("train", "validation"):
+        (tmp_path / "split" / name / "cat").mkdir(parents=True)
+    (tmp_path / "classes" / "cat").mkdir(parents=True)
+    assert folder_splits(tmp_path / "split") == {"train": "train", "val": "validation"}
+    assert folder_splits(tmp_path / "classes") == {"train": "all"}
+
+
+def test_an_unknown_row_is_answered_with_a_suggestion():
+    with pytest.raises(UnknownNameError, match="unknown dataset 'cifar11'; did you mean 'cifar1"):
+        find_dataset("cifar11")
+
+
+def test_an_unknown_source_is_answered_with_the_known_ones():
+    with pytest.raises(
+        UnknownNameError, match=r"unknown dataset 'foldr:x'; did you mean 'folder'.* 'folder:PATH'"
+    ):
+        find_dataset("foldr:x")

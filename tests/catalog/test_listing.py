@@ -1,0 +1,34 @@
+"""`raybench list` prints plain rows, and needs no heavy library for them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from raybench.catalog.listing import LISTINGS, listing
+from raybench.errors import UnknownNameError
+
+
+@pytest.mark.parametrize("kind", LISTINGS)
+def test_rows_of_a_kind_share_their_columns_and_hold_plain_values(kind):
+    rows = listing(kind)
+    assert rows
+    for row in rows:
+        assert row.keys() == rows[0].keys()
+        assert all(cell is None or isinstance(cell, str | int | float) for cell in row.values())
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(UnknownNameError, match="nothing to list called 'backbone'; did you mean 'backbones'"):
+        listing("backbone")
+
+
+def test_listing_and_specs_need_no_heavy_library():
+    code = (
+        "import sys, raybench.spec\n"
+        "from raybench.catalog.listing import LISTINGS\n"
+        "for rows in LISTINGS.values(): rows()\n"
+        "print([m for m in ('torch', 'timm', 'ray', 'mlflow', 'polars', 'torchvision') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
