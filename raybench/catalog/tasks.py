@@ -97,8 +97,10 @@ def parse_task(name: str) -> Task:
     """
     protocol, at, dataset = name.partition("@")
     if not at or not dataset or not protocol:
+        known = protocol in PROTOCOLS
+        example = f"{protocol}@cifar10" if known else f"linear_probe@{dataset or protocol or 'cifar10'}"
         raise UnknownNameError(
-            f"task {name!r} is not of the form 'protocol@dataset'; write for example "
-            f"'linear_probe@{dataset or protocol or 'cifar10'}'. Protocols: {', '.join(PROTOCOLS)}."
+            f"task {name!r} is not of the form 'protocol@dataset'; write for example {example!r}. "
+            f"Protocols: {', '.join(PROTOCOLS)}."
         )
     return Task(protocol=PROTOCOLS[protocol], dataset=dataset)

@@ -64,6 +64,7 @@ def read_document(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(str(path), [_unreadable(path, error)]) from error
     try:
+        _refuse_aliases(path, text)
         root = yaml.compose(text, Loader=_Loader)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more number format.
     except yaml.MarkedYAMLError as error:
@@ -75,6 +76,18 @@ def read_document(path: Path) -> Document:
         problem = f"line 1: a spec is a mapping of keys (name: ..., backbones: [...]), got {met}."
         raise SpecError(str(path), [problem])
     return Document(path=path, data=data, root=root, problems=list(_repeated_keys(root)))
+
+
+def _refuse_aliases(path: Path, text: str) -> None:
+    """An anchor may hold itself, or grow without end: a spec has no use for them.
+
+    A glob that begins with * looks like an alias too, so the hint is the same as for a syntax error.
+    """
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            problem = f"line {line}: *{event.anchor} is an alias in YAML, which a spec must not use"
+            raise SpecError(str(path), [f"{problem}; if it is a glob, quote it: '*{event.anchor}'."])
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -94,17 +107,18 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> str:
     line = mark.line if mark else 0
     lines = text.splitlines()
     shown = lines[line].strip() if line < len(lines) else "the end of the file"
-    return f"line {line + 1}: not YAML: {error.problem or error.context}, at {shown!r}{_syntax_hint(error)}."
+    hint = _syntax_hint(error) or "."
+    return f"line {line + 1}: not YAML: {error.problem or error.context}, at {shown!r}{hint}"
 
 
 def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or ""
     if "'@'" in problem:
-        return "; YAML reserves @, so quote a group: '@mini'"
+        return "; YAML reserves @, so quote a group: '@mini'."
     if "alias" in problem or "'*'" in problem:
-        return "; a leading * means something else in YAML, so quote a glob: '*_small'"
+        return "; a leading * is an alias in YAML, so quote a glob: '*_small'."
     if "'\\t'" in problem:
-        return "; indent with spaces, not tabs"
+        return "; indent with spaces, not tabs."
     if "flow sequence" in (error.context or ""):
         return "; is a comma or a closing ] missing?"
     if "mapping values are not allowed" in problem:

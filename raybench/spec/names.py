@@ -68,28 +68,28 @@ def _one(name: str) -> BackboneInfo:
     """The catalogue's row, a random twin, or a row made of timm's own name."""
     try:
         return find_backbone(name)
-    except UnknownNameError as miss:
+    except UnknownNameError:
         base, seed = split_random(name)
         if seed is not None:
             if _is_timm(base):
                 return random_twin(BackboneInfo.of_timm(base), name, seed)
-            raise _unknown(base, miss) from None
+            raise _unknown(base) from None
         if "." not in name:
             tags = checkpoints_of(name) or _timm_tags(name)
             if tags or _is_timm(name):
                 raise UnknownNameError(_ambiguous(name, tags)) from None
         if _is_timm(name):
             return BackboneInfo.of_timm(name)
-        raise _unknown(name, miss) from None
+        raise _unknown(name) from None
 
 
-def _unknown(name: str, miss: UnknownNameError) -> UnknownNameError:
-    near = suggest(name, BACKBONES) or suggest(name, _timm_tags(name.partition(".")[0]))
-    if not near:
-        return miss
-    return UnknownNameError(
-        f"unknown backbone {name!r}{near} `raybench list backbones` prints all {len(BACKBONES)}."
-    )
+def _unknown(name: str) -> UnknownNameError:
+    """With the nearest checkpoint of the same architecture, else the nearest row."""
+    architecture = name.partition(".")[0]
+    siblings = [*checkpoints_of(architecture), *_timm_tags(architecture)]
+    near = suggest(name, siblings) or suggest(name, BACKBONES) or "; timm does not know it either."
+    listing = f"`raybench list backbones` prints all {len(BACKBONES)} rows."
+    return UnknownNameError(f"unknown backbone {name!r}{near} {listing}")
 
 
 def _ambiguous(name: str, tags: list[str]) -> str:
@@ -120,6 +120,9 @@ def _own(entry: BackboneEntry, location: Location, document: Document, report: R
     architecture = entry.timm.partition(".")[0]
     if not (entry.timm in BACKBONES or checkpoints_of(architecture) or _is_timm(entry.timm)):
         raise UnknownNameError(f"`timm` names no timm model: {entry.timm!r}{_near_timm(entry.timm) or '.'}")
+    if entry.checkpoint is None and "." not in entry.timm:
+        tags = checkpoints_of(architecture) or _timm_tags(architecture)
+        raise UnknownNameError(_ambiguous(entry.timm, tags))
     _check_plain((*location, "kwargs"), entry.kwargs, report)
     checkpoint = document.resolve(entry.checkpoint) if entry.checkpoint else None
     if checkpoint is not None and not checkpoint.is_file():

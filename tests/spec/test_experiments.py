@@ -1,0 +1,38 @@
+"""Every file in experiments/ says what it asks, runs, costs and lets expect; and it parses."""
+
+from pathlib import Path
+
+import pytest
+
+from raybench.spec import load_spec, make_plan
+
+FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+
+
+def test_there_are_experiments():
+    assert {"quickstart.yaml", "starter.yaml"} <= {file.name for file in FILES}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_four_header_lines_stand_first(file):
+    lines = file.read_text().splitlines()
+    for line, heading in zip(lines, ("# Asks:", "# Run:", "# Costs:", "# Expect:"), strict=False):
+        assert line.startswith(heading)
+        assert line.removeprefix(heading).strip()
+    assert f"raybench run experiments/{file.name}" in lines[1]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_it_parses_and_fits_one_screen(file):
+    spec = load_spec(file)
+    assert spec.name == file.stem
+    assert make_plan(spec).pairs
+    assert len(file.read_text().splitlines()) <= 50
+
+
+def test_the_quickstart_is_deterministic_and_has_a_twin_for_every_backbone():
+    spec = load_spec(next(file for file in FILES if file.name == "quickstart.yaml"))
+    names = {info.name for info in spec.backbones}
+    pretrained = {name for name in names if not name.endswith(".random")}
+    assert {f"{name.partition('.')[0]}.random" for name in pretrained} <= names
+    assert not any("order-dependent" in note for note in make_plan(spec).notes)

@@ -1,0 +1,96 @@
+"""Datasets of a spec's own, and files that must be there before anything starts."""
+
+import pytest
+
+from raybench.spec import load_spec
+
+TASKS = "[knn@own]"
+
+
+def make_folders(root, *folders):
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+
+
+def test_a_folder_dataset_is_found_beside_the_spec(write, tmp_path):
+    make_folders(tmp_path, "photos/train/cat", "photos/val/cat")
+    info = load_spec(write(tasks=TASKS, datasets="{own: {folder: photos, unreadable: skip}}")).datasets["own"]
+    assert (info.source, info.location, info.unreadable) == ("folder", str(tmp_path / "photos"), "skip")
+    assert info.splits == {"train": "train", "val": "val"}
+
+
+def test_a_folder_can_be_a_task_without_a_name_of_its_own(write, tmp_path):
+    make_folders(tmp_path, "photos/cat")
+    info = load_spec(write(tasks="['knn@folder:photos']")).datasets["folder:photos"]
+    assert (info.location, info.splits) == (str(tmp_path / "photos"), {"train": "all"})
+
+
+def test_a_parquet_file_keeps_its_columns(write, tmp_path):
+    (tmp_path / "x.parquet").touch()
+    entry = "{parquet: x.parquet, image_column: jpeg, splits: {train: train, test: test}}"
+    info = load_spec(write(tasks=TASKS, datasets=f"{{own: {entry}}}")).datasets["own"]
+    assert (info.source, info.image_column, info.splits) == (
+        "parquet",
+        "jpeg",
+        {"train": "train", "test": "test"},
+    )
+
+
+def test_a_few_shot_version_of_a_torchvision_dataset_borrows_its_splits(write):
+    entry = "{torchvision: OxfordIIITPet, examples_per_class: 5}"
+    info = load_spec(write(tasks=TASKS, datasets=f"{{own: {entry}}}")).datasets["own"]
+    assert (info.examples_per_class, info.num_classes) == (5, 37)
+    assert info.splits == {"train": "trainval", "test": "test"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{folder: photso}", "': no such folder: '"),
+        ("{folder: photso}", "; did you mean 'photos'?"),
+        (
+            "{folder: photos, splits: {train: trian}}",
+            "has no folder 'trian' for train; did you mean 'train'?",
+        ),
+        (
+            "{folder: photos, splits: {train: train, tset: x}}",
+            "`datasets.own.splits.tset` must be one of train, val",
+        ),
+        ("{folder: photos/train/cat}", "has no class folders in it."),
+        ("{folder: ''}", "no such folder"),
+        ("{parquet: x.parquet}", "no such Parquet file"),
+        ("{}", "needs exactly one of folder, torchvision, huggingface, parquet, got none."),
+        (
+            "{folder: photos, parquet: x}",
+            "needs exactly one of folder, torchvision, huggingface, parquet, got folder",
+        ),
+        (
+            "{folder: photos, unreadable: ignore}",
+            "`datasets.own.unreadable` must be one of error, skip, got 'ignore'",
+        ),
+        ("{folder: photos, val_fraction: 1.5}", "`datasets.own.val_fraction` must be less than 1, got 1.5."),
+        (
+            "{folder: photos, examples_per_class: 1}",
+            "`datasets.own.examples_per_class` must be at least 2, got 1.",
+        ),
+        ("photos", "`datasets.own` must be a mapping of keys to values, got 'photos' (text)."),
+    ],
+)
+def test_a_dataset_that_cannot_be_read_is_refused_with_its_line(problems, tmp_path, entry, message):
+    make_folders(tmp_path, "photos/train/cat", "photos/val/cat")
+    found = problems(tasks=TASKS, datasets=f"{{own: {entry}}}")
+    assert any(problem.startswith("line 7: ") and message in problem for problem in found)
+
+
+def test_a_misspelt_dataset_of_the_specs_own_is_suggested(problems, tmp_path):
+    make_folders(tmp_path, "photos/cat")
+    found = problems(tasks="[knn@imagenete]", datasets="{imagenette: {folder: photos}}")
+    assert found == ["line 3: unknown dataset 'imagenete'; did you mean 'imagenette'?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("digits", "is the catalogue's own"), ("'a b'", "must not contain")]
+)
+def test_a_dataset_name_that_is_taken_or_unusable_is_refused(problems, tmp_path, name, message):
+    make_folders(tmp_path, "photos/cat")
+    assert any(message in problem for problem in problems(datasets=f"{{{name}: {{folder: photos}}}}"))
