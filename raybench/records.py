@@ -53,6 +53,10 @@ class Provenance:
     preprocessing: Preprocessing
     num_params: int
     """Of the backbone without any head."""
+    duplicates_removed: Mapping[str, int]
+    """Split → images dropped because a later split holds the same pixels; hygiene found at loading."""
+    num_skipped: int
+    """Unreadable images left out of the dataset, where the spec says `unreadable: skip`."""
     versions: Mapping[str, str]
     """Library name → version."""
     device: str

@@ -191,9 +191,12 @@ class Trial:
 
     def _provenance(self) -> Provenance:
         digest, preprocessing, num_params = describe(self._backbone)
+        dataset = cached_dataset(self._dataset_info, self._storage)
         return Provenance(
             checkpoint_digest=digest,
-            dataset_fingerprint=cached_dataset(self._dataset_info, self._storage).fingerprint,
+            dataset_fingerprint=dataset.fingerprint,
+            duplicates_removed=dict(dataset.hygiene.duplicates_removed),
+            num_skipped=dataset.hygiene.num_skipped,
             preprocessing=preprocessing,
             num_params=num_params,
             versions={

@@ -75,7 +75,8 @@ def tune_experiment(
             collect=collect,
             on_end=on_end,
         )
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        # What failed is said by raybench, with the reason; Tune would list its own trial ids.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with tempfile.TemporaryDirectory(prefix="raybench-tune-") as scratch, warnings.catch_warnings():
             # Tune's own state is scratch: raybench continues from its ledger (see study.py).
             warnings.simplefilter("ignore")

@@ -59,7 +59,8 @@ class ExperimentScheduler(FIFOScheduler):
             asha.on_trial_remove(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        error = trial.get_error()
+        # A process that never came up leaves a pickled error and no text.
+        error = trial.get_error() or trial.get_pickled_error() or ""
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         self._failure_reasons[trial.trial_id] = lines[-1] if lines else "its process died"
         if asha := self._asha_of(trial):
