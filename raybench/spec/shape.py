@@ -83,6 +83,8 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
     hparams: dict[str, HparamValue] | None = Field(default=None, min_length=1)
+    found: dict[str, Any] = {}
+    """What a recipe says of its own origin; for people and programs, not for `raybench run`."""
 
 
 _EXAMPLES = {

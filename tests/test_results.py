@@ -1,0 +1,213 @@
+"""The measurement table: what goes in, what comes out, what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from raybench import results
+from raybench.errors import (
+    DuplicateMeasurementError,
+    EmptyInputError,
+    NonFiniteMeasurementError,
+    OutOfBoundsError,
+    StorageError,
+    UnknownNameError,
+)
+from raybench.records import Measurement, Pair
+
+MEASUREMENT = Measurement(
+    experiment="e",
+    backbone="b",
+    task="knn@digits",
+    split="test",
+    metric="accuracy",
+    value=0.5,
+    num_examples=4,
+    seed=0,
+)
+PROVENANCE = {"device": "cpu", "preprocessing": {"mean": (0.5, 0.5, 0.5)}}
+
+
+def changed(**changes) -> Measurement:
+    return dataclasses.replace(MEASUREMENT, **changes)
+
+
+def write(storage: Path, trial_id: str, *measurements: Measurement) -> None:
+    results.write_measurements(storage, "e", trial_id, measurements, PROVENANCE)
+
+
+def table(**columns) -> pl.DataFrame:
+    """One row as it stands in the table, with changes."""
+    row = dataclasses.asdict(MEASUREMENT) | {"trial_id": "t", "provenance": "{}"} | columns
+    return pl.DataFrame([row], schema=results.SCHEMA)
+
+
+def test_a_measurement_comes_back_with_its_whole_identity(tmp_path):
+    write(tmp_path, "t", MEASUREMENT)
+    (row,) = results.read_measurements(tmp_path, "e").to_dicts()
+    assert json.loads(row.pop("provenance")) == {"device": "cpu", "preprocessing": {"mean": [0.5, 0.5, 0.5]}}
+    assert row == dataclasses.asdict(MEASUREMENT) | {"trial_id": "t"}
+
+
+def test_identity_is_every_field_that_says_which_number_it_is():
+    fields = {field.name for field in dataclasses.fields(Measurement)}
+    assert set(results.IDENTITY) == fields - {"value", "num_examples"}
+    assert set(results.SCHEMA) == fields | {"trial_id", "provenance"}
+    assert all(meaning for _, _, meaning in results.COLUMNS)
+
+
+def test_the_table_does_not_depend_on_who_wrote_first(tmp_path):
+    rows = [changed(seed=seed, backbone=b) for seed in (1, 0) for b in ("b", "a")]
+    for position, row in enumerate(rows):
+        write(tmp_path / "forth", f"t{rows.index(row)}", row)
+        write(tmp_path / "back", f"t{len(rows) - 1 - position}", rows[len(rows) - 1 - position])
+    assert results.read_measurements(tmp_path / "forth").equals(results.read_measurements(tmp_path / "back"))
+    assert results.read_measurements(tmp_path / "forth")["backbone"].to_list() == ["a", "a", "b", "b"]
+
+
+def test_writing_again_changes_nothing(tmp_path):
+    write(tmp_path, "t", MEASUREMENT)
+    before = results.read_measurements(tmp_path)
+    write(tmp_path, "t", MEASUREMENT)
+    assert results.read_measurements(tmp_path).equals(before)
+
+
+def test_experiments_are_read_together_or_apart(tmp_path):
+    results.write_measurements(tmp_path, "e", "t", [MEASUREMENT], {})
+    results.write_measurements(tmp_path, "f", "t", [changed(experiment="f")], {})
+    assert results.read_measurements(tmp_path)["experiment"].to_list() == ["e", "f"]
+    assert results.read_measurements(tmp_path, "f")["experiment"].to_list() == ["f"]
+    assert results.read_measurements(tmp_path, "*").is_empty()
+    assert results.measured_experiments(tmp_path) == ["e", "f"]
+
+
+def test_a_storage_without_measurements_is_an_empty_table(tmp_path):
+    assert results.read_measurements(tmp_path).schema == results.SCHEMA
+    assert results.read_predictions(tmp_path).schema == results.PREDICTION_SCHEMA
+
+
+def test_no_storage_is_an_error(tmp_path):
+    with pytest.raises(StorageError, match=r"no storage at '.*absent'"):
+        results.read_measurements(tmp_path / "absent")
+
+
+def test_what_a_killed_writer_leaves_is_not_read(tmp_path):
+    write(tmp_path, "t", MEASUREMENT)
+    (tmp_path / "measurements" / "e" / ".t.parquet.x.partial").write_bytes(b"PAR1 half")
+    assert results.read_measurements(tmp_path).height == 1
+
+
+def test_nan_is_refused_before_it_can_be_written(tmp_path):
+    with pytest.raises(NonFiniteMeasurementError, match="polars ranks NaN above every number"):
+        write(tmp_path, "t", changed(value=float("nan")))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_nan_that_another_program_wrote_is_refused_when_read(value):
+    # The trap: polars ranks NaN above every number, so a diverged backbone would win.
+    with pytest.raises(NonFiniteMeasurementError, match="test/accuracy of 'b' on 'knn@digits' "):
+        results.validated(table(value=value))
+
+
+@pytest.mark.parametrize(("metric", "value"), [("accuracy", 50.0), ("accuracy", -0.01), ("nll", -1.0)])
+def test_a_value_its_metric_cannot_have_is_refused(tmp_path, metric, value):
+    with pytest.raises(OutOfBoundsError, match=f"test/{metric} of 'b'.* = {value} outside"):
+        write(tmp_path, "t", changed(metric=metric, value=value))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"), [("accuracy", 0.0), ("accuracy", 1.0), ("nll", 0.0), ("nll", 1e6)]
+)
+def test_bounds_themselves_are_values(tmp_path, metric, value):
+    write(tmp_path, "t", changed(metric=metric, value=value))
+    assert results.read_measurements(tmp_path)["value"].to_list() == [value]
+
+
+def test_an_unregistered_metric_is_refused_with_a_suggestion(tmp_path):
+    with pytest.raises(UnknownNameError, match="unknown metric 'acuracy'; did you mean 'accuracy'"):
+        write(tmp_path, "t", changed(metric="acuracy"))
+
+
+def test_a_metric_of_a_later_raybench_is_read_all_the_same():
+    assert results.validated(table(metric="of_tomorrow", value=7.0)).height == 1
+
+
+def test_no_measurements_are_refused(tmp_path):
+    with pytest.raises(EmptyInputError, match="trial 't' has no measurements"):
+        write(tmp_path, "t")
+
+
+@pytest.mark.parametrize("value", [0.5, 0.75])
+def test_two_trials_with_one_identity_are_refused_even_if_they_agree(tmp_path, value):
+    write(tmp_path, "one", MEASUREMENT)
+    write(tmp_path, "two", changed(value=value))
+    with pytest.raises(DuplicateMeasurementError, match="share an identity"):
+        results.read_measurements(tmp_path)
+
+
+@pytest.mark.parametrize("field", [field for field in results.IDENTITY if field != "seed"])
+def test_each_part_of_the_identity_tells_two_measurements_apart(tmp_path, field):
+    write(tmp_path, "t", MEASUREMENT, changed(**{field: "nll" if field == "metric" else "another"}))
+    assert results.read_measurements(tmp_path).height == 2
+
+
+def test_withdrawn_results_make_room_for_another_winners(tmp_path):
+    write(tmp_path, "one", MEASUREMENT)
+    results.withdraw(tmp_path, "e", "one")
+    results.withdraw(tmp_path, "e", "one")
+    write(tmp_path, "two", MEASUREMENT)
+    assert results.read_measurements(tmp_path)["trial_id"].to_list() == ["two"]
+
+
+def test_a_file_that_is_not_parquet_is_named(tmp_path):
+    write(tmp_path, "t", MEASUREMENT)
+    (tmp_path / "measurements" / "e" / "bad.parquet").write_bytes(b"nonsense")
+    with pytest.raises(StorageError, match=r"cannot read '.*bad\.parquet'"):
+        results.read_measurements(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"), [("2", "upgrade raybench"), (None, "was not written by raybench")]
+)
+def test_a_table_of_another_version_is_not_guessed_at(tmp_path, version, advice):
+    file = results.measurements_file(tmp_path, "e", "t")
+    file.parent.mkdir(parents=True)
+    table().write_parquet(file, metadata={} if version is None else {"raybench.schema": version})
+    with pytest.raises(StorageError, match=advice):
+        results.read_measurements(tmp_path)
+
+
+def test_an_unwritable_storage_is_a_storage_error(tmp_path):
+    (tmp_path / "measurements").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot write"):
+        write(tmp_path, "t", MEASUREMENT)
+
+
+PREDICTIONS = SimpleNamespace(
+    ids=("y", "x"), targets=np.array([1, 0]), logits=np.array([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]])
+)
+
+
+def test_predictions_come_back_example_by_example(tmp_path):
+    pair = Pair(backbone="b", task="knn@digits")
+    results.write_predictions(tmp_path, "e", "t", PREDICTIONS, pair=pair, split="test", seed=3)
+    frame = results.read_predictions(tmp_path, "e")
+    assert frame.schema == results.PREDICTION_SCHEMA
+    assert frame.select("backbone", "task", "split", "seed", "trial_id", "example_id", "target").rows() == [
+        ("b", "knn@digits", "test", 3, "t", "x", 0),
+        ("b", "knn@digits", "test", 3, "t", "y", 1),
+    ]
+    assert frame["logits"].to_list() == [[1.0, 2.0, 3.0], np.float32([0.1, 0.2, 0.3]).tolist()]
+
+
+def test_tasks_with_different_numbers_of_classes_share_one_table(tmp_path):
+    for task, num_classes in (("knn@a", 2), ("knn@b", 5)):
+        predictions = SimpleNamespace(ids=("x",), targets=np.array([0]), logits=np.zeros((1, num_classes)))
+        pair = Pair(backbone="b", task=task)
+        results.write_predictions(tmp_path, "e", task, predictions, pair=pair, split="test", seed=0)
+    assert results.read_predictions(tmp_path)["logits"].list.len().to_list() == [2, 5]
