@@ -1,0 +1,261 @@
+"""One trial on a scripted protocol: what it writes, in which order, and how it ends."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raybench import ledger, results, trial
+from raybench.errors import DivergedError
+from raybench.evaluation.context import Predictions, Rung, TrialContext
+from raybench.features.store import FeatureStore
+from raybench.records import Pair, TrialRequest
+from raybench.spec import ExperimentSpec, load_spec
+from raybench.trial import StepResult, Trial
+
+PAIR = Pair(backbone="mini_resnet.random", task="knn@drawn")
+SPEC = """
+name: small
+backbones: [mini_resnet.random]
+tasks: [knn@drawn]
+datasets: {drawn: {folder: drawn}}
+search: {num_trials: 2}
+budget: smoke
+evaluators: [calibration]
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> ExperimentSpec:
+    """Two classes of noise in a folder: 8 images each to train on, 4 to test."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 4)):
+        for name in ("even", "odd"):
+            folder = tmp_path / "drawn" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    path = tmp_path / "small.yaml"
+    path.write_text(SPEC)
+    return load_spec(path)
+
+
+class Scripted:
+    """A protocol run with given accuracies on val; one of them may be an error to raise."""
+
+    def __init__(self, context: TrialContext, script: Sequence[float | Exception]) -> None:
+        self._context, self._script = context, script
+
+    def rungs(self) -> Iterator[Rung]:
+        self._context.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        for epoch, accuracy in enumerate(self._script, start=1):
+            if isinstance(accuracy, Exception):
+                raise accuracy
+            yield Rung(
+                epoch=epoch,
+                metrics={"accuracy": accuracy, "nll": 1.0},
+                chosen={"epoch": epoch},
+                grid=({"k": epoch, "accuracy": accuracy},),
+                edges={"k": "low"},
+            )
+
+    def predict(self, split: str) -> Predictions:
+        examples = self._context.dataset.split(split)
+        logits = np.eye(2, dtype=np.float32)[examples.targets]
+        return Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+
+
+@pytest.fixture
+def make_trial(spec: ExperimentSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trial]:
+    """`make_trial(script, stage=…, **changes of the spec)`; without a script the real protocol runs."""
+
+    def make(script: Sequence[float | Exception] = (), stage: str = "search", **changes: object) -> Trial:
+        if script:
+            protocol = lambda context, hparams, seed, epochs: Scripted(context, script)  # noqa: E731
+            monkeypatch.setattr(trial, "PROTOCOL_RUNS", {"knn": protocol})
+        hparams = {} if stage == "features" else {"feature_norm": "l2"}
+        request = TrialRequest(
+            experiment="small", pair=PAIR, stage=stage, index=0, hparams=hparams, seed=3, max_epochs=5
+        )
+        changed = spec.model_copy(update=changes)
+        return Trial(request, changed, tmp_path / "storage", device="cpu", num_threads=1)
+
+    return make
+
+
+def run(subject: Trial) -> list[StepResult]:
+    steps = [subject.step()]
+    while not steps[-1].is_done:
+        steps.append(subject.step())
+    return steps
+
+
+def record_of(subject: Trial, storage: Path):
+    return ledger.read_record(storage, "small", subject.request.trial_id)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    return tmp_path / "storage"
+
+
+def test_the_features_stage_computes_train_and_val_and_never_test(make_trial, storage):
+    subject = make_trial(stage="features")
+    assert run(subject) == [StepResult(epoch=0, objective=None, is_done=True)]
+    splits = [entry.manifest["split"] for entry in FeatureStore(storage / "features").entries()]
+    assert sorted(splits) == ["train", "val"]
+    assert record_of(subject, storage).status == "completed"
+
+
+def test_one_step_is_one_epoch_and_the_last_one_says_so(make_trial):
+    steps = run(make_trial([0.2, 0.6, 0.4]))
+    assert [(step.epoch, step.objective, step.is_done) for step in steps] == [
+        (1, 0.2, False),
+        (2, 0.6, False),
+        (3, 0.4, True),
+    ]
+
+
+def test_the_record_says_running_until_the_trial_is_over(make_trial, storage):
+    subject = make_trial([0.2, 0.6])
+    subject.step()
+    assert record_of(subject, storage).status == "running"
+    subject.step()
+    assert record_of(subject, storage).status == "completed"
+
+
+def test_the_record_holds_the_best_epoch_and_the_whole_curve(make_trial, storage):
+    subject = make_trial([0.2, 0.6, 0.4])
+    run(subject)
+    record = record_of(subject, storage)
+    assert record.metrics == {"val/accuracy": 0.6, "val/nll": 1.0}
+    assert record.chosen == {"epoch": 2}
+    assert record.grid == ({"k": 2, "accuracy": 0.6},)
+    assert record.edges == {"k": "low"}
+    assert [entry["val/accuracy"] for entry in record.curve] == [0.2, 0.6, 0.4]
+    assert record.seed == 3
+    assert record.wall_seconds > 0
+
+
+def test_a_search_trial_leaves_no_measurement(make_trial, storage):
+    run(make_trial([0.2]))
+    assert not (storage / "measurements").exists()
+    assert not (storage / "predictions").exists()
+
+
+def test_a_diverged_training_ends_as_failed_with_its_reason(make_trial, storage):
+    subject = make_trial([0.2, DivergedError("the loss is nan in step 3; lower `lr`.")])
+    (step,) = run(subject)
+    record = record_of(subject, storage)
+    assert (step.is_done, step.objective) == (True, None)
+    assert record.status == "failed"
+    assert record.reason == "DivergedError: the loss is nan in step 3; lower `lr`."
+
+
+def test_a_bug_is_not_taken_for_a_failed_trial(make_trial, storage):
+    subject = make_trial([ZeroDivisionError("a bug")])
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        subject.step()
+    assert record_of(subject, storage) is None
+
+
+def test_a_budget_of_seconds_ends_a_trial_after_the_epoch_it_is_in(make_trial, spec, storage):
+    subject = make_trial([0.2, 0.6, 0.7], budget=replace(spec.budget, wall_seconds=1e-9))
+    (step,) = run(subject)
+    record = record_of(subject, storage)
+    assert (step.epoch, step.is_done) == (1, True)
+    assert record.status == "completed"
+    assert record.metrics["val/accuracy"] == 0.2
+
+
+def test_a_final_trial_out_of_time_is_measured_with_what_it_has(make_trial, spec, storage):
+    subject = make_trial([0.2, 0.6], stage="final", budget=replace(spec.budget, wall_seconds=1e-9))
+    run(subject)
+    assert record_of(subject, storage).metrics["test/accuracy"] == 1.0
+
+
+def test_the_final_stage_writes_the_record_after_everything_it_speaks_of(make_trial, monkeypatch):
+    written = []
+    for module, name in (
+        (results, "write_predictions"),
+        (results, "write_measurements"),
+        (ledger, "write_record"),
+    ):
+        inner = getattr(module, name)
+
+        def wrapped(*args, name=name, inner=inner, **kwargs):
+            written.append(name)
+            return inner(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, wrapped)
+    run(make_trial([0.2], stage="final"))
+    assert written == ["write_predictions", "write_measurements", "write_record"]
+
+
+def test_a_final_trial_killed_before_its_record_is_repeated_without_a_second_row(
+    make_trial, storage, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "write_record", lambda *args, **kwargs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(make_trial([0.2], stage="final"))
+    subject = make_trial([0.2], stage="final")
+    assert record_of(subject, storage) is None
+    run(subject)
+    table = results.read_measurements(storage)
+    assert table.height == table.unique(["split", "metric", "condition"]).height
+
+
+def test_the_final_stage_measures_val_and_test_and_says_how(make_trial, storage):
+    subject = make_trial([0.2], stage="final")
+    run(subject)
+    table = results.read_measurements(storage)
+    found = {(row["split"], row["metric"]): row for row in table.iter_rows(named=True)}
+    assert found["test", "accuracy"]["value"] == 1.0
+    assert found["test", "accuracy"]["num_examples"] == 8
+    assert found["val", "accuracy"]["seed"] == 3
+    assert ("test", "ece") in found  # The spec's evaluator.
+    provenance = record_of(subject, storage).provenance
+    assert provenance["preprocessing"]["input_size"] == 32
+    assert provenance["num_params"] > 0
+    assert len(provenance["dataset_fingerprint"]) == 16
+    assert provenance["versions"]["torch"]
+    assert provenance["device"] == "cpu"
+
+
+def test_the_record_of_a_final_trial_holds_what_the_table_holds(make_trial, storage):
+    subject = make_trial([0.2], stage="final")
+    run(subject)
+    table = results.read_measurements(storage)
+    keyed = {f"{row['split']}/{row['metric']}": row["value"] for row in table.iter_rows(named=True)}
+    assert record_of(subject, storage).metrics == keyed
+
+
+@pytest.mark.parametrize("ends_as", ["completed", "failed"])
+def test_checkpoints_go_when_the_trial_is_over_and_stay_while_it_runs(make_trial, ends_as):
+    subject = make_trial([0.2, 0.3, 0.4 if ends_as == "completed" else DivergedError("nan")])
+    subject.step()
+    assert subject.checkpoint_dir.is_dir()
+    run(subject)
+    assert not subject.checkpoint_dir.exists()
+
+
+def test_with_the_real_protocol_a_trial_chooses_a_cell_on_val(make_trial, storage):
+    subject = make_trial()
+    run(subject)
+    record = record_of(subject, storage)
+    assert record.status == "completed", record.reason
+    assert set(record.chosen) == {"k", "weighting", "epoch"}
+    assert len(record.grid) > 1
+
+
+def test_a_dataset_is_read_once_per_process_and_stays_locked(spec, storage):
+    info = spec.dataset_of(PAIR.task)
+    first = trial.cached_dataset(info, storage)
+    assert trial.cached_dataset(replace(info), storage) is first
+    assert trial.cached_dataset(replace(info, val_fraction=0.4), storage) is not first
+    assert not first.is_unlocked
