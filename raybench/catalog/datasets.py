@@ -87,6 +87,8 @@ for _info in (
         name="shapes",
         source="shapes",
         splits=_TRAIN_VAL_TEST,
+        num_classes=10,
+        num_images=3_500,
         licence="Apache-2.0",
         citation="drawn by raybench/data/shapes.py",
     ),

@@ -132,7 +132,10 @@ def _own(entry: BackboneEntry, location: Location, document: Document, report: R
         report(location, f"backbone name {name!r} is the catalogue's own; give this one another `name`.")
     facts: dict[str, Any] = entry.model_dump(include=_FACTS, exclude_unset=True)
     if checkpoints_of(architecture):
-        facts.setdefault("family", BACKBONES[checkpoints_of(architecture)[0]].family)
+        sibling = BACKBONES[checkpoints_of(architecture)[0]]
+        facts.setdefault("family", sibling.family)
+        if not entry.kwargs:  # Keyword arguments may change the size.
+            facts.setdefault("params_m", sibling.params_m)
     preprocessing = entry.preprocessing.model_dump(exclude_none=True)
     return BackboneInfo(
         name=name,

@@ -1,6 +1,9 @@
 """Spec → plan: what `raybench run` would do and roughly cost, without starting anything."""
 
+import textwrap
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DatasetInfo
@@ -14,6 +17,8 @@ MACS_PER_PARAM = 180
 ViTs at patch 16 (4.1 G / 23.5 M, 4.5 G / 27.8 M, 17.5 G / 85.8 M). Networks for phones: half of it."""
 TRAINING_FACTOR = 3
 """Forward and backward pass against the forward pass alone."""
+MAX_COUNTED_FILES = 200_000
+"""Larger folders are not counted: a plan must not take minutes."""
 ORDER_NOTE = (
     "order-dependent: {what}, so two runs are not bit-reproducible; "
     "for that use `sampler: qmc` (or random) and `early_stopping: none`."
@@ -70,7 +75,7 @@ class Plan:
             f"feature passes  {self.feature_passes} (backbone × dataset; the storage already may hold some)",
             f"cost            {self._cost()}",
         ]
-        return "\n".join([*summary, *(f"note            {note}" for note in self.notes)])
+        return "\n".join([*summary, *(_wrapped("note            ", note) for note in self.notes)])
 
     def _cost(self) -> str:
         parts = []
@@ -79,8 +84,8 @@ class Plan:
         if self.finetune_flops != 0:
             parts.append(f"fine-tuning {_effort(self.finetune_flops)}")
         left_out = f"; sizes not known: {', '.join(self.unknown_costs)}" if self.unknown_costs else ""
-        parts.append(f"rough; heads on cached features are not counted{left_out}")
-        return "\n                ".join(parts)
+        parts.append(_wrapped("", f"rough; heads on cached features are not counted{left_out}", width=94))
+        return "\n".join(parts).replace("\n", "\n" + " " * 16)
 
 
 def make_plan(spec: ExperimentSpec) -> Plan:
@@ -153,12 +158,13 @@ def _notes(spec: ExperimentSpec) -> list[str]:
     return notes
 
 
-def _pass_flops(info: BackboneInfo, dataset: DatasetInfo, size: float | None = None) -> float | None:
+def _pass_flops(info: BackboneInfo, dataset: DatasetInfo) -> float | None:
     """Floating-point operations of all images once through the backbone; None where a size is unknown."""
-    if info.params_m is None or dataset.num_images is None:
+    num_images = count_images(dataset)
+    if info.params_m is None or num_images is None:
         return None
-    side = size or info.input_size or 224
-    return 2 * MACS_PER_PARAM * info.params_m * 1e6 * _relative_area(info, side) * dataset.num_images
+    side = info.input_size or 224
+    return 2 * MACS_PER_PARAM * info.params_m * 1e6 * _relative_area(info, side) * num_images
 
 
 def _relative_area(info: BackboneInfo, side: float) -> float:
@@ -166,6 +172,17 @@ def _relative_area(info: BackboneInfo, side: float) -> float:
     if "mini" in info.groups or info.name.startswith("mini_"):
         return 10 / MACS_PER_PARAM  # Counted on the four: 3 to 16 multiply-adds per parameter at 32 pixels.
     return (side / 224) ** 2
+
+
+def count_images(dataset: DatasetInfo) -> int | None:
+    """Images over all splits as the catalogue states them; files in a folder of class folders; else None."""
+    if dataset.num_images is not None or dataset.source != "folder":
+        return dataset.num_images
+    root = Path(dataset.location)
+    folders = [root if name == "all" else root / name for name in dataset.splits.values()]
+    files = (file for folder in folders for file in folder.glob("*/*"))
+    num_files = sum(1 for _ in islice(files, MAX_COUNTED_FILES))
+    return num_files if 0 < num_files < MAX_COUNTED_FILES else None
 
 
 def _finetune_flops(spec: ExperimentSpec, pairs: list[Pair]) -> float | None:
@@ -188,7 +205,7 @@ def _total(costs: list[float | None]) -> float | None:
 
 def _unknown_sizes(spec: ExperimentSpec) -> list[str]:
     backbones = [info.name for info in spec.backbones if info.params_m is None]
-    return backbones + [name for name, info in spec.datasets.items() if info.num_images is None]
+    return backbones + [name for name, info in spec.datasets.items() if count_images(info) is None]
 
 
 def _effort(flops: float | None) -> str:
@@ -209,6 +226,12 @@ def _duration(seconds: float) -> str:
         if seconds >= length:
             return f"{round(seconds / length)} {unit}"
     return "seconds"
+
+
+def _wrapped(label: str, text: str, width: int = 110) -> str:
+    """`label` and `text`, broken between words at `width` columns and indented under the text."""
+    indent = " " * len(label)
+    return textwrap.fill(text, width, initial_indent=label, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

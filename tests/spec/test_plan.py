@@ -2,7 +2,9 @@
 
 import pytest
 
+from raybench.catalog.datasets import DatasetInfo
 from raybench.spec import load_spec, make_plan
+from raybench.spec.plan import count_images
 
 
 @pytest.fixture
@@ -54,16 +56,29 @@ def test_the_estimate_is_near_the_published_count_of_a_resnet(plan):
     assert made.forward_flops == pytest.approx(60_000 * 8.2e9, rel=0.1)
 
 
-def test_what_has_no_known_size_is_named(plan, tmp_path):
-    (tmp_path / "photos" / "cat").mkdir(parents=True)
-    made = plan(tasks="[knn@own]", datasets="{own: {folder: photos}}")
+def test_images_of_a_folder_are_counted(plan, tmp_path):
+    for split, num in (("train", 3), ("val", 2)):
+        (tmp_path / "photos" / split / "cat").mkdir(parents=True)
+        for i in range(num):
+            (tmp_path / "photos" / split / "cat" / f"{i}.png").touch()
+    info = DatasetInfo(
+        name="own",
+        source="folder",
+        location=str(tmp_path / "photos"),
+        splits={"train": "train", "val": "val"},
+    )
+    assert count_images(info) == 5
+
+
+def test_what_has_no_known_size_is_named(plan):
+    made = plan(tasks="[knn@own]", datasets="{own: {huggingface: org/name}}")
     assert made.forward_flops is None
     assert made.unknown_costs == ["own"]
     assert "of unknown size" in made.render()
 
 
 def test_the_text_names_pairs_trials_passes_and_cost(plan):
-    text = plan().render()
+    text = plan(search="{num_trials: 4, early_stopping: asha}").render()
     assert "2 backbones × 2 tasks = 4 pairs" in text
     assert "14 search + 8 final = 22" in text
     assert "feature passes  2" in text
