@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from raybench.errors import NonFiniteMeasurementError
@@ -175,12 +175,9 @@ class TrialRecord:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def with_status(self, status: TrialStatus) -> "TrialRecord":
-        return replace(self, status=status)
-
     @classmethod
-    def failed(cls, request: TrialRequest, reason: str) -> "TrialRecord":
-        """The record of a trial whose process died or raised something unforeseen."""
+    def failed(cls, request: TrialRequest, reason: str, *, at: float = 0.0) -> "TrialRecord":
+        """The record of a trial that left none before its process died, at `at` seconds since the epoch."""
         return cls(
             trial_id=request.trial_id,
             experiment=request.experiment,
@@ -192,4 +189,5 @@ class TrialRecord:
             seed=request.seed,
             status="failed",
             reason=reason,
+            started_at=at,
         )

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TextIO
 from filelock import FileLock, Timeout
 
 from raybench import ledger, recipes, results
+from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.errors import RaybenchError, SpecError, StorageError
 from raybench.metrics import METRICS
@@ -96,13 +98,21 @@ def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairS
     by_pair: dict[Pair, dict[str, TrialRecord]] = {pair: {} for pair in spec.pairs()}
     for record in records:
         pair = Pair(backbone=record.backbone, task=record.task)
-        if record.status in ENDED and record.stage != "features" and pair in by_pair:
+        if pair in by_pair and record.stage != "features" and _is_ended(record, spec):
             by_pair[pair][record.trial_id] = record
     plans = {name: study_plan(spec, name) for name in spec.protocols}
     return [
         PairStudy(pair, plans[parse_task(pair.task).protocol.name], records)
         for pair, records in by_pair.items()
     ]
+
+
+def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
+    """Whether there is nothing left to do for a trial, evaluators added to the spec since included."""
+    if record.stage != "final" or record.status not in ENDED:
+        return record.status in ENDED
+    measured = {key.split("/")[1] for key in record.metrics}
+    return all(set(EVALUATORS[name].metrics) <= measured for name in spec.evaluators)
 
 
 def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
@@ -229,10 +239,13 @@ def final_record(storage: Path, request: TrialRequest, reason: str | None) -> Tr
     record = ledger.read_record(storage, request.experiment, request.trial_id)
     if reason is None and record is not None and record.status != "running":
         return record
-    if reason is None and record is not None:
-        record = record.with_status("stopped")
+    if record is None:
+        reason = reason or "it ended without writing its record"
+        record = TrialRecord.failed(request, reason, at=time.time())
+    elif reason is None:
+        record = replace(record, status="stopped")
     else:
-        record = TrialRecord.failed(request, reason or "it ended without writing its record")
+        record = replace(record, status="failed", reason=reason, metrics={})
     ledger.write_record(storage, record)
     return record
 
