@@ -14,10 +14,12 @@ import errno
 import json
 import logging
 import os
+import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from raybench.errors import RaybenchError, TrackingError
 from raybench.tracking.address import artifact_root, is_server, sqlite_file, without_credentials
@@ -48,6 +50,14 @@ class KnownRun:
     """Metric → (value, timestamp); kept for parent runs, which are updated."""
 
 
+class _Settings:
+    """The process's own environment while MLflow is spoken to; shared by all threads that do."""
+
+    lock = threading.Lock()
+    num_users = 0
+    before: ClassVar[dict[str, str | None]] = {}
+
+
 @contextlib.contextmanager
 def request_settings(timeout_seconds: int) -> Iterator[None]:
     """One attempt per request, answered or given up in time. MLflow reads these from the environment only."""
@@ -56,16 +66,21 @@ def request_settings(timeout_seconds: int) -> Iterator[None]:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_seconds),
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
+    with _Settings.lock:
+        if _Settings.num_users == 0:
+            _Settings.before = {name: os.environ.get(name) for name in settings}
+        _Settings.num_users += 1
+        os.environ.update(settings)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        with _Settings.lock:
+            _Settings.num_users -= 1
+            for name, value in _Settings.before.items() if _Settings.num_users == 0 else ():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def connect(uri: str, labels: Labels, storage: Path) -> "RunWriter":
@@ -102,7 +117,10 @@ def connect(uri: str, labels: Labels, storage: Path) -> "RunWriter":
 
 def refusal(uri: str, error: Exception) -> str:
     """One sentence: which place, what it said, what to do."""
-    said = " ".join(without_credentials(str(error)).split())[:300] or type(error).__name__
+    said = " ".join(without_credentials(str(error)).split()) or type(error).__name__
+    if cause := re.search(r"\[Errno -?\d+\] [^'\")]+|timed out", said):
+        said = cause.group()  # Of a sentence that repeats the address four times.
+    said = said[:300].rstrip(". ")
     hint = "start it" if is_server(uri) else "check it"
     return (
         f"MLflow at {without_credentials(uri)} cannot be used: {said}; {hint}, or leave out the tracking URI "

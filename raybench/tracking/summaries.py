@@ -152,7 +152,7 @@ def _gain(ranked: Sequence[TrialRecord], pair: Pair) -> dict[str, float]:
 
 def _winner_tags(final: Sequence[TrialRecord]) -> dict[str, str]:
     """Tags, not parameters: MLflow never changes those, and an extended search may find another winner."""
-    winner = {**final[0].hparams, **final[0].chosen} if final else {}
+    winner = {**final[0].chosen, **final[0].hparams} if final else {}
     return {key: str(value)[:MAX_TAG] for key, value in zip(_best_keys(winner), winner.values(), strict=True)}
 
 

@@ -274,6 +274,8 @@ def rebuild(
     if summary is not None:
         tracker.log_summary(summary)
     unsent = tracker.close(timeout=None)
+    if tracker._start_error is not None:
+        raise tracker._start_error
     if problem := tracker.state.problem:
         raise TrackingError(
             f"MLflow at {tracker.public_uri} did not take all of {experiment!r}: {problem}; "

@@ -20,7 +20,7 @@ class ExperimentView:
         self._labels = labels
         self._writer = writer
         self._pairs: dict[str, Pair] = {}
-        self._is_touched: dict[str, bool] = {}
+        self._touched: set[str] = set()
 
     def finished_trials(self) -> list[str]:
         """Ids of the trials that have, or should have, a run; their pairs become known."""
@@ -30,9 +30,12 @@ class ExperimentView:
         return [record.trial_id for record in records if record.stage != "features"]
 
     def touched_pairs(self) -> list[str]:
-        """Slugs of pairs whose trials were written since the pair was, or whose run shows no end; sorted."""
+        """Slugs of pairs of which something was written, or whose run shows no end; sorted.
+
+        A pair may be written before its recipe is there, so one that was written counts too.
+        """
         return sorted(
-            slug for slug in self._pairs if self._is_touched[slug] or not self._writer.is_settled(slug)
+            slug for slug in self._pairs if slug in self._touched or not self._writer.is_settled(slug)
         )
 
     def all_pairs(self) -> list[str]:
@@ -55,7 +58,7 @@ class ExperimentView:
         content = trial_content(record, self._labels)
         if self._writer.holds(content):
             return
-        self._is_touched[pair.slug] = True
+        self._touched.add(pair.slug)
         self._writer.write_trial(content, parent=opening_content(pair, record, self._labels))
 
     def write_pair(self, slug: str) -> None:
@@ -68,6 +71,7 @@ class ExperimentView:
         if not records:
             return
         pair = self._meet(records[0])
+        self._touched.add(slug)
         for record in records:
             if record.stage != "features":
                 content = trial_content(record, self._labels)
@@ -75,7 +79,6 @@ class ExperimentView:
         recipe = experiment_dir(self._storage, self._experiment) / "recipes" / f"{slug}.yaml"
         files = {"recipe.yaml": recipe.read_text(encoding="utf-8")} if recipe.exists() else {}
         self._writer.write_parent(pair_content(pair, records, self._labels, files))
-        self._is_touched[slug] = False
 
     def write_summary(self, files: Mapping[str, str]) -> None:
         """Write the summary run: artifact path → text."""
@@ -86,7 +89,6 @@ class ExperimentView:
     def _meet(self, record: TrialRecord) -> Pair:
         pair = Pair(backbone=record.backbone, task=record.task)
         self._pairs.setdefault(pair.slug, pair)
-        self._is_touched.setdefault(pair.slug, False)
         return pair
 
     def _records_of(self, slug: str) -> list[TrialRecord]:

@@ -1,0 +1,116 @@
+"""Records as a run leaves them in the ledger, and an MLflow database that need not be created per test."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raybench import ledger
+from raybench.records import Pair, TrialRecord, TrialRequest
+from raybench.tracking import rebuild
+
+EXPERIMENT = "demo"
+TASK = "linear_probe@digits"
+
+RecordFactory = Callable[..., TrialRecord]
+
+
+def make_record(
+    backbone: str = "mini_vit.supervised", stage: str = "search", index: int = 0, **changes: Any
+) -> TrialRecord:
+    """A completed trial; search trial i reaches 0.5 + i/100 on val, final seed s 0.8 + s/100 on test."""
+    seed = index if stage == "final" else 0
+    hparams = {"batch_size": 64, "solver": "sgd" if stage == "final" else f"solver-{index}"}
+    pair = Pair(backbone=backbone, task=TASK)
+    request = TrialRequest(
+        experiment=EXPERIMENT, pair=pair, stage=stage, index=index, hparams=hparams, seed=seed, max_epochs=3
+    )
+    metrics = {"val/accuracy": 0.5 + index / 100}
+    content: dict[str, Any] = {
+        "trial_id": request.trial_id,
+        "experiment": EXPERIMENT,
+        "backbone": backbone,
+        "task": TASK,
+        "stage": stage,
+        "index": index,
+        "hparams": hparams,
+        "seed": seed,
+        "status": "completed",
+        "metrics": {**metrics, "test/accuracy": 0.8 + seed / 100} if stage == "final" else metrics,
+        "chosen": {"lr": 0.1, "epoch": 2},
+        "curve": tuple({"epoch": epoch, "val/accuracy": epoch / 10} for epoch in (1, 2, 3)),
+        "grid": ({"lr": 0.1, "val/accuracy": 0.5}, {"lr": 1.0, "val/accuracy": 0.4}),
+        "provenance": {"dataset_fingerprint": "f1"} if stage == "final" else {},
+        "wall_seconds": 2.0,
+        "started_at": 1_700_000_000.0 + index,
+    }
+    return TrialRecord(**{**content, **changes})
+
+
+def a_pair_of_records(backbone: str, num_search: int = 2, num_seeds: int = 2) -> list[TrialRecord]:
+    search = [make_record(backbone, "search", index) for index in range(num_search)]
+    return [*search, *(make_record(backbone, "final", seed) for seed in range(num_seeds))]
+
+
+def visible(client: Any) -> dict[str, Any]:
+    """Everything a person sees of an experiment's runs, by key; ids and run times left out."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    names = {run.info.run_id: run.data.tags["raybench.key"] for run in runs}
+    assert len(set(names.values())) == len(names), "a run exists twice"
+    seen = {}
+    for run in runs:
+        tags = dict(run.data.tags)
+        if parent := tags.pop("mlflow.parentRunId", None):
+            tags["parent"] = names[parent]
+        histories = {
+            key: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+        }
+        files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
+        datasets = [(used.dataset.name, used.dataset.digest) for used in run.inputs.dataset_inputs]
+        info = (run.info.run_name, run.info.status, run.info.end_time)
+        seen[names[run.info.run_id]] = (*info, tags, run.data.params, histories, files, datasets)
+    return seen
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as MLflow makes it, without runs: making one takes seconds."""
+    storage = tmp_path_factory.mktemp("empty")
+    rebuild(storage, EXPERIMENT, f"sqlite:///{storage / 'mlflow.db'}")
+    return storage / "mlflow.db"
+
+
+@pytest.fixture
+def storage(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A storage with an empty ledger and a database without an experiment of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    rows = [{"name": "mini_vit.supervised", "family": "transformer", "method": "supervised"}]
+    ledger.save_spec(tmp_path, EXPERIMENT, {"name": EXPERIMENT, "backbones": rows})
+    return tmp_path
+
+
+@pytest.fixture
+def client(storage: Path) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+
+
+@pytest.fixture
+def record() -> RecordFactory:
+    return make_record
+
+
+@pytest.fixture
+def pair_records() -> Callable[..., list[TrialRecord]]:
+    return a_pair_of_records
+
+
+@pytest.fixture
+def look() -> Callable[[Any], dict[str, Any]]:
+    return visible

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from raybench.tracking.address import is_server, sqlite_file, storage_id, tracking_uri, without_credentials
+
+
+def test_the_option_wins_over_the_environment_and_that_over_sqlite(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert sqlite_file(tracking_uri(tmp_path)) == tmp_path / "mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://a")
+    assert tracking_uri(tmp_path) == "http://a"
+    assert tracking_uri(tmp_path, "http://b") == "http://b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:pw@host:5000/x", "http://host:5000/x"),
+        ("postgresql+psycopg2://u:p@db/mlflow?sslpassword=s", "postgresql+psycopg2://db/mlflow"),
+        ("request to https://u:p@rd@h/api failed", "request to https://h/api failed"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("no address, but an e-mail@example.org", "no address, but an e-mail@example.org"),
+    ],
+)
+def test_credentials_are_cut_out(text, shown):
+    assert without_credentials(text) == shown
+
+
+def test_servers_are_told_from_databases():
+    assert is_server("https://mlflow.example")
+    assert not is_server("sqlite:///x.db")
+    assert sqlite_file("postgresql://db/mlflow") is None
+
+
+def test_a_storage_keeps_its_id_and_two_storages_differ(tmp_path: Path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert storage_id(first) == storage_id(first)
+    assert storage_id(first) != storage_id(second)
+    assert [path.name for path in first.iterdir()] == ["storage_id"]
