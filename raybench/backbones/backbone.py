@@ -75,7 +75,7 @@ class Backbone(nn.Module):
                 f"pixels must lie in [0, 1], got [{float(low):.3g}, {float(high):.3g}]; pass unnormalised "
                 "images (normalisation belongs to the backbone)."
             )
-        return (pixels - self._mean) / self._std
+        return (pixels.contiguous(memory_format=torch.channels_last) - self._mean) / self._std
 
     def freeze(self) -> "Backbone":
         """Evaluation mode and no gradients for weights, for good: `train()` no longer reaches batch norm."""

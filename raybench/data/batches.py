@@ -29,7 +29,7 @@ def to_pixels(image: RgbImage, preprocessing: Preprocessing) -> Float32[torch.Te
 
     Equal to the last bit to `timm.data.create_transform(..., is_training=False)` before its Normalize.
     """
-    return _as_pixels(torch.from_numpy(fit_to_square(image, preprocessing)[None].copy()))[0]
+    return _as_pixels(torch.from_numpy(fit_to_square(image, preprocessing)[None].copy()))[0].contiguous()
 
 
 def fit_to_square(image: RgbImage, preprocessing: Preprocessing) -> UInt8[np.ndarray, "s s 3"]:
@@ -61,6 +61,7 @@ def batches(
 ) -> Iterator[Float32[torch.Tensor, "b 3 s s"]]:
     """Yield all examples in order as float32 pixels in [0, 1]; the last batch may be smaller.
 
+    In memory a pixel's three channels lie together, as in the image and as backbones want them.
     Images are decoded ahead by threads (PIL lets go of the interpreter while it decodes). Memory is bounded:
     besides the batch handed out, one per thread and at least MIN_BATCHES_AHEAD, as bytes.
 
@@ -97,5 +98,4 @@ def batches(
 
 
 def _as_pixels(images: UInt8[torch.Tensor, "b s s 3"]) -> Float32[torch.Tensor, "b 3 s s"]:
-    channels_first = images.permute(0, 3, 1, 2).contiguous()
-    return channels_first.to(torch.float32).div_(255)
+    return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)

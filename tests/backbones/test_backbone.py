@@ -6,7 +6,9 @@ import torch
 from raybench.backbones.loading import load_backbone
 
 torch.set_num_threads(1)
-PIXELS = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+PIXELS = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(
+    memory_format=torch.channels_last
+)
 
 
 def batch_norm_state(backbone):

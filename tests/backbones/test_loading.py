@@ -11,7 +11,9 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.backbones import find_backbone
 from raybench.errors import CheckpointError, UnknownNameError
 
-PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(
+    memory_format=torch.channels_last
+)
 
 
 def twin(info, seed=0):
@@ -82,7 +84,7 @@ def hub_with(monkeypatch, state_dict):
 
 def test_timms_weights_are_really_loaded_and_lose_their_head(monkeypatch):
     torch.manual_seed(3)
-    published = timm.create_model("resnet10t", num_classes=1000).eval()
+    published = timm.create_model("resnet10t", num_classes=1000).eval().to(memory_format=torch.channels_last)
     hub_with(monkeypatch, published.state_dict())
     info = BackboneInfo(
         name="r", timm="resnet10t.c3_in1k", preprocessing={"mean": (0.0,) * 3, "std": (1.0,) * 3}

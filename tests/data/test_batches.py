@@ -54,12 +54,12 @@ def test_batches_keep_the_order_and_lose_nothing():
     assert torch.equal(torch.cat(seen), expected)
 
 
-def test_batches_are_contiguous_floats_in_the_unit_interval():
+def test_batches_are_floats_in_the_unit_interval_with_channels_last_in_memory():
     val = load_dataset(find_dataset("digits")).val
     batch = next(iter(batches(val, preprocessing(32), 16)))
     assert batch.shape == (16, 3, 32, 32)
     assert batch.dtype == torch.float32
-    assert batch.is_contiguous()
+    assert batch.is_contiguous(memory_format=torch.channels_last)
     assert batch.min() >= 0
     assert batch.max() <= 1
 

@@ -1,0 +1,201 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn import make_dataset
+
+from raybench.catalog.backbones import find_backbone
+from raybench.errors import SplitLockedError, StorageError
+from raybench.features.store import FeatureStore
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "features")
+
+
+def test_features_come_with_targets_and_ids_of_their_examples(store, info, dataset):
+    found = store.get(info, dataset, "train")
+    assert found.features.shape == (12, 128)
+    assert found.features.dtype == np.float32
+    assert found.ids == dataset.train.ids
+    assert found.targets.tolist() == dataset.train.targets.tolist()
+
+
+def test_on_warm_storage_no_image_passes_through_a_backbone(store, info, dataset, monkeypatch):
+    first = store.get(info, dataset, "val")
+    second_run = FeatureStore(store.root)
+    monkeypatch.setattr("raybench.features.store.load_backbone", None)
+    again = second_run.get(info, dataset, "val")
+    assert (store.num_forward_images, second_run.num_forward_images) == (7, 0)
+    np.testing.assert_array_equal(first.features, again.features)
+
+
+def test_two_stores_compute_the_same_bits(tmp_path, info, dataset):
+    one, other = (FeatureStore(tmp_path / name).get(info, dataset, "val").features for name in "ab")
+    np.testing.assert_array_equal(one, other)
+
+
+def test_features_are_mapped_and_cannot_be_written(store, info, dataset):
+    features = store.get(info, dataset, "val").features
+    assert isinstance(features, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        features[0, 0] = 1.0
+
+
+def test_the_test_split_stays_locked(store, info, dataset):
+    with pytest.raises(SplitLockedError):
+        store.get(info, dataset, "test")
+    assert store.entries() == []
+    assert len(store.get(info, dataset.unlocked(), "test").ids) == 5
+
+
+def test_a_cached_test_split_stays_locked_too(store, info, dataset):
+    store.get(info, dataset.unlocked(), "test")
+    with pytest.raises(SplitLockedError):
+        store.get(info, dataset, "test")
+
+
+def test_the_backbone_is_loaded_once_for_several_splits(store, info, dataset, monkeypatch):
+    from raybench.features import store as module
+
+    loads = []
+    load = module.load_backbone
+    monkeypatch.setattr(module, "load_backbone", lambda *a, **k: loads.append(a) or load(*a, **k))
+    store.ensure(info, dataset, ["train", "val"])
+    store.ensure(info, dataset, ["train", "val"])
+    assert len(loads) == 1
+
+
+OTHERS = {
+    "weights": lambda info: replace(info, init_seed=1),
+    "mean": lambda info: replace(info, preprocessing={**info.preprocessing, "mean": (0.5, 0.5, 0.5)}),
+    "crop": lambda info: replace(info, preprocessing={**info.preprocessing, "crop_pct": 0.9}),
+    "architecture": lambda info: find_backbone("mini_vit.random"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_changes_the_features_changes_the_key(store, info, dataset, what):
+    assert store.key(OTHERS[what](info), dataset, "val") != store.key(info, dataset, "val")
+
+
+def test_other_images_and_other_splits_have_other_keys(store, info, dataset):
+    keys = {store.key(info, d, s) for d in (dataset, make_dataset(seed=1)) for s in ("train", "val")}
+    assert len(keys) == 4
+
+
+def test_another_name_for_the_same_thing_has_the_same_key(store, info, dataset):
+    """Two labels, one checkpoint: known to be one, and computed once."""
+    assert store.key(replace(info, name="alias"), dataset, "val") == store.key(info, dataset, "val")
+
+
+def test_the_manifest_says_what_was_done(store, info, dataset):
+    store.get(info, dataset, "val")
+    (entry,) = store.entries()
+    assert entry.manifest["backbone"] == "mini_resnet.random"
+    assert entry.manifest["preprocessing"]["mean"] == list(info.preprocessing["mean"])
+    assert entry.manifest["shape"] == [7, 128]
+    assert entry.size_bytes > 7 * 128 * 4
+
+
+def test_size_and_clear(store, info, dataset):
+    store.ensure(info, dataset, ["train", "val"])
+    held = store.size_bytes()
+    assert held >= sum(entry.size_bytes for entry in store.entries()) > 0
+    assert store.clear() == held
+    assert store.entries() == []
+    assert not store.has(info, dataset, "val")
+
+
+def test_an_empty_store_holds_nothing(store):
+    assert (store.entries(), store.size_bytes(), store.clear()) == ([], 0, 0)
+
+
+@pytest.mark.parametrize("damage", ["cut features", "no manifest", "no ids", "garbled manifest"])
+def test_a_damaged_entry_is_computed_again(store, info, dataset, damage):
+    expected = np.array(store.get(info, dataset, "val").features)
+    folder = store.root / store.key(info, dataset, "val")
+    if damage == "cut features":
+        with (folder / "features.npy").open("r+b") as file:
+            file.truncate(500)
+    elif damage == "garbled manifest":
+        (folder / "manifest.json").write_text("{")
+    else:
+        (folder / {"no manifest": "manifest.json", "no ids": "ids.json"}[damage]).unlink()
+    assert not store.has(info, dataset, "val")
+    np.testing.assert_array_equal(store.get(info, dataset, "val").features, expected)
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path, info, dataset):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="file' cannot be written"):
+        FeatureStore(tmp_path / "file").get(info, dataset, "val")
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch; torch.set_num_threads(1)
+from raybench.catalog.backbones import find_backbone
+from raybench.features import store as module
+from drawn import make_dataset
+plain = module.extract
+def slowly(*args, **options):
+    for rows in plain(*args, **options):
+        yield rows
+        print("batch", flush=True)
+        time.sleep({pause})
+module.extract = slowly
+store = module.FeatureStore(Path({root!r}))
+store.get(find_backbone("mini_resnet.random"), make_dataset(), "train", batch_size=3)
+print("forwarded", store.num_forward_images, flush=True)
+"""
+
+
+def start_writer(root: Path, pause: float) -> subprocess.Popen[str]:
+    code = WRITER.format(tests=str(Path(__file__).parent), root=str(root), pause=pause)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+def test_a_writer_killed_in_the_middle_leaves_nothing_harmful(store, info, dataset):
+    writer = start_writer(store.root, pause=60)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "batch\n"
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    assert [path.name for path in store.root.glob("*.partial")]
+    assert not store.has(info, dataset, "train")
+    assert store.entries() == []
+    started = time.perf_counter()
+    found = store.get(info, dataset, "train", batch_size=3)
+    assert time.perf_counter() - started < 30  # The dead writer's lock does not hold anyone up.
+    assert np.isfinite(found.features).all()
+    assert not list(store.root.glob("*.partial"))
+
+
+@pytest.mark.slow
+def test_processes_that_ask_at_once_compute_once_and_share(store, info, dataset):
+    writers = [start_writer(store.root, pause=0.2) for _ in range(3)]
+    outputs = [writer.communicate(timeout=120)[0] for writer in writers]
+    counts = sorted(int(output.splitlines()[-1].split()[1]) for output in outputs)
+    assert counts == [0, 0, 12]
+    manifest = json.loads(next(store.root.glob("*/manifest.json")).read_text())
+    assert manifest["shape"] == [12, 128]
