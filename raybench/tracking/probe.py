@@ -24,5 +24,6 @@ def probe(uri: str) -> str:
             return f"{shown} answers, MLflow {answer.read(50).decode(errors='replace').strip()}"
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise TrackingError(
-            f"MLflow at {shown} does not answer: {without_credentials(str(error))}; start it, or leave out the URI."
+            f"MLflow at {shown} does not answer: {without_credentials(str(error))}; "
+            "start it, or leave out the URI."
         ) from None
