@@ -1,0 +1,134 @@
+"""Measurements → scores."""
+
+import polars as pl
+import pytest
+
+from raybench.analysis import scores
+from raybench.errors import (
+    DuplicateMeasurementError,
+    EmptyInputError,
+    MissingMeasurementError,
+    NonFiniteMeasurementError,
+    UnknownNameError,
+)
+
+
+def table(*rows: dict) -> pl.DataFrame:
+    """Measurements with the columns that matter here; what a row does not say is the usual."""
+    usual = {
+        "experiment": "e",
+        "backbone": "a",
+        "task": "knn@x",
+        "split": "test",
+        "condition": "clean",
+        "metric": "accuracy",
+        "seed": 0,
+        "value": 0.5,
+    }
+    return pl.DataFrame([usual | row for row in rows])
+
+
+def pairs(*rows: tuple[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=["backbone", "task"], orient="row")
+
+
+def test_seeds_are_averaged_by_hand():
+    measured = table({"seed": 0, "value": 0.25}, {"seed": 1, "value": 0.75}, {"backbone": "b", "value": 1.0})
+    assert scores.select_scores(measured).rows(named=True) == [
+        {
+            "backbone": "a",
+            "task": "knn@x",
+            "metric": "accuracy",
+            "value": 0.5,
+            "num_seeds": 2,
+            "direction": "max",
+        },
+        {
+            "backbone": "b",
+            "task": "knn@x",
+            "metric": "accuracy",
+            "value": 1.0,
+            "num_seeds": 1,
+            "direction": "max",
+        },
+    ]
+
+
+def test_only_clean_test_measurements_of_the_objective_count():
+    noise = [{"split": "val"}, {"condition": "fog(severity=3)"}, {"metric": "nll"}]
+    measured = table({"value": 0.25}, *({**row, "value": 0.9} for row in noise))
+    assert scores.select_scores(measured)["value"].to_list() == [0.25]
+
+
+def test_another_metric_brings_its_own_direction():
+    measured = table({}, {"metric": "nll", "value": 2.0})
+    assert scores.select_scores(measured, metric="nll").select("value", "direction").rows() == [(2.0, "min")]
+
+
+def test_the_same_values_in_other_seeds_tie_to_the_last_bit():
+    # 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in floating point; two backbones must not.
+    values = {"a": (0.1, 0.2, 0.3), "b": (0.3, 0.2, 0.1), "c": (0.2, 0.3, 0.1)}
+    measured = table(
+        *({"backbone": b, "seed": seed, "value": v} for b, vs in values.items() for seed, v in enumerate(vs))
+    )
+    assert scores.select_scores(measured)["value"].n_unique() == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_nan_cannot_win(value):
+    with pytest.raises(NonFiniteMeasurementError, match="accuracy of 'b' on 'knn@x' is"):
+        scores.select_scores(table({}, {"backbone": "b", "value": value}))
+
+
+def test_an_unknown_metric_is_told_before_nothing_fits():
+    with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
+        scores.select_scores(table({}), metric="acuracy")
+
+
+def test_a_metric_nobody_measured_is_empty_input():
+    with pytest.raises(EmptyInputError, match=r"no measurement of ece on test \(clean\)"):
+        scores.select_scores(table({}), metric="ece")
+
+
+def test_an_empty_table_is_empty_input():
+    with pytest.raises(EmptyInputError, match="run the experiment first"):
+        scores.select_scores(table({}).clear())
+
+
+def test_experiments_that_agree_count_once():
+    measured = table({"experiment": "e"}, {"experiment": "recipe"}, {"experiment": "recipe", "seed": 1})
+    assert scores.select_scores(measured)["num_seeds"].to_list() == [2]
+
+
+def test_experiments_that_disagree_are_never_averaged():
+    measured = table({"experiment": "e", "value": 0.5}, {"experiment": "f", "value": 0.75})
+    with pytest.raises(
+        DuplicateMeasurementError, match=r"experiments 'e' and 'f' found different .*--experiment"
+    ):
+        scores.select_scores(measured)
+
+
+def test_a_complete_table_passes_unchanged():
+    complete = pairs(("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"))
+    assert scores.require_complete(complete).equals(complete)
+    assert scores.require_complete(complete, complete).equals(complete)
+
+
+def test_a_hole_is_named():
+    with pytest.raises(
+        MissingMeasurementError, match=r"1 of 4 pairs have no score: 'b' on 'y'; run them again"
+    ):
+        scores.require_complete(pairs(("a", "x"), ("a", "y"), ("b", "x")))
+
+
+def test_a_backbone_that_failed_everywhere_is_missed_if_it_was_asked_for():
+    measured, expected = pairs(("a", "x"), ("b", "x")), pairs(("a", "x"), ("b", "x"), ("c", "x"))
+    assert scores.require_complete(measured).height == 2
+    with pytest.raises(MissingMeasurementError, match="'c' on 'x'"):
+        scores.require_complete(measured, expected)
+
+
+def test_many_holes_are_counted_and_five_named():
+    names = "abcdefgh"
+    with pytest.raises(MissingMeasurementError, match=r"7 of 16 .*'b' on 'y'.*'f' on 'y' and 2 more"):
+        scores.require_complete(pairs(("a", "y"), *((name, "x") for name in names)))
