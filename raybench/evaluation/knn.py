@@ -56,7 +56,7 @@ class KnnRun:
         targets = torch.tensor(val.targets, device=self._context.device)
         done = 0
         for logits in self._logits(train, val, cells):
-            scores.add(logits, targets[done : done + len(logits)])
+            scores.add(logits.transpose(1, 2), targets[done : done + len(logits)])
             done += len(logits)
         best = best_cell(scores.accuracy.tolist(), scores.nll.tolist(), cells)
         self._chosen = cells[best]

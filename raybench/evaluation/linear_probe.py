@@ -74,7 +74,7 @@ class _Probe:
         if self._head is None:
             raise RuntimeError("predict() needs at least one rung; iterate rungs() first.")
         found = self._features(split)
-        blocks = [logits[:, 0].cpu() for logits, _ in self._blocks(found, self._head, 1)]
+        blocks = [logits[:, :, 0].cpu() for logits, _ in self._blocks(found, self._head, 1)]
         return Predictions(
             ids=tuple(found.ids), targets=np.asarray(found.targets), logits=torch.cat(blocks).numpy()
         )
@@ -86,7 +86,7 @@ class _Probe:
     def _blocks(
         self, found: Any, weights: torch.Tensor, num_heads: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(logits [b, m, c], targets [b]) block by block, in order."""
+        """(logits [b, c, m], targets [b]) block by block, in order."""
         if self._norm is None:
             raise RuntimeError("the features' normalisation is fitted by rungs().")
         size = max(1, SCORED_FLOATS // weights.shape[1])
@@ -94,17 +94,16 @@ class _Probe:
         for start in range(0, len(features), size):
             block = self._norm.apply(features[start : start + size].clone())
             targets = torch.tensor(found.targets[start : start + size], device=weights.device)
-            yield (with_ones(block) @ weights).view(len(block), num_heads, -1), targets
+            yield (with_ones(block) @ weights).view(len(block), -1, num_heads), targets
 
     def _rung(self, epoch: int, weights: torch.Tensor, cells: tuple[Cell, ...], val: Any) -> Rung:
-        """Score the heads [d + 1, m·c] on val, keep the best one if it beats the epochs before."""
+        """Score the heads [d + 1, c·m] on val, keep the best one if it beats the epochs before."""
         scores = HeadScores(len(cells))
         for logits, targets in self._blocks(val, weights, len(cells)):
             scores.add(logits, targets)
         best = best_cell(scores.accuracy.tolist(), scores.nll.tolist(), cells)
-        num_classes = weights.shape[1] // len(cells)
-        head = weights[:, best * num_classes : (best + 1) * num_classes].clone()
-        predicted = torch.cat([block[:, 0].cpu() for block, _ in self._blocks(val, head, 1)]).numpy()
+        head = weights.view(len(weights), -1, len(cells))[:, :, best].clone()
+        predicted = torch.cat([block[:, :, 0].cpu() for block, _ in self._blocks(val, head, 1)]).numpy()
         chosen = {**cells[best], "epoch": epoch}
         rung = Rung(
             epoch=epoch,
@@ -185,6 +184,6 @@ class LogisticRun(_Probe):
             num_classes=self._context.dataset.num_classes,
             val=(resident(val.features, self._context.device), np.asarray(val.targets)),
         )
-        weights = torch.cat([fit.weights for fit in path], dim=1)
+        weights = torch.stack([fit.weights for fit in path], dim=2).flatten(1)
         cells: tuple[Cell, ...] = tuple({"inverse_l2": fit.inverse_l2} for fit in path)
         yield self._rung(1, weights, cells, val)

@@ -1,10 +1,11 @@
 """Many linear heads trained in one stream of features: one matrix, one product, one closed-form gradient.
 
-The m heads of a grid are the column groups of one matrix [d + 1, m·c] (the last row is the bias). A step
-costs two matrix products whatever m is, and a handful of in-place passes; DINOv2's loop over `nn.Linear`s
-costs m small products and m autograd graphs. Each head's arithmetic is that of `torch.optim.SGD` / `AdamW` on
-its own cross-entropy; only the products' summation order depends on m, so a head trained alone equals its
-column in the grid up to rounding in the last bits, not to the last bit.
+The m heads of a grid lie side by side in one matrix [d + 1, c·m]; its last row is the bias. The m heads of
+a class are neighbours, so that a softmax runs along long rows (13 times faster than over ten classes at a
+time). A step costs two matrix products whatever m is, and a handful of in-place passes; DINOv2's loop over
+`nn.Linear`s costs m small products and m autograd graphs. Each head's arithmetic is that of
+`torch.optim.SGD` / `AdamW` on its own cross-entropy; only the order of summation depends on m, so a head
+trained alone equals its column in the grid up to rounding in the last bits, not to the last bit.
 """
 
 from collections.abc import Sequence
@@ -46,18 +47,18 @@ class PackedHeads:
         generator = torch.Generator().manual_seed(seed)
         start = torch.randn(num_features, num_classes, generator=generator) * INIT_STD
         start = torch.nn.functional.pad(start, (0, 0, 0, 1))
-        self.weights = start.repeat(1, self.num_heads).to(device)
-        self._lr = _per_column([lr for lr, _ in cells], num_classes, device)
-        self._decay = _per_column([decay for _, decay in cells], num_classes, device)
+        self.weights = start.repeat_interleave(self.num_heads, dim=1).to(device)
+        self._lr = torch.tensor([lr for lr, _ in cells]).repeat(num_classes).to(device)
+        self._decay = torch.tensor([decay for _, decay in cells]).repeat(num_classes).to(device)
         self._has_decay = any(decay > 0 for _, decay in cells)
         self._velocity = torch.zeros_like(self.weights)
-        self._gradient = torch.empty_like(self.weights) if solver == "adamw" else None
+        self._gradient = torch.zeros_like(self.weights) if solver == "adamw" else None
         self._square = torch.zeros_like(self.weights) if solver == "adamw" else None
         self._num_steps = 0
 
-    def logits(self, features: Float[torch.Tensor, "b d1"]) -> Float[torch.Tensor, "b m c"]:
+    def logits(self, features: Float[torch.Tensor, "b d1"]) -> Float[torch.Tensor, "b c m"]:
         """Of every head for features that end in a column of ones."""
-        return (features @ self.weights).view(len(features), self.num_heads, self.num_classes)
+        return (features @ self.weights).view(len(features), self.num_classes, self.num_heads)
 
     def step(
         self, features: Float[torch.Tensor, "b d1"], targets: Int[torch.Tensor, " b"], lr_factor: float
@@ -72,20 +73,20 @@ class PackedHeads:
 
     def head(self, index: int) -> Float[torch.Tensor, "d1 c"]:
         """A copy of one head's weights; the last row is its bias."""
-        first = index * self.num_classes
-        return self.weights[:, first : first + self.num_classes].clone()
+        return self.weights.view(-1, self.num_classes, self.num_heads)[:, :, index].clone()
 
     def _softmax_error(self, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Gradient of the mean cross-entropy by the logits: (softmax − one-hot) / b, shape [b, m·c]."""
-        batch = len(features)
-        error = self.logits(features)
-        torch.softmax(error, dim=2, out=error)
-        error[torch.arange(batch, device=error.device), :, targets] -= 1.0
-        return error.div_(batch).view(batch, -1)
+        """Gradient of the summed cross-entropy by the logits: softmax − one-hot, shape [b, c·m]."""
+        logits = self.logits(features)
+        # Without a last dimension of 1, along which torch's softmax takes one number at a time.
+        flat = logits[..., 0] if self.num_heads == 1 else logits
+        error = torch.softmax(flat, dim=1, out=flat)
+        error[torch.arange(len(targets), device=error.device), targets] -= 1.0
+        return error.view(len(targets), -1)
 
     def _sgd_step(self, features: torch.Tensor, error: torch.Tensor, lr_factor: float) -> None:
-        # velocity ← momentum · velocity + gradient, both inside the matrix product.
-        self._velocity.addmm_(features.T, error, beta=MOMENTUM)
+        # velocity ← momentum · velocity + mean gradient, both inside the matrix product.
+        self._velocity.addmm_(features.T, error, beta=MOMENTUM, alpha=1.0 / len(features))
         if self._has_decay:
             self._velocity[:-1].addcmul_(self.weights[:-1], self._decay)
         self.weights.addcmul_(self._velocity, self._lr, value=-lr_factor)
@@ -93,7 +94,9 @@ class PackedHeads:
     def _adamw_step(self, features: torch.Tensor, error: torch.Tensor, lr_factor: float) -> None:
         if self._gradient is None or self._square is None:
             raise RuntimeError("AdamW's buffers are missing; the solver was changed after construction.")
-        torch.mm(features.T, error, out=self._gradient)
+        torch.addmm(
+            self._gradient, features.T, error, beta=0.0, alpha=1.0 / len(features), out=self._gradient
+        )
         if self._has_decay:
             self.weights[:-1].mul_(1 - lr_factor * self._lr * self._decay)
         self._velocity.lerp_(self._gradient, 1 - BETAS[0])
@@ -103,7 +106,3 @@ class PackedHeads:
         update = torch.sqrt(self._square, out=self._gradient).div_(square_correction).add_(EPS)
         torch.div(self._velocity, update, out=update)
         self.weights.addcmul_(update, self._lr, value=-lr_factor / correction)
-
-
-def _per_column(values: Sequence[float], num_classes: int, device: torch.device) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32).repeat_interleave(num_classes).to(device)

@@ -23,12 +23,11 @@ class HeadScores:
     num_correct: np.ndarray | None = None
     nll_sum: np.ndarray | None = None
 
-    def add(self, logits: Float[torch.Tensor, "b m c"], targets: Int[torch.Tensor, " b"]) -> None:
+    def add(self, logits: Float[torch.Tensor, "b c m"], targets: Int[torch.Tensor, " b"]) -> None:
         """Count one block. A head with a logit that is NaN or infinite gets an NLL that is not finite."""
-        wanted = targets[:, None, None].expand(-1, logits.shape[1], 1)
-        true_logit = logits.gather(2, wanted)[..., 0]
-        correct = (logits.argmax(dim=2) == targets[:, None]).sum(dim=0)
-        nll = (logits.logsumexp(dim=2) - true_logit).double().sum(dim=0)
+        true_logit = logits[torch.arange(len(targets), device=logits.device), targets]
+        correct = (logits.argmax(dim=1) == targets[:, None]).sum(dim=0)
+        nll = (logits.logsumexp(dim=1) - true_logit).double().sum(dim=0)
         self.num_examples += len(targets)
         self.num_correct = correct.cpu().numpy() + (0 if self.num_correct is None else self.num_correct)
         self.nll_sum = nll.cpu().numpy() + (0.0 if self.nll_sum is None else self.nll_sum)
