@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 EXIT_DONE, EXIT_FAILED_PAIRS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 DEFAULT_STORAGE = Path("runs")
-LISTINGS = ("backbones", "datasets", "tasks", "protocols", "spaces", "budgets", "metrics", "evaluators")
+LISTINGS = (
+    "backbones",
+    "groups",
+    "datasets",
+    "tasks",
+    "protocols",
+    "spaces",
+    "budgets",
+    "metrics",
+    "evaluators",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--tracking-uri", help="MLflow server (default: $MLFLOW_TRACKING_URI, else SQLite in the storage)"
     )
-    run.add_argument("--num-cpus", type=int, help="CPUs of a local Ray (default: all)")
+    run.add_argument("--num-cpus", type=_at_least_one, help="CPUs of a local Ray (default: all)")
     run.set_defaults(command=_run)
 
     plan = verbs.add_parser("plan", help="print what an experiment would do, without starting anything")
@@ -107,6 +117,12 @@ def _storage_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage", type=Path, default=DEFAULT_STORAGE, help="folder of results and features (default: runs)"
     )
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
