@@ -1,8 +1,8 @@
 """Outlines of the drawn classes as signed distances, and the patterns that fill them.
 
 Coordinates u, v are an object's own: 0 at its centre, 1 at its radius, turned with it. All arrays are
-[m, h, w]: m objects on the canvas of their image. Distances are in radii, negative inside; they are exact near
-the outline, which is what anti-aliasing needs, and only monotonic elsewhere.
+[m, h, w]: m objects on the canvas of their image. Distances are in radii, negative inside; they are exact
+near the outline, which is what anti-aliasing needs, and only monotonic elsewhere.
 """
 
 import math

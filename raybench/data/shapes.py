@@ -26,7 +26,7 @@ CHUNK = 250
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenes:
-    """Images and all that is known of them. n images, k = MAX_OBJECTS places per image, some of them empty."""
+    """Images and all that is known of them: n images, k = MAX_OBJECTS places in each, some empty."""
 
     images: UInt8[np.ndarray, "n h w 3"]
     labels: Int64[np.ndarray, " n"]
@@ -116,7 +116,10 @@ def _draw_chunk(rng: np.random.Generator, num_images: int, size: int) -> Scenes:
     identities, is_wanted = identities[kept], is_wanted[kept]
     coverage, fill = _render(
         identities.ravel(),
-        *(a[kept].reshape(num_images * k, -1) for a in (radius, centre, angle, brightness)),
+        radius[kept].reshape(-1, 1, 1),
+        centre[kept].reshape(-1, 2),
+        angle[kept].reshape(-1, 1, 1),
+        brightness[kept].reshape(-1, 1, 1),
         size,
     )
     coverage = coverage.reshape(num_images, k, size, size)
@@ -162,10 +165,10 @@ def _interpolation(cells: int, size: int) -> Float32[np.ndarray, "size cells"]:
 
 def _render(
     identities: Int64[np.ndarray, " m"],
-    radius: Float[np.ndarray, "m 1"],
+    radius: Float[np.ndarray, "m 1 1"],
     centre: Float[np.ndarray, "m 2"],
-    angle: Float[np.ndarray, "m 1"],
-    brightness: Float[np.ndarray, "m 1"],
+    angle: Float[np.ndarray, "m 1 1"],
+    brightness: Float[np.ndarray, "m 1 1"],
     size: int,
 ) -> tuple[Float32[np.ndarray, "m h w"], Float32[np.ndarray, "m h w 3"]]:
     """Each object alone on its canvas: coverage in [0, 1] and colour."""
@@ -173,8 +176,8 @@ def _render(
     pixels = (np.arange(size) + 0.5).astype(np.float32)
     dx = (pixels[None, None, :] - centre[:, 0, None, None]).astype(np.float32)
     dy = (pixels[None, :, None] - centre[:, 1, None, None]).astype(np.float32)
-    scale = (1 / radius[:, :, None]).astype(np.float32)
-    cos, sin = (f(angle)[:, :, None].astype(np.float32) for f in (np.cos, np.sin))
+    scale = (1 / radius).astype(np.float32)
+    cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
     u = (cos * dx + sin * dy) * scale
     v = (cos * dy - sin * dx) * scale / world.stretch[identities][:, None, None].astype(np.float32)
     distance, weave = np.empty_like(u), np.empty_like(u)
@@ -187,7 +190,7 @@ def _render(
         chosen = world.is_checked[identities] == is_checked
         weave[chosen] = pattern(u[chosen], v[chosen], frequency[chosen])
     coverage = np.clip(0.5 - distance / scale, 0, 1)  # One pixel wide, centred on the outline.
-    colours = (world.colours[identities] * brightness[:, :, None]).astype(np.float32)
+    colours = (world.colours[identities] * brightness).astype(np.float32)
     first, second = colours[:, 0, None, None], colours[:, 1, None, None]
     return coverage, first + weave[..., None] * (second - first)
 
