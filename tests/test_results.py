@@ -171,6 +171,22 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path):
         results.read_measurements(tmp_path)
 
 
+def test_a_file_without_a_column_is_named_among_sound_ones(tmp_path):
+    write(tmp_path, "t", MEASUREMENT)
+    file = results.measurements_file(tmp_path, "e", "narrow")
+    table().drop("value").write_parquet(file, metadata={"raybench.schema": "1"})
+    with pytest.raises(StorageError, match=r"cannot read '.*narrow\.parquet'"):
+        results.read_measurements(tmp_path)
+
+
+def test_a_file_whose_content_is_lost_is_named(tmp_path):
+    write(tmp_path, "t", MEASUREMENT)
+    file = results.measurements_file(tmp_path, "e", "t")
+    file.write_bytes(b"\0" * 100 + file.read_bytes()[100:])
+    with pytest.raises(StorageError, match=r"cannot read '.*t\.parquet'"):
+        results.read_measurements(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("version", "advice"), [("2", "upgrade raybench"), (None, "was not written by raybench")]
 )
