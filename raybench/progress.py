@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REFRESH_PER_SECOND = 4
-MAX_ROWS = 24
-"""Pairs shown at once in the live table; unfinished ones first."""
+MIN_ROWS = 5
+LINES_AROUND = 8
+"""Lines of the terminal that the live table leaves free: its title and heading, and what stood before."""
 
 
 @dataclass
@@ -35,8 +36,10 @@ class PairState:
 
     @property
     def best(self) -> float | None:
-        winner = self.study.winner
-        return None if winner is None else winner.metrics[f"val/{self.study.plan.objective}"]
+        """The objective on val of the best search trial; of a recipe, which has none, that of its first seed."""
+        finals = [r for r in self.study.records.values() if r.stage == "final" and r.status == "completed"]
+        best = self.study.winner or min(finals, key=lambda record: record.index, default=None)
+        return None if best is None else best.metrics[f"val/{self.study.plan.objective}"]
 
     @property
     def num_done(self) -> int:
@@ -151,13 +154,14 @@ class LiveProgress(Progress):
         for heading in ("task", "backbone", "state", "trials", "best on val"):
             table.add_column(heading, justify="right" if heading in ("trials", "best on val") else "left")
         rows = sorted(self.states.items(), key=lambda item: order[item[1].state])
-        for pair, state in rows[:MAX_ROWS]:
+        shown = max(MIN_ROWS, self._live.console.height - LINES_AROUND)
+        for pair, state in rows[:shown]:
             what = f"{state.state} ({state.stage})" if state.state == "running" else state.state
             best = "" if state.best is None else f"{state.best:.1%}"
             cells = (pair.task, pair.backbone, what, f"{state.num_done}/{state.num_planned}", best)
             table.add_row(*cells, style=styles[state.state])
-        if len(rows) > MAX_ROWS:
-            table.add_row(f"… and {len(rows) - MAX_ROWS} more", style="dim")
+        if len(rows) > shown:
+            table.add_row(f"… and {len(rows) - shown} more", style="dim")
         return table
 
 
