@@ -20,7 +20,7 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
 from raybench.evaluation.denormals import flushed_denormals
 from raybench.evaluation.feature_norm import FeatureNorm, resident, with_ones
-from raybench.evaluation.logistic_path import logistic_path
+from raybench.evaluation.logistic_path import PATIENCE, logistic_path
 from raybench.evaluation.packed_heads import PackedHeads
 from raybench.evaluation.selection import Cell, HeadScores, best_cell
 from raybench.metrics import classification_metrics
@@ -170,7 +170,11 @@ class GradientRun(_Probe):
 
 
 class LogisticRun(_Probe):
-    """Logistic regression by L-BFGS over a path of regularisation strengths; deterministic, one rung."""
+    """Logistic regression by L-BFGS over a path of regularisation strengths; deterministic, one rung.
+
+    For a chosen C the path is walked again up to it: a cold fit ends elsewhere within the tolerance, this one
+    gives the search's head to the last bit.
+    """
 
     def rungs(self) -> Iterator[Rung]:
         """A single rung, after the path has ended or stopped early."""
@@ -179,11 +183,21 @@ class LogisticRun(_Probe):
         path = logistic_path(
             resident(train.features, self._context.device),
             np.asarray(train.targets),
-            [float(cell["inverse_l2"]) for cell in self._cells],
+            self._strengths(),
             norm=self._norm,
             num_classes=self._context.dataset.num_classes,
+            patience=PATIENCE if self._is_packed else None,
             val=(resident(val.features, self._context.device), np.asarray(val.targets)),
         )
+        if not self._is_packed:
+            path = path[-1:]
         weights = torch.stack([fit.weights for fit in path], dim=2).flatten(1)
         cells: tuple[Cell, ...] = tuple({"inverse_l2": fit.inverse_l2} for fit in path)
         yield self._rung(1, weights, cells, val)
+
+    def _strengths(self) -> list[float]:
+        wanted = [float(cell["inverse_l2"]) for cell in self._cells]
+        if self._is_packed:
+            return wanted
+        grid = packed_grid("linear_probe", {"solver": "lbfgs"})["inverse_l2"]
+        return [float(c) for c in grid if float(c) < wanted[0]] + wanted
