@@ -36,7 +36,7 @@ class PairState:
 
     @property
     def best(self) -> float | None:
-        """The objective on val of the best search trial; of a recipe, which has none, that of its first seed."""
+        """The objective on val of the best search trial; for a recipe, without search, of the first seed."""
         finals = [r for r in self.study.records.values() if r.stage == "final" and r.status == "completed"]
         best = self.study.winner or min(finals, key=lambda record: record.index, default=None)
         return None if best is None else best.metrics[f"val/{self.study.plan.objective}"]
