@@ -91,7 +91,7 @@ def agree_across_experiments(measurements: pl.DataFrame) -> pl.DataFrame:
         DuplicateMeasurementError: if they did not; nobody can say which of them is meant.
     """
     if measurements["experiment"].n_unique() == 1:
-        return measurements  # Identities are unique, reading made sure; asking again costs seconds on 1 M rows.
+        return measurements  # Identities are unique there; asking again takes seconds on 1 M rows.
     key = ["backbone", "task", "metric", "seed"]
     distinct = measurements.unique([*key, "value"], maintain_order=True)
     conflicts = distinct.filter(pl.struct(key).is_duplicated())
