@@ -33,7 +33,11 @@ class Cifar10:
         classes = np.unique(self.labels)
         first = [np.flatnonzero(self.labels == c)[: len(self.labels) // (10 * len(classes))] for c in classes]
         kept = np.sort(np.concatenate(first))
-        return _with_fingerprint(self.images[kept], self.labels[kept])
+        return self.subset(kept)
+
+    def subset(self, positions: Int[np.ndarray, " m"]) -> "Cifar10":
+        """These images in this order."""
+        return _with_fingerprint(self.images[positions], self.labels[positions])
 
 
 def load_cifar10(split: Literal["train", "test"], source: Path, cache: Path) -> Cifar10:

@@ -61,14 +61,10 @@ def export(
 def _measure(trained: nn.Module, twin: nn.Module, options: argparse.Namespace) -> dict[str, Any]:
     train = load_cifar10("train", options.data, options.cache)
     test = load_cifar10("test", options.data, options.cache)
-    fit_images, fit_labels = train.images[:: probe.FIT_EVERY], train.labels[:: probe.FIT_EVERY]
-    # The Parquet copy is sorted by class: shuffle once, so that held-out images and slices hold every class.
-    order, test_order = _shuffled(len(fit_labels)), _shuffled(len(test.labels))
-    fit_images, fit_labels = fit_images[order], fit_labels[order]
-    test_images, test_labels = test.images[test_order], test.labels[test_order]
+    fit, read = cifar10_slices(train, test)
     correct, twin_correct = (
         probe.tuned_probe(
-            probe.extract(model, fit_images), fit_labels, probe.extract(model, test_images), test_labels
+            probe.extract(model, fit.images), fit.labels, probe.extract(model, read.images), read.labels
         )
         for model in (trained, twin)
     )
@@ -78,8 +74,8 @@ def _measure(trained: nn.Module, twin: nn.Module, options: argparse.Namespace) -
         "num_features": probe.extract(trained, digits[:1]).shape[1],
         "linear_probe_cifar10": {
             **_against_twin(correct.astype(float), twin_correct.astype(float)),
-            "fit_images": len(fit_labels),
-            "test_images": len(test_labels),
+            "fit_images": len(fit.labels),
+            "test_images": len(read.labels),
             "test_fingerprint": test.fingerprint,
         },
         "few_shot_digits": {
@@ -88,14 +84,20 @@ def _measure(trained: nn.Module, twin: nn.Module, options: argparse.Namespace) -
             "draws": probe.SHOT_SEEDS,
         },
         "slices": {
-            "cifar10": probe.slice_accuracy(trained, fit_images, fit_labels, test_images, test_labels),
+            "cifar10": probe.slice_accuracy(trained, fit.images, fit.labels, read.images, read.labels),
             "digits": probe.digits_slice_accuracy(trained),
         },
     }
 
 
-def _shuffled(num: int) -> np.ndarray:
-    return np.random.default_rng(0).permutation(num)
+def cifar10_slices(train: Cifar10, test: Cifar10) -> tuple[Cifar10, Cifar10]:
+    """What probes are fitted and read on: every 5th training image, and all test images.
+
+    Both in one fixed random order, because the Parquet copy is sorted by class: so any first few hold
+    every class.
+    """
+    order = np.random.default_rng(0).permutation(len(train.labels[:: probe.FIT_EVERY])) * probe.FIT_EVERY
+    return train.subset(order), test.subset(np.random.default_rng(0).permutation(len(test.labels)))
 
 
 def _against_twin(own: np.ndarray, twin: np.ndarray) -> dict[str, Any]:
