@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
 from raybench.errors import NonFiniteMeasurementError, StorageError
-from raybench.records import Pair, Stage, TrialRecord, TrialStatus
+from raybench.records import Pair, Stage, TrialRecord, TrialStatus, digest_of
 from raybench.storage import write_whole
 
 SCHEMA_VERSION = 1
@@ -104,6 +104,35 @@ def load_spec(storage: Path, experiment: str) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise StorageError(f"{str(path)!r} holds no spec; restore it or remove the experiment's folder.")
     return content
+
+
+def pin(storage: Path, experiment: str, kind: str, name: str, digest: str) -> None:
+    """Hold an experiment to what it began with: the digest first given for a name is the only one it takes.
+
+    A weight file or a folder of images that changed under its old name would put two things under one label.
+
+    Args:
+        storage: where the ledger lies.
+        experiment: whose backbone or dataset.
+        kind: `backbone` or `dataset`.
+        name: what measurements call it.
+        digest: identity of its content now.
+
+    Raises:
+        StorageError: if the name stood for another content when the experiment began.
+    """
+    path = experiment_dir(storage, experiment) / "identities" / f"{kind}-{digest_of(name)}.json"
+    try:
+        if not path.exists():
+            _write_json(path, {"name": name, "digest": digest})
+        pinned = json.loads(path.read_bytes())["digest"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
+    if pinned != digest:
+        raise StorageError(
+            f"{kind} {name!r} has changed since experiment {experiment!r} began (content {pinned} then, "
+            f"{digest} now); restore it, or give the changed one a name of its own."
+        )
 
 
 def _parse(path: Path) -> TrialRecord | None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from raybench import ledger, results
-from raybench.backbones.loading import load_backbone
+from raybench.backbones.loading import checkpoint_digest, load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.tasks import ProtocolInfo, parse_task
@@ -95,7 +95,7 @@ class Trial:
             return StepResult(epoch=len(self._curve), objective=None, is_done=True)
 
     def _extract_features(self) -> StepResult:
-        dataset = cached_dataset(self._dataset_info, self._storage)
+        dataset = self._load_pinned_dataset()
         self._store.ensure(self._backbone, dataset, ["train", "val"], device=self._device)
         self._write(status="completed")
         return StepResult(epoch=0, objective=None, is_done=True)
@@ -131,8 +131,16 @@ class Trial:
         limit = self._wall_seconds
         return limit is not None and time.perf_counter() - self._started > limit
 
-    def _make_context(self) -> TrialContext:
+    def _load_pinned_dataset(self) -> Dataset:
+        """The dataset, once it and the backbone are known to be those that the experiment began with."""
         dataset = cached_dataset(self._dataset_info, self._storage)
+        where = (self._storage, self.request.experiment)
+        ledger.pin(*where, "backbone", self._backbone.name, checkpoint_digest(self._backbone))
+        ledger.pin(*where, "dataset", self._dataset_info.name, dataset.fingerprint)
+        return dataset
+
+    def _make_context(self) -> TrialContext:
+        dataset = self._load_pinned_dataset()
         is_final = self.request.stage == "final"
         return TrialContext(
             backbone_info=self._backbone,

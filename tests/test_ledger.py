@@ -155,3 +155,22 @@ def test_checkpoints_lie_beside_the_trials_and_are_not_created_by_asking(tmp_pat
     folder = ledger.checkpoint_dir(tmp_path, "e", "t")
     assert folder == tmp_path / "experiments" / "e" / "checkpoints" / "t"
     assert not folder.exists()
+
+
+def test_a_name_is_pinned_to_the_content_it_first_stood_for(tmp_path):
+    ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
+    ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
+    with pytest.raises(
+        StorageError,
+        match=r"backbone 'b' has changed since experiment 'e' began \(content aaaa then, bbbb now\)",
+    ):
+        ledger.pin(tmp_path, "e", "backbone", "b", "bbbb")
+    ledger.pin(tmp_path, "e", "dataset", "b", "bbbb")
+    ledger.pin(tmp_path, "other", "backbone", "b", "bbbb")
+
+
+def test_a_torn_pin_is_told_and_not_taken_for_a_change(tmp_path):
+    ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
+    next((tmp_path / "experiments" / "e" / "identities").iterdir()).write_text("{")
+    with pytest.raises(StorageError, match="cannot read"):
+        ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")

@@ -1,0 +1,236 @@
+"""Defects of the paper's released code (bob/inventory section 7) that raybench cannot have, and the tests that say so.
+
+| defect | shown by |
+| --- | --- |
+| 7.4 batch-norm drift in frozen networks | backbones/test_backbone.py: `test_training_a_head_on_a_frozen_backbone_…`; features/test_extraction.py: `test_extraction_leaves_a_training_backbone_as_it_was`; here: `test_every_trial_on_frozen_features_leaves_…` |
+| 7.6 one normalisation for all | backbones/test_backbone.py: `test_each_backbone_normalises_with_its_own_values`; backbones/test_real_checkpoints.py: `test_another_backbones_normalisation_would_be_seen` |
+| 7.10 selection on the reported split | here: all tests on test |
+| 7.8 two checkpoints under one label | backbones/test_checkpoint.py: `test_two_checkpoints_under_one_name_are_told_apart`, `test_averaged_and_raw_weights_…`; here: `test_a_weight_file_that_changed_…` and the ones after it |
+| 7.2 heads lost or doubled when weights load | backbones/test_checkpoint.py: `test_a_second_head_…`, `test_features_are_never_a_heads_output`, `test_a_missing_weight_is_named`; backbones/test_loading.py: `test_timms_weights_are_really_loaded_and_lose_their_head` |
+| 7.11 `pretrained: false` in disguise | backbones/test_loading.py: `test_an_architecture_without_weights_…`, `test_kwargs_cannot_switch_pretraining_off`; here: `test_a_twin_is_random_by_name_only` |
+"""  # noqa: E501 - a table.
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from raybench import ledger, results, trial
+from raybench.backbones.checkpoint import checkpoint_path
+from raybench.catalog.backbones import find_backbone
+from raybench.catalog.search_spaces import defaults
+from raybench.catalog.tasks import PROTOCOLS
+from raybench.data.loading import load_dataset
+from raybench.errors import SplitLockedError
+from raybench.evaluation.context import TrialContext
+from raybench.evaluation.registry import PROTOCOL_RUNS
+from raybench.features.store import FeatureStore
+from raybench.records import Pair, TrialRecord, TrialRequest
+from raybench.spec import ExperimentSpec, load_spec
+from raybench.trial import Trial
+
+torch.set_num_threads(1)
+SPEC = """
+name: defects
+backbones: [BACKBONE]
+tasks: [knn@stripes, linear_probe@stripes, finetune@stripes]
+datasets: {stripes: {folder: stripes}}
+search: {num_trials: 2}
+budget: smoke
+"""
+
+
+def draw(folder: Path, count: int, seed: int, *, are_labels_swapped: bool = False) -> None:
+    """Vertical and horizontal stripes with noise, 32 pixels; swapped labels make every right answer wrong."""
+    rng = np.random.default_rng(seed)
+    stripes = (np.arange(32) // 4 % 2 * 200)[None, :, None]
+    for name in ("horizontal", "vertical"):
+        label = {"horizontal": "vertical", "vertical": "horizontal"}[name] if are_labels_swapped else name
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            image = stripes if name == "vertical" else stripes.transpose(1, 0, 2)
+            pixels = (image + rng.integers(0, 56, (32, 32, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{i}.png")
+
+
+@pytest.fixture
+def make_spec(tmp_path: Path) -> Callable[..., ExperimentSpec]:
+    """`make_spec(name, are_labels_swapped=…)`: the same train and val, test labels right or swapped."""
+
+    def make(name: str, *, are_labels_swapped: bool = False) -> ExperimentSpec:
+        folder = tmp_path / name
+        draw(folder / "stripes" / "train", 12, seed=0)
+        draw(folder / "stripes" / "test", 6, seed=1, are_labels_swapped=are_labels_swapped)
+        info = find_backbone("mini_resnet.supervised")
+        (folder / "weights.safetensors").write_bytes(checkpoint_path(info).read_bytes())
+        row = {
+            "name": "small",
+            "timm": info.timm,
+            "checkpoint": "weights.safetensors",
+            "kwargs": dict(info.kwargs),
+            "preprocessing": dict(info.preprocessing),
+        }
+        path = folder / "spec.yaml"
+        path.write_text(SPEC.replace("BACKBONE", json.dumps(row)))
+        return load_spec(path)
+
+    return make
+
+
+def carry_out(
+    spec: ExperimentSpec, storage: Path, stage: str = "search", protocol: str = "knn", **changes: object
+) -> TrialRecord:
+    """The record of one trial with the protocol's default hyperparameters."""
+    hparams = {} if stage == "features" else defaults(PROTOCOLS[protocol].space_within(1))
+    request = TrialRequest(
+        experiment=spec.name,
+        pair=Pair(backbone="small", task=f"{protocol}@stripes"),
+        stage=stage,
+        index=0,
+        hparams={**hparams, **changes},
+        seed=0,
+        max_epochs=1,
+    )
+    subject = Trial(request, spec, storage, device="cpu", num_threads=1)
+    while not subject.step().is_done:
+        pass
+    return ledger.read_record(storage, spec.name, request.trial_id)
+
+
+def without_clock(record: TrialRecord) -> TrialRecord:
+    return replace(record, wall_seconds=0.0, started_at=0.0)
+
+
+def splits_in(storage: Path) -> set[str]:
+    return {entry.manifest["split"] for entry in FeatureStore(storage / "features").entries()}
+
+
+@pytest.mark.parametrize("protocol", list(PROTOCOLS))
+def test_what_a_search_finds_does_not_depend_on_test(make_spec, tmp_path, protocol):
+    """7.10: with test labels turned into their opposite, the search is the same to the last bit."""
+    found = []
+    for is_swapped in (False, True):
+        spec = make_spec(f"swapped_{is_swapped}", are_labels_swapped=is_swapped)
+        found.append(carry_out(spec, tmp_path / f"storage_{is_swapped}", protocol=protocol))
+    assert found[0].status == "completed", found[0].reason
+    assert without_clock(found[0]) == without_clock(found[1])
+    assert not any(key.startswith("test/") for key in found[0].metrics)
+
+
+def test_the_final_stage_would_have_seen_the_difference(make_spec, tmp_path):
+    """The test above means something: the two test splits are as different as can be."""
+    right, wrong = (
+        carry_out(
+            make_spec(f"{is_swapped}", are_labels_swapped=is_swapped), tmp_path / f"s{is_swapped}", "final"
+        )
+        for is_swapped in (False, True)
+    )
+    assert right.chosen == wrong.chosen
+    assert right.metrics["val/accuracy"] == wrong.metrics["val/accuracy"]
+    assert right.metrics["test/accuracy"] > 0.9
+    assert wrong.metrics["test/accuracy"] < 0.1
+
+
+def test_no_feature_of_test_exists_before_the_final_stage(make_spec, tmp_path):
+    spec = make_spec("one")
+    storage = tmp_path / "storage"
+    carry_out(spec, storage, "features")
+    for protocol in PROTOCOLS:
+        carry_out(spec, storage, "search", protocol)
+    assert splits_in(storage) == {"train", "val"}
+    assert not (storage / "measurements").exists()
+    carry_out(spec, storage, "final")
+    assert splits_in(storage) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("protocol", list(PROTOCOLS))
+def test_a_protocol_that_asks_for_test_while_searching_is_refused(make_spec, tmp_path, protocol):
+    spec = make_spec("one")
+    context = TrialContext(
+        backbone_info=spec.backbone("small"),
+        dataset=load_dataset(spec.datasets["stripes"]),
+        store=FeatureStore(tmp_path / "features"),
+        device=torch.device("cpu"),
+        checkpoint_dir=tmp_path / "checkpoints",
+    )
+    run = PROTOCOL_RUNS[protocol](context, defaults(PROTOCOLS[protocol].space_within(1)), 0, 1)
+    assert list(run.rungs())
+    assert len(run.predict("val").targets) > 0
+    with pytest.raises(SplitLockedError, match="the test split of 'stripes' is locked"):
+        run.predict("test")
+
+
+def test_a_search_trial_that_reads_test_fails_with_the_lock_as_its_reason(make_spec, tmp_path, monkeypatch):
+    def peeking(context, hparams, seed, max_epochs):
+        context.dataset.split("test")
+
+    monkeypatch.setattr(trial, "PROTOCOL_RUNS", {"knn": peeking})
+    record = carry_out(make_spec("one"), tmp_path / "storage")
+    assert record.status == "failed"
+    assert record.reason.startswith("SplitLockedError: the test split of 'stripes' is locked")
+
+
+def test_every_trial_on_frozen_features_leaves_the_weights_and_features_as_they_were(make_spec, tmp_path):
+    """7.4: the probe reads stored features of a frozen network; nothing it does can move them."""
+    spec, storage = make_spec("one"), tmp_path / "storage"
+    carry_out(spec, storage, "features")
+    files = sorted((storage / "features").glob("*/features.npy"))
+    before = [file.read_bytes() for file in files]
+    for solver in ("sgd", "adamw", "lbfgs"):
+        assert carry_out(spec, storage, "search", "linear_probe", solver=solver).status == "completed"
+    carry_out(spec, storage, "search", "finetune")  # Trains a copy of its own.
+    assert [file.read_bytes() for file in files] == before
+    again = tmp_path / "again"
+    carry_out(spec, again, "features")
+    assert [file.read_bytes() for file in sorted((again / "features").glob("*/features.npy"))] == before
+
+
+def test_a_weight_file_that_changed_under_its_name_is_refused(make_spec, tmp_path):
+    """7.8: one label never stands for two checkpoints, even when the file is overwritten mid-experiment."""
+    spec, storage = make_spec("one"), tmp_path / "storage"
+    assert carry_out(spec, storage, "final").status == "completed"
+    path = Path(spec.backbone("small").checkpoint)
+    state = load_file(path)
+    first = next(key for key, value in state.items() if value.is_floating_point())
+    state[first] = state[first] + 0.5
+    save_file(state, path)
+    trial._load_dataset.cache_clear()
+    record = carry_out(spec, storage, "final", k=1, weighting="uniform")
+    assert record.status == "failed"
+    assert "backbone 'small' has changed since experiment 'defects' began" in record.reason
+    assert "give the changed one a name of its own" in record.reason
+    assert results.read_measurements(storage)["trial_id"].n_unique() == 1
+
+
+def test_images_that_changed_under_a_datasets_name_are_refused(make_spec, tmp_path):
+    spec, storage = make_spec("one"), tmp_path / "storage"
+    assert carry_out(spec, storage).status == "completed"
+    draw(Path(spec.datasets["stripes"].location) / "train", 13, seed=5)
+    trial._load_dataset.cache_clear()
+    record = carry_out(spec, storage, protocol="linear_probe")
+    assert "dataset 'stripes' has changed since experiment 'defects' began" in record.reason
+
+
+def test_an_unchanged_copy_of_the_weights_is_the_same_backbone(make_spec, tmp_path):
+    storage = tmp_path / "storage"
+    for name in ("one", "other"):
+        assert carry_out(make_spec(name), storage, "final").status == "completed"
+
+
+def test_a_twin_is_random_by_name_only(make_spec):
+    """7.11: what is not pretrained says so in its name, its method and its pretraining data."""
+    spec = make_spec("one")
+    assert spec.backbone("small").weights == "file"
+    twin = find_backbone("resnet18.random")
+    assert (twin.weights, twin.method, twin.pretrain_data, twin.pretrain_images) == (
+        "random",
+        "none",
+        "none",
+        0,
+    )
