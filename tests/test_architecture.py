@@ -41,7 +41,7 @@ LAYERS = (
     {"evaluation", "recipes", "report"},
     {"trial"},
     {"tuning", "tracking"},
-    {"progress"},
+    {"progress", "resume"},
     {"run"},
     {"doctor"},
     {"cli"},

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from raybench import ledger, results
-from raybench import run as running
 from raybench.errors import SpecError, StorageError
 from raybench.records import Measurement, Pair, TrialRecord, TrialRequest
-from raybench.run import final_record, make_studies, require_writable, withdraw_superseded
+from raybench.resume import final_record, make_studies, store_spec, withdraw_superseded
+from raybench.run import require_writable
 from raybench.spec import ExperimentSpec, load_spec
 from raybench.tuning.study import PairStudy
 
@@ -185,10 +185,10 @@ def test_final_results_of_an_overtaken_winner_are_taken_back(spec, read, tmp_pat
 
 
 def test_a_spec_that_contradicts_the_stored_one_is_refused_with_advice(spec, read, tmp_path):
-    running._store_spec(spec, tmp_path)
+    store_spec(spec, tmp_path)
     other = read(("num_trials: 2", "num_trials: 2, seed: 7"))
     with pytest.raises(SpecError) as caught:
-        running._store_spec(other, tmp_path)
+        store_spec(other, tmp_path)
     assert f"{tmp_path} already holds an experiment 'small' that differs" in str(caught.value)
     assert "search.seed: 0 → 7" in caught.value.problems
     assert caught.value.problems[-1] == "rename the experiment, or give another `--storage`."
@@ -196,9 +196,9 @@ def test_a_spec_that_contradicts_the_stored_one_is_refused_with_advice(spec, rea
 
 
 def test_a_spec_that_asks_for_more_replaces_the_stored_one(spec, read, tmp_path):
-    running._store_spec(spec, tmp_path)
+    store_spec(spec, tmp_path)
     more = read(("num_trials: 2", "num_trials: 3"))
-    running._store_spec(more, tmp_path)
+    store_spec(more, tmp_path)
     assert ledger.load_spec(tmp_path, "small") == more.to_dict()
 
 

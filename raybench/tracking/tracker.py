@@ -7,7 +7,6 @@ killed before everything was sent is completed by the next `start`. Live trackin
 import functools
 import logging
 import math
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,8 +16,9 @@ from typing import Literal
 
 from raybench.errors import RaybenchError, TrackingError
 from raybench.records import Pair, TrialRecord
-from raybench.tracking import store
+from raybench.tracking import connection
 from raybench.tracking.address import sqlite_file, tracking_uri, without_credentials
+from raybench.tracking.store import RunWriter
 from raybench.tracking.view import ExperimentView, read_labels
 
 LOG = logging.getLogger(__name__)
@@ -103,13 +103,13 @@ class Tracker:
         database = sqlite_file(self.uri)
         self._is_new = database is not None and not database.exists()
         if database is not None:
-            _check_sqlite(database, self.uri)
+            connection.check_sqlite(database, self.uri)
         self._thread.start()
         if self._is_new:
             return
         if not self._is_connected.wait(START_SECONDS):
             silence = TimeoutError(f"no answer within {START_SECONDS} s")
-            raise TrackingError(store.refusal(self.uri, silence))
+            raise TrackingError(connection.refusal(self.uri, silence))
         if self._start_error is not None:
             raise self._start_error
 
@@ -161,11 +161,11 @@ class Tracker:
     def _work(self) -> None:
         try:
             labels = read_labels(self._storage, self._experiment)
-            with store.request_settings(CONNECT_SECONDS):
-                writer = store.connect(self.uri, labels, self._storage)
+            with connection.request_settings(CONNECT_SECONDS):
+                writer = connection.connect(self.uri, labels, self._storage)
         except Exception as error:
             is_explained = isinstance(error, RaybenchError)
-            self._start_error = error if is_explained else TrackingError(store.refusal(self.uri, error))
+            self._start_error = error if is_explained else TrackingError(connection.refusal(self.uri, error))
             self._problem = str(self._start_error)
             if self._is_new:
                 LOG.warning("%s", self._problem)  # `start` has returned already.
@@ -187,7 +187,7 @@ class Tracker:
             self._problem = without_credentials(f"{type(error).__name__}: {error}")
             LOG.warning("tracking has stopped, `raybench track` sends what is missing: %s", self._problem)
 
-    def _carry_out_jobs(self, view: ExperimentView, writer: store.RunWriter) -> None:
+    def _carry_out_jobs(self, view: ExperimentView, writer: RunWriter) -> None:
         """Until `close` was called and nothing waits."""
         while (job := self._next_job()) is not None:
             kind, name = job
@@ -210,7 +210,7 @@ class Tracker:
             del self._waiting[self._current]
             return self._current
 
-    def _attempt(self, key: str, action: Callable[[], None], writer: store.RunWriter) -> bool:
+    def _attempt(self, key: str, action: Callable[[], None], writer: RunWriter) -> bool:
         """Do it until it is done (True) or refused for good (False), or `close` runs out of time.
 
         What is refused is tried once more after looking its run up: someone may have deleted it.
@@ -218,11 +218,11 @@ class Tracker:
         wait, has_looked_again = FIRST_WAIT, False
         while True:
             try:
-                with store.request_settings(REQUEST_SECONDS):
+                with connection.request_settings(REQUEST_SECONDS):
                     action()
             except Exception as error:
                 said = without_credentials(f"{type(error).__name__}: {error}")
-                is_permanent = store.is_permanent(error)
+                is_permanent = connection.is_permanent(error)
                 if is_permanent and has_looked_again:
                     self.rejected[key] = said
                     LOG.warning("MLflow does not get %s: %s", key, said)
@@ -282,21 +282,3 @@ def rebuild(
             "do the same again, what is there is left alone."
         )
     return unsent
-
-
-def _check_sqlite(database: Path, uri: str) -> None:
-    """Say at once what MLflow would say after seconds of loading."""
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        if database.exists():
-            connection = sqlite3.connect(database, timeout=5)
-            try:
-                connection.execute("SELECT name FROM sqlite_master LIMIT 1")
-            finally:
-                connection.close()
-        else:
-            probe = database.with_name(f".{database.name}.probe")
-            probe.touch()
-            probe.unlink()
-    except (OSError, sqlite3.Error) as error:
-        raise TrackingError(store.refusal(uri, error)) from error

@@ -9,7 +9,7 @@ from raybench import ledger
 from raybench.errors import TrackingError
 from raybench.records import Pair
 from raybench.tracking import Tracker, rebuild
-from raybench.tracking import store as mlflow_door
+from raybench.tracking import connection as mlflow_door
 
 EXPERIMENT = "demo"
 BACKBONES = ("mini_vit.supervised", "mini_vit.random")

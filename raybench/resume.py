@@ -1,0 +1,102 @@
+"""What a storage already holds of an experiment, and what that leaves to do: the plan minus the ledger."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from raybench import ledger, results
+from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.errors import SpecError
+from raybench.metrics import METRICS
+from raybench.records import Pair, TrialRecord, TrialRequest, TrialStatus
+from raybench.spec import ExperimentSpec, diff
+from raybench.tuning.study import PairStudy, StudyPlan
+
+ENDED: tuple[TrialStatus, ...] = ("completed", "stopped")
+"""Statuses that are not run again. A failed trial is: its cause may have been mended."""
+
+
+def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairStudy]:
+    """One study per pair, each with the records of its ended trials."""
+    by_pair: dict[Pair, dict[str, TrialRecord]] = {pair: {} for pair in spec.pairs()}
+    for record in records:
+        pair = Pair(backbone=record.backbone, task=record.task)
+        if pair in by_pair and record.stage != "features" and _is_ended(record, spec):
+            by_pair[pair][record.trial_id] = record
+    plans = {name: study_plan(spec, name) for name in spec.protocols}
+    return [
+        PairStudy(pair, plans[parse_task(pair.task).protocol.name], records)
+        for pair, records in by_pair.items()
+    ]
+
+
+def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
+    """Whether there is nothing left to do for a trial, evaluators added to the spec since included."""
+    if record.stage != "final" or record.status not in ENDED:
+        return record.status in ENDED
+    measured = {key.split("/")[1] for key in record.metrics}
+    return all(set(EVALUATORS[name].metrics) <= measured for name in spec.evaluators)
+
+
+def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
+    """What a study of that protocol does in this experiment."""
+    info = PROTOCOLS[protocol]
+    return StudyPlan(
+        experiment=spec.name,
+        space=spec.space_of(protocol),
+        objective=info.objective,
+        direction=METRICS[info.objective].direction,
+        sampler=spec.search.sampler,
+        num_trials=spec.search.num_trials,
+        search_seed=spec.search.seed,
+        seeds=tuple(spec.seeds),
+        max_epochs=spec.max_epochs_of(protocol),
+        needs_features=info.uses_features,
+        fixed=dict(spec.hparams) if spec.hparams is not None else None,
+    )
+
+
+def withdraw_superseded(storage: Path, study: PairStudy) -> None:
+    """Take back final results of an earlier winner once a longer search has found another.
+
+    Old and new would claim the same identity in the measurement table.
+    """
+    if not study.is_search_over:
+        return
+    wanted = {request.trial_id for request in study.final_requests()}
+    stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in wanted]
+    for record in stale:
+        results.withdraw(storage, record.experiment, record.trial_id)
+        ledger.write_record(
+            storage, replace(record, status="failed", reason="superseded by a better search trial")
+        )
+        del study.records[record.trial_id]
+
+
+def final_record(storage: Path, request: TrialRequest, reason: str | None) -> TrialRecord:
+    """The trial's record once Tune is done with it: as the worker left it, or stopped, or failed."""
+    record = ledger.read_record(storage, request.experiment, request.trial_id)
+    if reason is None and record is not None and record.status != "running":
+        return record
+    if record is None:
+        reason = reason or "it ended without writing its record"
+        record = TrialRecord.failed(request, reason, at=time.time())
+    elif reason is None:
+        record = replace(record, status="stopped")
+    else:
+        record = replace(record, status="failed", reason=reason, metrics={})
+    ledger.write_record(storage, record)
+    return record
+
+
+def store_spec(spec: ExperimentSpec, storage: Path) -> None:
+    stored = ledger.load_spec(storage, spec.name)
+    if stored is not None:
+        change = diff(ExperimentSpec.from_dict(stored), spec)
+        if change.conflicts:
+            raise SpecError(
+                f"{storage} already holds an experiment {spec.name!r} that differs",
+                [*change.conflicts, "rename the experiment, or give another `--storage`."],
+            )
+    ledger.save_spec(storage, spec.name, spec.to_dict())
