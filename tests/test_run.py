@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from raybench import ledger, results
+from raybench import run as running
 from raybench.errors import SpecError, StorageError
 from raybench.records import Measurement, Pair, TrialRecord, TrialRequest
 from raybench.resume import final_record, make_studies, store_spec, withdraw_superseded
