@@ -8,7 +8,7 @@ import pytest
 from raybench.metrics import METRICS
 
 SURE_AND_RIGHT = (1e3 * np.eye(6)[[0, 1, 2, 3]], np.array([0, 1, 2, 3]))
-PERFECT = {name: SURE_AND_RIGHT for name in ("accuracy", "top5_accuracy", "mean_class_accuracy", "nll", "ece")}
+PERFECT = dict.fromkeys(("accuracy", "top5_accuracy", "mean_class_accuracy", "nll", "ece"), SURE_AND_RIGHT)
 """Inputs on which a flawless classifier's value is known."""
 
 
