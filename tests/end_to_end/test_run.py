@@ -1,6 +1,7 @@
 """The main job as a user meets it: run, repeat, kill, extend, on a real Ray and a real MLflow store."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -108,7 +109,17 @@ def test_killed_in_the_middle_and_started_again_it_ends_with_the_same_table(
     assert set(mlflow_trials(storage).values()) == {1}
 
 
-def test_more_seeds_extend_an_experiment_and_a_changed_sampler_is_refused(finished, raybench, tmp_path):
+def test_another_seed_extends_an_experiment_and_changes_nothing_in_it(finished, raybench, tmp_path):
+    storage = shutil.copytree(finished, tmp_path / "extended")
+    spec = tmp_path / "small.yaml"
+    spec.write_text(SPEC.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+    outcome = raybench("run", spec, "--storage", storage, "--num-cpus", 2)
+    assert outcome.returncode == 0, outcome.stderr
+    assert values(storage).filter(pl.col("seed") < 2).equals(values(finished))
+    assert values(storage).height == values(finished).height * 3 // 2
+
+
+def test_a_changed_sampler_is_refused(finished, raybench, tmp_path):
     spec = tmp_path / "small.yaml"
     spec.write_text(SPEC.replace("sampler: qmc", "sampler: random"))
     outcome = raybench("run", spec, "--storage", finished)
