@@ -83,7 +83,8 @@ def final_record(storage: Path, request: TrialRequest, reason: str | None) -> Tr
         reason = reason or "it ended without writing its record"
         record = TrialRecord.failed(request, reason, at=time.time())
     elif reason is None:
-        record = replace(record, status="stopped")
+        is_whole = bool(record.curve) and record.curve[-1]["epoch"] >= request.max_epochs
+        record = replace(record, status="completed" if is_whole else "stopped")
     else:
         record = replace(record, status="failed", reason=reason, metrics={})
     ledger.write_record(storage, record)

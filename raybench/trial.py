@@ -75,6 +75,10 @@ class Trial:
         self._started_at = time.time()
         self._started = time.perf_counter()
         self._curve: list[dict[str, float]] = []
+        # A trial that may be stopped looks no epoch ahead: that epoch would be wasted. It learns that it has
+        # ended in one more step; the others know it at once.
+        self._may_be_stopped = request.stage == "search" and spec.search.early_stopping != "none"
+        self._following: Rung | None = None
         self._best: Rung | None = None
         self._run: ProtocolRun | None = None
         self._rungs: Iterator[Rung] | None = None
@@ -108,24 +112,37 @@ class Trial:
                 self._context, self.request.hparams, self.request.seed, self.request.max_epochs
             )
             self._rungs = self._run.rungs()
-            self._pending = next(self._rungs)
-        rung = self._pending
+            self._latest = next(self._rungs)
+        elif self._following is not None:
+            self._latest, self._following = self._following, None
+        elif (rung := next(self._rungs, None)) is not None:
+            self._latest = rung
+        else:
+            return self._end()
+        rung = self._latest
         if rung.is_better(self._best, self.protocol.objective):
             self._best = rung
         self._curve.append({"epoch": rung.epoch, **_keyed("val", rung.metrics)})
-        following = None if self._is_out_of_time() else next(self._rungs, None)
-        if following is not None:
-            self._pending = following
-            self._write(status="running")
-        elif self.request.stage == "final":
+        if self._is_out_of_time():
+            return self._end()
+        if not self._may_be_stopped:
+            self._following = next(self._rungs, None)
+            if self._following is None:
+                return self._end()
+        self._write(status="running")
+        return StepResult(epoch=rung.epoch, objective=self._signed_objective(), is_done=False)
+
+    def _end(self) -> StepResult:
+        if self.request.stage == "final":
             self._measure_test()
         else:
             self._write(status="completed")
+        return StepResult(epoch=self._latest.epoch, objective=self._signed_objective(), is_done=True)
+
+    def _signed_objective(self) -> float:
         objective = METRICS[self.protocol.objective]
         sign = 1.0 if objective.direction == "max" else -1.0
-        return StepResult(
-            epoch=rung.epoch, objective=sign * rung.metrics[objective.name], is_done=following is None
-        )
+        return sign * self._latest.metrics[objective.name]
 
     def _is_out_of_time(self) -> bool:
         limit = self._wall_seconds

@@ -30,7 +30,7 @@ class ExperimentScheduler(FIFOScheduler):
         slug = request.pair.slug
         if slug not in self._ashas:
             self._ashas[slug] = ASHAScheduler(
-                time_attr="training_iteration",
+                time_attr="epoch",
                 metric="objective",
                 mode="max",
                 max_t=request.max_epochs,

@@ -1,0 +1,1 @@
+"""Ratios against bare loops and other tools: `python -m tests.benchmarks`. Nothing here is a test."""

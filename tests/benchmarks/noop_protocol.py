@@ -1,0 +1,64 @@
+"""A protocol whose trials do nothing, registered from outside: what is left is the cost of a trial."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from raybench.catalog.search_spaces import Float
+from raybench.catalog.tasks import CLASSIFICATION_METRICS, PROTOCOLS, ProtocolInfo
+from raybench.evaluation.context import Predictions, Rung
+
+VALUES: Mapping[str, float] = dict.fromkeys(CLASSIFICATION_METRICS, 0.5)
+
+
+class NoopRun:
+    """One epoch with a fixed result."""
+
+    def __init__(self, context: Any) -> None:
+        self._dataset = context.dataset
+
+    def rungs(self) -> Iterator[Rung]:
+        yield Rung(epoch=1, metrics=VALUES)
+
+    def predict(self, split: Any) -> Predictions:
+        examples = self._dataset.split(split)
+        logits = np.zeros((len(examples), self._dataset.num_classes), dtype=np.float32)
+        return Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+
+
+def noop(context: Any, hparams: Any, seed: int, max_epochs: int, fixed: Any = None) -> NoopRun:
+    return NoopRun(context)
+
+
+def register() -> None:
+    """Make `noop@...` a task of this process; Ray calls it in every worker it starts."""
+    if "noop" in PROTOCOLS:
+        return
+    PROTOCOLS.add(
+        "noop",
+        ProtocolInfo(
+            name="noop",
+            metrics=CLASSIFICATION_METRICS,
+            objective="accuracy",
+            space={"x": Float(low=0.0, high=1.0, default=0.5)},
+            max_epochs=1,
+            cpus=1,
+            gpus=0,
+            uses_features=False,
+            doc="Nothing.",
+        ),
+    )
+
+
+def register_in_worker() -> None:
+    """`register`, and what runs it."""
+    register()
+    from raybench.evaluation.registry import PROTOCOL_RUNS
+
+    PROTOCOL_RUNS.add("noop", noop)
+
+
+def with_noop(runtime_env: dict[str, Any] | None) -> dict[str, Any]:
+    """Ray's `RAY_RUNTIME_ENV_HOOK`: every worker registers the protocol before its first trial."""
+    return {**(runtime_env or {}), "worker_process_setup_hook": f"{__name__}.register_in_worker"}
