@@ -6,7 +6,6 @@ record speaks of (predictions, measurements) is written before it, so `completed
 all of it is there.
 """
 
-import functools
 import platform
 import shutil
 import time
@@ -19,20 +18,17 @@ from typing import Any
 import torch
 
 from raybench import ledger, results
-from raybench.backbones.loading import checkpoint_digest, load_backbone
-from raybench.catalog.backbone_info import BackboneInfo
-from raybench.catalog.datasets import DatasetInfo
+from raybench.backbones.loading import checkpoint_digest
 from raybench.catalog.tasks import ProtocolInfo, parse_task
 from raybench.data.dataset import Dataset
-from raybench.data.loading import load_dataset
 from raybench.errors import RaybenchError
 from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
 from raybench.evaluation.registry import EVALUATOR_RUNS, PROTOCOL_RUNS
 from raybench.features.store import FeatureStore
 from raybench.metrics import METRICS, classification_metrics
+from raybench.process_cache import cached_dataset, describe
 from raybench.records import (
     Measurement,
-    Preprocessing,
     Provenance,
     Split,
     TrialRecord,
@@ -263,40 +259,6 @@ class Trial:
         ledger.write_record(self._storage, record)
         if status in ("completed", "failed"):
             shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
-
-
-@dataclass(frozen=True, eq=False)
-class _ByRepr:
-    """Lets `lru_cache` key on a catalogue row, which holds dicts and so cannot be hashed itself."""
-
-    row: Any
-
-    def __hash__(self) -> int:
-        return hash(repr(self.row))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByRepr) and repr(self.row) == repr(other.row)
-
-
-@functools.lru_cache(maxsize=4)
-def _load_dataset(info: _ByRepr, cache: Path) -> Dataset:
-    return load_dataset(info.row, cache=cache)
-
-
-def cached_dataset(info: DatasetInfo, storage: Path) -> Dataset:
-    """The dataset, read once per worker process and hashed once per storage; its test split is locked."""
-    return _load_dataset(_ByRepr(info), storage / "image_hashes")
-
-
-@functools.lru_cache(maxsize=64)
-def _describe(info: _ByRepr) -> tuple[str, Preprocessing, int]:
-    backbone = load_backbone(info.row)
-    return backbone.digest, backbone.preprocessing, backbone.num_params
-
-
-def describe(info: BackboneInfo) -> tuple[str, Preprocessing, int]:
-    """(checkpoint digest, preprocessing, number of parameters), found out once per worker process."""
-    return _describe(_ByRepr(info))
 
 
 def _keyed(split: Split, metrics: Any) -> dict[str, float]:

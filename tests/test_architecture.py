@@ -37,7 +37,7 @@ LAYERS = (
     {"results", "ledger"},
     {"backbones", "data"},
     {"spec"},
-    {"features", "perturbations", "analysis"},
+    {"features", "perturbations", "analysis", "process_cache"},
     {"evaluation", "recipes", "report"},
     {"trial"},
     {"tuning", "tracking"},

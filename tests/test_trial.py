@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raybench import ledger, results, trial
+from raybench import ledger, process_cache, results, trial
 from raybench.errors import DivergedError
 from raybench.evaluation.context import Predictions, Rung, TrialContext
 from raybench.features.store import FeatureStore
@@ -255,7 +255,7 @@ def test_with_the_real_protocol_a_trial_chooses_a_cell_on_val(make_trial, storag
 
 def test_a_dataset_is_read_once_per_process_and_stays_locked(spec, storage):
     info = spec.dataset_of(PAIR.task)
-    first = trial.cached_dataset(info, storage)
-    assert trial.cached_dataset(replace(info), storage) is first
-    assert trial.cached_dataset(replace(info, val_fraction=0.4), storage) is not first
+    first = process_cache.cached_dataset(info, storage)
+    assert process_cache.cached_dataset(replace(info), storage) is first
+    assert process_cache.cached_dataset(replace(info, val_fraction=0.4), storage) is not first
     assert not first.is_unlocked

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from raybench import ledger, results, trial
+from raybench import ledger, process_cache, results, trial
 from raybench.backbones.checkpoint import checkpoint_path
 from raybench.catalog.backbones import find_backbone
 from raybench.catalog.search_spaces import defaults
@@ -200,7 +200,7 @@ def test_a_weight_file_that_changed_under_its_name_is_refused(make_spec, tmp_pat
     first = next(key for key, value in state.items() if value.is_floating_point())
     state[first] = state[first] + 0.5
     save_file(state, path)
-    trial._load_dataset.cache_clear()
+    process_cache._load_dataset.cache_clear()
     record = carry_out(spec, storage, "final", k=1, weighting="uniform")
     assert record.status == "failed"
     assert "backbone 'small' has changed since experiment 'defects' began" in record.reason
@@ -212,7 +212,7 @@ def test_images_that_changed_under_a_datasets_name_are_refused(make_spec, tmp_pa
     spec, storage = make_spec("one"), tmp_path / "storage"
     assert carry_out(spec, storage).status == "completed"
     draw(Path(spec.datasets["stripes"].location) / "train", 13, seed=5)
-    trial._load_dataset.cache_clear()
+    process_cache._load_dataset.cache_clear()
     record = carry_out(spec, storage, protocol="linear_probe")
     assert "dataset 'stripes' has changed since experiment 'defects' began" in record.reason
 
