@@ -146,6 +146,8 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
         print(rank_storage(storage, experiment=experiment, allow_missing=True))
     if outcome.num_trials_run == 0 and not outcome.is_interrupted:
         print("Nothing was left to run: every pair of this spec is already measured in this storage.")
+    for note in outcome.notes:
+        print(f"note      {note}")
     print(f"\nresults   {storage}/measurements   (raybench rank {storage})")
     if outcome.tracking_uri.startswith("sqlite"):
         print(f"tracking  {storage}/mlflow.db   (raybench ui {storage})")

@@ -74,6 +74,21 @@ def withdraw_superseded(storage: Path, study: PairStudy) -> None:
         del study.records[record.trial_id]
 
 
+def hygiene_notes(studies: list[PairStudy]) -> list[str]:
+    """One sentence per dataset from which images were left out, sorted; empty if none was."""
+    notes = set()
+    for study in studies:
+        dataset = parse_task(study.pair.task).dataset
+        for record in study.records.values():
+            dropped = sum(record.provenance.get("duplicates_removed", {}).values())
+            skipped = record.provenance.get("num_skipped", 0)
+            if dropped:
+                notes.add(f"{dataset}: {dropped} images dropped: a later split holds the same pixels.")
+            if skipped:
+                notes.add(f"{dataset}: {skipped} unreadable images were skipped, as the spec allows.")
+    return sorted(notes)
+
+
 def final_record(storage: Path, request: TrialRequest, reason: str | None) -> TrialRecord:
     """The trial's record once Tune is done with it: as the worker left it, or stopped, or failed."""
     record = ledger.read_record(storage, request.experiment, request.trial_id)

@@ -15,7 +15,7 @@ from raybench.catalog.tasks import parse_task
 from raybench.errors import RaybenchError, StorageError
 from raybench.progress import make_progress
 from raybench.records import Pair, TrialRecord, TrialRequest, digest_of
-from raybench.resume import final_record, make_studies, store_spec, withdraw_superseded
+from raybench.resume import final_record, hygiene_notes, make_studies, store_spec, withdraw_superseded
 from raybench.spec import ExperimentSpec
 from raybench.storage import write_whole
 from raybench.tracking import Tracker
@@ -37,6 +37,8 @@ class Outcome:
     is_interrupted: bool = False
     unsent: list[str] = field(default_factory=list)
     """Trials that the tracking server has not seen; `raybench track` sends them."""
+    notes: list[str] = field(default_factory=list)
+    """What was found wrong with a dataset and put right."""
     tracking_uri: str
     num_trials_run: int
 
@@ -84,6 +86,7 @@ def run_experiment(
         failed=failed,
         is_interrupted=not is_finished,
         unsent=unsent,
+        notes=hygiene_notes(studies),
         tracking_uri=tracker.public_uri,
         num_trials_run=num_trials_run,
     )

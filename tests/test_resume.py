@@ -9,7 +9,7 @@ import pytest
 from raybench import ledger, results
 from raybench.errors import SpecError
 from raybench.records import Measurement, Pair, TrialRecord, TrialRequest
-from raybench.resume import final_record, make_studies, store_spec, withdraw_superseded
+from raybench.resume import final_record, hygiene_notes, make_studies, store_spec, withdraw_superseded
 from raybench.spec import ExperimentSpec, load_spec
 from raybench.tuning.study import PairStudy
 
@@ -199,3 +199,16 @@ def test_a_spec_that_asks_for_more_replaces_the_stored_one(spec, read, tmp_path)
     more = read(("num_trials: 2", "num_trials: 3"))
     store_spec(more, tmp_path)
     assert ledger.load_spec(tmp_path, "small") == more.to_dict()
+
+
+def test_images_left_out_of_a_dataset_are_said_once_with_their_count(spec):
+    study = make_studies(spec, [])[0]
+    run_to_the_end(study)
+    assert hygiene_notes([study]) == []
+    found = {"duplicates_removed": {"train": 2, "val": 1}, "num_skipped": 4}
+    for trial_id, record in study.records.items():
+        study.records[trial_id] = replace(record, provenance=found)
+    assert hygiene_notes([study, study]) == [
+        "digits: 3 images dropped: a later split holds the same pixels.",
+        "digits: 4 unreadable images were skipped, as the spec allows.",
+    ]
