@@ -29,6 +29,11 @@ def checkpoint_dir(storage: Path, experiment: str, trial_id: str) -> Path:
     return experiment_dir(storage, experiment) / "checkpoints" / trial_id
 
 
+def evaluator_dir(storage: Path, experiment: str, trial_id: str, evaluator: str) -> Path:
+    """Folder of an evaluator's partial results; not created here, and removed when it has measured."""
+    return experiment_dir(storage, experiment) / "evaluations" / f"{trial_id}.{evaluator}"
+
+
 def experiments(storage: Path) -> list[str]:
     """Names of the experiments that have a spec or a trial on this storage, sorted."""
     folders = (storage / "experiments").glob("*/")

@@ -99,7 +99,7 @@ def make_recipe(
         "budget": spec.budget.name,
         "max_epochs": {protocol: spec.max_epochs_of(protocol)},
         "seeds": sorted(record.seed for record in finals),
-        "evaluators": list(spec.evaluators),
+        "evaluators": [{name: settings} if settings else name for name, settings in spec.evaluators.items()],
         "hparams": hparams,
     }
     resources = spec.resources.model_dump(exclude_none=True)

@@ -168,6 +168,8 @@ class TrialRecord:
     grid: tuple[Mapping[str, HparamValue], ...] = ()
     """Packed grid: one entry per head with its hyperparameters and its objective on val."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Mapping[str, str] = field(default_factory=dict)
+    """Evaluator → digest of the settings it measured with; final stage only."""
     wall_seconds: float = 0.0
     started_at: float = 0.0
     """Seconds since the epoch, UTC."""

@@ -76,8 +76,9 @@ class PredictionsOfSplit(Protocol):
     def logits(self) -> "NDArray[Any]": ...
 
 
-def measurements_file(storage: Path, experiment: str, trial_id: str) -> Path:
-    return storage / "measurements" / experiment / f"{trial_id}.parquet"
+def measurements_file(storage: Path, experiment: str, trial_id: str, part: str = "") -> Path:
+    """`part` names what is written apart from the trial's own metrics: an evaluator."""
+    return storage / "measurements" / experiment / f"{trial_id}{'.' if part else ''}{part}.parquet"
 
 
 def predictions_file(storage: Path, experiment: str, trial_id: str) -> Path:
@@ -90,8 +91,12 @@ def write_measurements(
     trial_id: str,
     measurements: Iterable[Measurement],
     provenance: Mapping[str, Any],
+    *,
+    part: str = "",
 ) -> None:
-    """Write all measurements of one trial, whole or not at all; writing them again changes nothing.
+    """Write all measurements of one trial, or those of one of its evaluators (`part`), whole or not at all.
+
+    Writing them again changes nothing.
 
     Raises:
         EmptyInputError: if there are none.
@@ -106,7 +111,7 @@ def write_measurements(
         raise EmptyInputError(f"trial {trial_id!r} has no measurements to write.")
     for metric in frame["metric"].unique(maintain_order=True):
         METRICS[metric]  # Raises on a name that no reader could look up.
-    _write(measurements_file(storage, experiment, trial_id), validated(frame))
+    _write(measurements_file(storage, experiment, trial_id, part), validated(frame))
 
 
 def read_measurements(storage: Path, experiment: str | None = None) -> pl.DataFrame:
@@ -130,24 +135,42 @@ def write_predictions(
     storage: Path,
     experiment: str,
     trial_id: str,
-    predictions: PredictionsOfSplit,
+    predictions: Mapping[Split, PredictionsOfSplit],
     *,
     pair: Pair,
-    split: Split,
     seed: int,
 ) -> None:
-    """Write one row per example: its id, target and logits [c], under the trial's identity.
+    """Write one row per example of each split: its id, target and logits [c], under the trial's identity.
 
     Raises:
         StorageError: if the storage cannot be written.
     """
-    logits = pl.Series("logits", predictions.logits.astype("float32")).arr.to_list()
-    frame = pl.DataFrame({"example_id": predictions.ids, "target": predictions.targets, "logits": logits})
-    identity = {"experiment": experiment, "backbone": pair.backbone, "task": pair.task, "split": split}
+    identity = {"experiment": experiment, "backbone": pair.backbone, "task": pair.task}
     origin = identity | {"seed": seed, "trial_id": trial_id}
-    frame = frame.with_columns(pl.lit(value).alias(name) for name, value in origin.items())
-    frame = frame.select(PREDICTION_SCHEMA.names()).cast(PREDICTION_SCHEMA)
-    _write(predictions_file(storage, experiment, trial_id), frame)
+    frames = []
+    for split, found in predictions.items():
+        logits = pl.Series("logits", found.logits.astype("float32")).arr.to_list()
+        frame = pl.DataFrame({"example_id": found.ids, "target": found.targets, "logits": logits})
+        columns = [pl.lit(value).alias(name) for name, value in (origin | {"split": split}).items()]
+        frames.append(frame.with_columns(columns).select(PREDICTION_SCHEMA.names()).cast(PREDICTION_SCHEMA))
+    _write(predictions_file(storage, experiment, trial_id), pl.concat(frames))
+
+
+def predictions_of(
+    storage: Path, experiment: str, trial_id: str
+) -> dict[Split, "tuple[tuple[str, ...], NDArray[Any], NDArray[Any]]"]:
+    """Split → (ids, targets [n], logits [n, c]) of one trial, in the order they were written.
+
+    Raises:
+        StorageError: if they are not there or cannot be read.
+    """
+    frame = _read_file(predictions_file(storage, experiment, trial_id), PREDICTION_SCHEMA)
+    found: dict[Split, tuple[tuple[str, ...], NDArray[Any], NDArray[Any]]] = {}
+    for split in frame["split"].unique(maintain_order=True):
+        rows = frame.filter(split=split)
+        logits = rows["logits"].list.to_array(rows["logits"].list.len()[0]).to_numpy()
+        found[split] = (tuple(rows["example_id"]), rows["target"].to_numpy(), logits)
+    return found
 
 
 def read_predictions(storage: Path, experiment: str | None = None) -> pl.DataFrame:
@@ -165,9 +188,14 @@ def withdraw(storage: Path, experiment: str, trial_id: str) -> None:
 
     Without this the old and the new winner would claim the same identity.
     """
+    files = [
+        measurements_file(storage, experiment, trial_id),
+        predictions_file(storage, experiment, trial_id),
+        *(storage / "measurements" / experiment).glob(f"{trial_id}.*.parquet"),
+    ]
     try:
-        measurements_file(storage, experiment, trial_id).unlink(missing_ok=True)
-        predictions_file(storage, experiment, trial_id).unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"cannot remove results of {trial_id!r}: {error.strerror or error}.") from error
 

@@ -4,8 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from raybench import ledger, results
-from raybench.catalog.evaluators import EVALUATORS
+from raybench import artifacts, ledger, results
 from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.errors import SpecError
 from raybench.metrics import METRICS
@@ -35,8 +34,8 @@ def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
     """Whether there is nothing left to do for a trial, evaluators added to the spec since included."""
     if record.stage != "final" or record.status not in ENDED:
         return record.status in ENDED
-    measured = {key.split("/")[1] for key in record.metrics}
-    return all(set(EVALUATORS[name].metrics) <= measured for name in spec.evaluators)
+    wanted = spec.evaluators_of(parse_task(record.task).protocol.name)
+    return all(record.evaluations.get(name) == settings.digest for name, settings in wanted.items())
 
 
 def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
@@ -68,6 +67,7 @@ def withdraw_superseded(storage: Path, study: PairStudy) -> None:
     stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in wanted]
     for record in stale:
         results.withdraw(storage, record.experiment, record.trial_id)
+        artifacts.withdraw(storage, record.experiment, record.trial_id)
         ledger.write_record(
             storage, replace(record, status="failed", reason="superseded by a better search trial")
         )

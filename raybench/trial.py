@@ -10,31 +10,25 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from raybench import ledger, results
+from raybench import ledger
 from raybench.backbones.loading import checkpoint_digest
 from raybench.catalog.tasks import ProtocolInfo, parse_task
 from raybench.data.dataset import Dataset
 from raybench.errors import RaybenchError
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
-from raybench.evaluation.registry import EVALUATOR_RUNS, PROTOCOL_RUNS
+from raybench.evaluation.context import ProtocolRun, Rung, TrialContext
+from raybench.evaluation.registry import PROTOCOL_RUNS
 from raybench.features.store import FeatureStore
-from raybench.metrics import METRICS, classification_metrics
+from raybench.final_stage import FinalResult, FinalStage
+from raybench.metrics import METRICS
 from raybench.process_cache import cached_dataset, describe
-from raybench.records import (
-    Measurement,
-    Provenance,
-    Split,
-    TrialRecord,
-    TrialRequest,
-    TrialStatus,
-)
+from raybench.records import Provenance, Split, TrialRecord, TrialRequest, TrialStatus
 from raybench.spec import ExperimentSpec
 
 REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics", "scikit-learn", "numpy")
@@ -62,7 +56,7 @@ class Trial:
         self.protocol: ProtocolInfo = parse_task(request.pair.task).protocol
         self._backbone = spec.backbone(request.pair.backbone)
         self._dataset_info = spec.dataset_of(request.pair.task)
-        self._evaluators = tuple(spec.evaluators)
+        self._spec = spec
         self._storage = storage
         self._device = device
         self._num_threads = num_threads
@@ -79,6 +73,8 @@ class Trial:
         self._run: ProtocolRun | None = None
         self._rungs: Iterator[Rung] | None = None
         self._context: TrialContext | None = None
+        self._earlier: TrialRecord | None = None
+        """Of an attempt that got as far as measuring test; only evaluators are run then."""
 
     @property
     def checkpoint_dir(self) -> Path:
@@ -107,6 +103,8 @@ class Trial:
             self._run = factory(
                 self._context, self.request.hparams, self.request.seed, self.request.max_epochs
             )
+            if self.request.stage == "final" and (result := self._evaluate_only()) is not None:
+                return result
             self._rungs = self._run.rungs()
             self._latest = next(self._rungs)
         elif self._following is not None:
@@ -164,51 +162,40 @@ class Trial:
             checkpoint_dir=self.checkpoint_dir,
         )
 
-    def _measure_test(self) -> None:
-        """The only place where the test split becomes numbers."""
-        if self._run is None or self._context is None:
-            raise RuntimeError("a trial measures test after its last epoch only")
-        predictions: dict[Split, Predictions] = {split: self._run.predict(split) for split in ("val", "test")}
-        provenance = self._provenance()
-        measurements = [
-            self._measurement(split, metric, value, len(prediction.targets))
-            for split, prediction in predictions.items()
-            for metric, value in classification_metrics(
-                prediction.logits, prediction.targets, self.protocol.metrics
-            ).items()
-        ]
-        for name in self._evaluators:
-            for condition, metric, value in EVALUATOR_RUNS[name](predictions):
-                measurements.append(
-                    self._measurement("test", metric, value, len(predictions["test"].targets), condition)
-                )
-        identity = (self._storage, self.request.experiment, self.request.trial_id)
-        results.write_predictions(
-            *identity, predictions["test"], pair=self.request.pair, split="test", seed=self.request.seed
-        )
-        results.write_measurements(*identity, measurements, provenance.as_dict())
-        metrics = {
-            f"{m.split}/{m.metric}"
-            if m.condition == "clean"
-            else f"{m.split}/{m.metric}/{m.condition}": m.value
-            for m in measurements
-        }
-        self._write(status="completed", metrics=metrics, provenance=provenance.as_dict())
+    def _evaluate_only(self) -> StepResult | None:
+        """Where an earlier attempt has fitted and measured: what evaluators have not measured yet."""
+        record = ledger.read_record(self._storage, self.request.experiment, self.request.trial_id)
+        before = self._final_stage().measured_before(record)
+        if record is None or before is None:
+            return None
+        self._earlier = record
+        self._evaluate(before)
+        epoch = int(record.curve[-1]["epoch"]) if record.curve else 0
+        return StepResult(epoch=epoch, objective=None, is_done=True)
 
-    def _measurement(
-        self, split: Split, metric: str, value: float, num_examples: int, condition: str = "clean"
-    ) -> Measurement:
-        return Measurement(
-            experiment=self.request.experiment,
-            backbone=self.request.pair.backbone,
-            task=self.request.pair.task,
-            split=split,
-            metric=metric,
-            value=value,
-            num_examples=num_examples,
-            seed=self.request.seed,
-            condition=condition,
+    def _measure_test(self) -> None:
+        if self._run is None:
+            raise RuntimeError("a trial measures test after its last epoch only")
+        result = self._final_stage().measure(self._run, self._provenance().as_dict())
+        self._write(status="running", result=result)
+        self._evaluate(result)
+
+    def _evaluate(self, before: FinalResult) -> None:
+        if self._run is None:
+            raise RuntimeError("a trial is evaluated after its run was prepared only")
+        result = self._final_stage().evaluate(
+            self._run,
+            before,
+            self._provenance().as_dict(),
+            lambda partial: self._write(status="running", result=partial),
         )
+        reason = "; ".join(f"evaluator {name}: {why}" for name, why in result.failures.items())
+        self._write(status="failed" if reason else "completed", reason=reason, result=result)
+
+    def _final_stage(self) -> FinalStage:
+        if self._context is None:
+            raise RuntimeError("the final stage needs a context")
+        return FinalStage(self.request, self._spec, self._storage, self._context)
 
     def _provenance(self) -> Provenance:
         digest, preprocessing, num_params = describe(self._backbone)
@@ -227,38 +214,46 @@ class Trial:
             device=torch.cuda.get_device_name() if self._device.startswith("cuda") else "cpu",
         )
 
-    def _write(
-        self,
-        *,
-        status: TrialStatus,
-        reason: str = "",
-        metrics: dict[str, float] | None = None,
-        provenance: dict[str, Any] | None = None,
-    ) -> None:
-        request, rung = self.request, self._best
-        record = TrialRecord(
-            trial_id=request.trial_id,
-            experiment=request.experiment,
-            backbone=request.pair.backbone,
-            task=request.pair.task,
-            stage=request.stage,
-            index=request.index,
-            hparams=dict(request.hparams),
-            seed=request.seed,
-            status=status,
-            reason=reason,
-            metrics=metrics or (_keyed("val", rung.metrics) if rung else {}),
-            chosen=dict(rung.chosen) if rung else {},
-            edges=dict(rung.edges) if rung else {},
-            curve=tuple(self._curve),
-            grid=tuple(rung.grid) if rung else (),
-            provenance=provenance or {},
-            wall_seconds=time.perf_counter() - self._started,
-            started_at=self._started_at,
-        )
+    def _write(self, *, status: TrialStatus, reason: str = "", result: FinalResult | None = None) -> None:
+        request, rung, passed = self.request, self._best, time.perf_counter() - self._started
+        if self._earlier is not None and result is not None:
+            record = replace(
+                self._earlier,
+                status=status,
+                reason=reason,
+                metrics=dict(result.metrics),
+                evaluations=dict(result.evaluations),
+                wall_seconds=self._earlier.wall_seconds + passed,
+            )
+        else:
+            record = TrialRecord(
+                trial_id=request.trial_id,
+                experiment=request.experiment,
+                backbone=request.pair.backbone,
+                task=request.pair.task,
+                stage=request.stage,
+                index=request.index,
+                hparams=dict(request.hparams),
+                seed=request.seed,
+                status=status,
+                reason=reason,
+                metrics=dict(result.metrics) if result else _val_metrics(rung),
+                chosen=dict(rung.chosen) if rung else {},
+                edges=dict(rung.edges) if rung else {},
+                curve=tuple(self._curve),
+                grid=tuple(rung.grid) if rung else (),
+                provenance=self._provenance().as_dict() if result else {},
+                evaluations=dict(result.evaluations) if result else {},
+                wall_seconds=passed,
+                started_at=self._started_at,
+            )
         ledger.write_record(self._storage, record)
         if status in ("completed", "failed"):
             shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
+
+
+def _val_metrics(rung: Rung | None) -> dict[str, float]:
+    return _keyed("val", rung.metrics) if rung else {}
 
 
 def _keyed(split: Split, metrics: Any) -> dict[str, float]:

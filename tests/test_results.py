@@ -211,7 +211,7 @@ PREDICTIONS = SimpleNamespace(
 
 def test_predictions_come_back_example_by_example(tmp_path):
     pair = Pair(backbone="b", task="knn@digits")
-    results.write_predictions(tmp_path, "e", "t", PREDICTIONS, pair=pair, split="test", seed=3)
+    results.write_predictions(tmp_path, "e", "t", {"test": PREDICTIONS}, pair=pair, seed=3)
     frame = results.read_predictions(tmp_path, "e")
     assert frame.schema == results.PREDICTION_SCHEMA
     assert frame.select("backbone", "task", "split", "seed", "trial_id", "example_id", "target").rows() == [
@@ -225,5 +225,5 @@ def test_tasks_with_different_numbers_of_classes_share_one_table(tmp_path):
     for task, num_classes in (("knn@a", 2), ("knn@b", 5)):
         predictions = SimpleNamespace(ids=("x",), targets=np.array([0]), logits=np.zeros((1, num_classes)))
         pair = Pair(backbone="b", task=task)
-        results.write_predictions(tmp_path, "e", task, predictions, pair=pair, split="test", seed=0)
+        results.write_predictions(tmp_path, "e", task, {"test": predictions}, pair=pair, seed=0)
     assert results.read_predictions(tmp_path)["logits"].list.len().to_list() == [2, 5]

@@ -1,16 +1,20 @@
 """One trial on a scripted protocol: what it writes, in which order, and how it ends."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from raybench import ledger, process_cache, results, trial
+from raybench import artifacts, ledger, process_cache, results, trial
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.errors import DivergedError
-from raybench.evaluation.context import Predictions, Rung, TrialContext
+from raybench.evaluation.classifier import Classifier, report_of
+from raybench.evaluation.context import Predictions, Rung, SplitReport, TrialContext
+from raybench.evaluation.registry import EVALUATOR_RUNS
 from raybench.features.store import FeatureStore
 from raybench.records import Pair, TrialRequest
 from raybench.spec import ExperimentSpec, load_spec
@@ -63,10 +67,20 @@ class Scripted:
                 edges={"k": "low"},
             )
 
-    def predict(self, split: str) -> Predictions:
+    def report(self, split: str) -> SplitReport:
         examples = self._context.dataset.split(split)
         logits = np.eye(2, dtype=np.float32)[examples.targets]
-        return Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+        found = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+        return report_of(found, PROTOCOLS["knn"].metrics)
+
+    def classifier(self) -> Classifier:
+        raise NotImplementedError
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        return {"weights": torch.ones(2)}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        assert torch.equal(state["weights"], torch.ones(2))
 
 
 @pytest.fixture
@@ -182,6 +196,7 @@ def test_the_final_stage_writes_the_record_after_everything_it_speaks_of(make_tr
     written = []
     for module, name in (
         (results, "write_predictions"),
+        (artifacts, "write_classifier"),
         (results, "write_measurements"),
         (ledger, "write_record"),
     ):
@@ -193,7 +208,10 @@ def test_the_final_stage_writes_the_record_after_everything_it_speaks_of(make_tr
 
         monkeypatch.setattr(module, name, wrapped)
     run(make_trial([0.2], stage="final"))
-    assert written == ["write_predictions", "write_measurements", "write_record"]
+    assert written == [
+        *("write_predictions", "write_classifier", "write_measurements", "write_record"),
+        *("write_measurements", "write_record", "write_record"),  # The evaluator's, and the end.
+    ]
 
 
 def test_a_final_trial_killed_before_its_record_is_repeated_without_a_second_row(
@@ -233,6 +251,39 @@ def test_the_record_of_a_final_trial_holds_what_the_table_holds(make_trial, stor
     table = results.read_measurements(storage)
     keyed = {f"{row['split']}/{row['metric']}": row["value"] for row in table.iter_rows(named=True)}
     assert record_of(subject, storage).metrics == keyed
+
+
+def test_an_evaluator_added_later_measures_without_fitting_again(make_trial, storage):
+    first = make_trial([0.2, 0.6], stage="final", evaluators={})
+    run(first)
+    before = record_of(first, storage)
+    assert before.evaluations == {}
+    second = make_trial([AssertionError("fitted again")], stage="final")
+    (step,) = run(second)
+    after = record_of(second, storage)
+    assert step.is_done
+    assert set(after.evaluations) == {"calibration"}
+    assert after.metrics.items() > before.metrics.items()
+    assert (after.curve, after.chosen) == (before.curve, before.chosen)
+
+
+def test_an_evaluator_that_cannot_measure_leaves_its_reason_and_the_clean_numbers(
+    make_trial, storage, monkeypatch
+):
+    def refuse(subject, settings):
+        raise DivergedError("every logit is nan.")
+
+    monkeypatch.setitem(EVALUATOR_RUNS._entries, "calibration", refuse)
+    subject = make_trial([0.2], stage="final")
+    run(subject)
+    record = record_of(subject, storage)
+    assert record.status == "failed"
+    assert record.reason == "evaluator calibration: DivergedError: every logit is nan."
+    assert record.metrics["test/accuracy"] == 1.0
+    monkeypatch.undo()
+    monkeypatch.setattr(trial, "PROTOCOL_RUNS", {"knn": lambda context, *rest: Scripted(context, [1 / 2])})
+    run(again := make_trial(stage="final"))
+    assert record_of(again, storage).status == "completed"
 
 
 @pytest.mark.parametrize("ends_as", ["completed", "failed"])

@@ -130,7 +130,14 @@ def budgets() -> list[Row]:
 
 def evaluators() -> list[Row]:
     return [
-        {"name": info.name, "needs": info.needs, "metrics": " ".join(info.metrics), "doc": info.doc}
+        {
+            "name": info.name,
+            "needs": info.needs,
+            "headline": info.headline,
+            "presets": " ".join(info.presets),
+            "metrics": " ".join(info.metrics),
+            "doc": info.doc,
+        }
         for info in EVALUATORS.values()
     ]
 
@@ -144,7 +151,7 @@ def metrics() -> list[Row]:
             "direction": metric.direction,
             "low": metric.bounds[0],
             "high": metric.bounds[1],
-            "doc": (metric.compute.__doc__ or "").strip().partition("\n")[0],
+            "doc": metric.doc,
         }
         for metric in METRICS.values()
     ]

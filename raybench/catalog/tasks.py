@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+from raybench.catalog.evaluators.info import Needs
 from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
 from raybench.errors import UnknownNameError
 from raybench.registry import Registry
 
+WITHOUT_GRADIENTS: tuple[Needs, ...] = ("predictions", "features", "images")
+EVERYTHING: tuple[Needs, ...] = (*WITHOUT_GRADIENTS, "gradients")
 CLASSIFICATION_METRICS = ("accuracy", "top5_accuracy", "mean_class_accuracy", "nll")
 
 
@@ -28,6 +31,8 @@ class ProtocolInfo:
     uses_features: bool
     """True if trials read the feature store and the backbone stays frozen."""
     doc: str
+    evaluators: tuple[Needs, ...] = ()
+    """What evaluators may need to measure its classifiers; empty where it fits none."""
 
     def space_within(self, max_epochs: int) -> SearchSpace:
         """The search space with its epochs scaled to end at `max_epochs`."""
@@ -58,6 +63,7 @@ for _protocol in (
         cpus=1,
         gpus=0.125,
         uses_features=True,
+        evaluators=EVERYTHING,
         doc="A linear classifier on frozen features; one trial trains a whole grid of heads.",
     ),
     ProtocolInfo(
@@ -69,6 +75,7 @@ for _protocol in (
         cpus=1,
         gpus=0.125,
         uses_features=True,
+        evaluators=WITHOUT_GRADIENTS,
         doc="Exact nearest neighbours in frozen features; one trial tries every k and temperature.",
     ),
     ProtocolInfo(
@@ -80,6 +87,7 @@ for _protocol in (
         cpus=2,
         gpus=1,
         uses_features=False,
+        evaluators=EVERYTHING,
         doc="The whole backbone trained end to end with a new head.",
     ),
 ):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from raybench.metrics import METRICS
-from raybench.records import Hparams, HparamValue, Split
+from raybench.records import Hparams, HparamValue
 
 if TYPE_CHECKING:
     import torch
 
     from raybench.catalog.backbone_info import BackboneInfo
     from raybench.data.dataset import Dataset
+    from raybench.evaluation.classifier import Classifier
     from raybench.features.store import FeatureStore
 
 
@@ -70,14 +71,40 @@ class Predictions:
     logits: Float[np.ndarray, "n c"]
 
 
-EvaluatorFinding = tuple[str, str, float]
-"""(condition, metric, value on test)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReport:
+    """What a fitted run measured on one split."""
+
+    metrics: Mapping[str, float]
+    """Bare metric name → value."""
+    num_examples: int
+    """Examples, or queries, that the values average over."""
+    predictions: Predictions | None = None
+    """Of classifiers; None where a protocol has no logits."""
+    per_query: Mapping[str, Float[np.ndarray, " q"]] | None = None
+    """Bare metric name → one value per query, in the split's order; None where predictions say it all."""
 
 
-class Evaluator(Protocol):
-    """Measures a fitted classifier further, from its predictions on val and test."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One value that an evaluator measured on test."""
 
-    def __call__(self, predictions: Mapping[Split, Predictions]) -> list[EvaluatorFinding]: ...
+    condition: str
+    """What was done, every setting that changes the value included: `fog(severity=3)`."""
+    metric: str
+    value: float
+    num_examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All that an evaluator found out about one fitted classifier."""
+
+    findings: tuple[Finding, ...]
+    curves: Mapping[str, tuple[Mapping[str, float | str], ...]] = field(default_factory=dict)
+    """Figure name → its rows, JSON-ready; drawn elsewhere."""
+    warnings: tuple[str, ...] = ()
+    """What makes the values doubtful, in sentences."""
 
 
 class ProtocolRun(Protocol):
@@ -91,12 +118,29 @@ class ProtocolRun(Protocol):
         """
         ...
 
-    def predict(self, split: Literal["val", "test"]) -> Predictions:
-        """Apply the head that was best on val so far; needs at least one rung.
+    def report(self, split: Literal["val", "test"]) -> SplitReport:
+        """Measure what was best on val so far; needs at least one rung.
 
         Raises:
             SplitLockedError: if `split` is test while the dataset is locked.
         """
+        ...
+
+
+@runtime_checkable
+class ClassifierRun(ProtocolRun, Protocol):
+    """A run that ends in a classifier, which evaluators can measure further."""
+
+    def classifier(self) -> Classifier:
+        """The classifier that was best on val, frozen; needs at least one rung, or `restore`."""
+        ...
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """What `restore` needs to make the same classifier without training."""
+        ...
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take the place of all rungs: afterwards `classifier` answers."""
         ...
 
 

@@ -9,8 +9,8 @@ bit as if never interrupted. GPU kernels add in no fixed order, so there only up
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from raybench.backbones.backbone import Backbone
 from raybench.backbones.layer_decay import param_groups
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.data.batches import batches
 from raybench.errors import DivergedError
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
+from raybench.evaluation.classifier import Classifier, report_of
+from raybench.evaluation.context import Predictions, ProtocolRun, Rung, SplitReport, TrialContext
 from raybench.evaluation.decoded_images import DecodedImages
 from raybench.evaluation.epoch_checkpoint import TrainingState, load_best, load_state, save_best, save_state
+from raybench.evaluation.precision import half_precision, mixed_precision
 from raybench.metrics import classification_metrics
 from raybench.perturbations.augmentations import Augmentation, augmented
 from raybench.records import Hparams, Preprocessing
@@ -53,18 +54,12 @@ def finetune(
     return FinetuneRun(context, {**hparams, **(fixed or {})}, seed, max_epochs)
 
 
-class Classifier(nn.Module):
-    """Backbone and head: pixels in [0, 1] → logits."""
-
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.num_features, num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=HEAD_INIT_STD)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.head(self.backbone(pixels))
+def new_head(num_features: int, num_classes: int) -> nn.Linear:
+    """A linear head with small weights, so that training starts near chance."""
+    head = nn.Linear(num_features, num_classes)
+    nn.init.trunc_normal_(head.weight, std=HEAD_INIT_STD)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 class FinetuneRun:
@@ -78,6 +73,7 @@ class FinetuneRun:
         self._batch_size = int(hparams.get("batch_size", BATCH_SIZE))
         self._best: Rung | None = None
         self._model: Classifier | None = None
+        self._restored: dict[str, torch.Tensor] | None = None
 
     def rungs(self) -> Iterator[Rung]:
         """One rung per epoch; those of an interrupted attempt are replayed from its checkpoint first."""
@@ -102,6 +98,35 @@ class FinetuneRun:
             rungs.append(rung)
             save_state(context.checkpoint_dir, training.state(rungs))
             yield rung
+
+    def report(self, split: Literal["val", "test"]) -> SplitReport:
+        """Metrics of the weights that were best on val, from `predict`."""
+        return report_of(self.predict(split), PROTOCOLS["finetune"].metrics)
+
+    def classifier(self) -> Classifier:
+        """The weights that were best on val, in a network of their own."""
+        fitted = self._untrained()
+        fitted.load_state_dict(self._weights())
+        return fitted.freeze()
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """Every weight and statistic of backbone and head that was best on val."""
+        return self._weights()
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Have `state` stand for the best weights."""
+        self._restored = dict(state)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        if self._restored is not None:
+            return self._restored
+        return load_best(self._context.checkpoint_dir, self._context.device)
+
+    def _untrained(self) -> Classifier:
+        context = self._context
+        backbone = load_backbone(context.backbone_info, device=context.device)
+        head = new_head(backbone.num_features, context.dataset.num_classes)
+        return Classifier(backbone, head).to(context.device)
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Logits of the weights that were best on val, [n, c]."""
@@ -155,10 +180,11 @@ class Training:
             context.backbone_info, device=context.device, drop_path=float(hparams.get("drop_path", 0.0))
         )
         with seeded(context.device, seed, 0):
-            self.model = Classifier(backbone, context.dataset.num_classes).to(context.device)
+            head = new_head(backbone.num_features, context.dataset.num_classes)
+            self.model = Classifier(backbone, head).to(context.device)
         groups = param_groups(
             backbone,
-            self.model.head,
+            head,
             lr=float(hparams["lr"]),
             weight_decay=float(hparams["weight_decay"]),
             layer_decay=float(hparams.get("layer_decay", 1.0)),
@@ -247,19 +273,6 @@ def whole_square(preprocessing: Preprocessing) -> Preprocessing:
     """The same without the centre crop: what random crops are taken from."""
     side = math.floor(preprocessing.input_size / preprocessing.crop_pct)
     return replace(preprocessing, input_size=side, crop_pct=1.0)
-
-
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """What products are computed in: bfloat16 or float16 on a GPU, None (float32) on the CPU."""
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-
-def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Half-precision products where `half_precision` names a type; nothing on the CPU."""
-    dtype = half_precision(device)
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 @contextmanager

@@ -7,15 +7,18 @@ One trial computes the neighbours of every val example once and tries every k an
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
+from raybench.backbones.loading import load_backbone
 from raybench.catalog.search_spaces import packed_edges, packed_grid
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
+from raybench.evaluation.classifier import Classifier, report_of
+from raybench.evaluation.context import Predictions, ProtocolRun, Rung, SplitReport, TrialContext
 from raybench.evaluation.feature_norm import FeatureNorm, resident
 from raybench.evaluation.neighbours import nearest, smoothed_logits, vote_shares
 from raybench.evaluation.selection import Cell, HeadScores, best_cell
@@ -55,7 +58,7 @@ class KnnRun:
         scores = HeadScores(len(cells))
         targets = torch.tensor(val.targets, device=self._context.device)
         done = 0
-        for logits in self._logits(train, val, cells):
+        for logits in self._logits(train, resident(val.features, self._context.device), cells):
             scores.add(logits.transpose(1, 2), targets[done : done + len(logits)])
             done += len(logits)
         best = best_cell(scores.accuracy.tolist(), scores.nll.tolist(), cells)
@@ -72,17 +75,37 @@ class KnnRun:
             edges=packed_edges(self._grid, chosen) if self._is_packed else {},
         )
 
+    def report(self, split: Literal["val", "test"]) -> SplitReport:
+        """Metrics of the best cell, from `predict`."""
+        return report_of(self.predict(split), PROTOCOLS["knn"].metrics)
+
+    def classifier(self) -> Classifier:
+        """Backbone and the vote of the training features; no gradient worth attacking."""
+        backbone = load_backbone(self._context.backbone_info, device=self._context.device)
+        return Classifier(backbone, NeighbourHead(self)).freeze()
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """Nothing: the training features are in the store."""
+        return {}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take the cell that the hyperparameters name."""
+        self._chosen = self._cells(len(self._features("train").targets))[0]
+
+    def vote(self, features: torch.Tensor) -> torch.Tensor:
+        """Features [b, d] → log vote shares of the best cell, [b, c]."""
+        if self._chosen is None:
+            raise RuntimeError("vote() needs a rung or restore(); call either first.")
+        blocks = self._logits(self._features("train"), features, (self._chosen,))
+        return torch.cat([block[:, 0] for block in blocks])
+
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Log vote shares of the best cell, [n, c]."""
         if self._chosen is None:
             raise RuntimeError("predict() needs a rung; iterate rungs() first.")
         found = self._features(split)
-        blocks = [
-            block[:, 0].cpu() for block in self._logits(self._features("train"), found, (self._chosen,))
-        ]
-        return Predictions(
-            ids=tuple(found.ids), targets=np.asarray(found.targets), logits=torch.cat(blocks).numpy()
-        )
+        logits = self.vote(resident(found.features, self._context.device)).cpu().numpy()
+        return Predictions(ids=tuple(found.ids), targets=np.asarray(found.targets), logits=logits)
 
     def _cells(self, num_train: int) -> tuple[Cell, ...]:
         """The grid without values of k that exceed the training set, or the one cell that hparams name."""
@@ -92,12 +115,12 @@ class KnnRun:
             options.append((self._hparams[name],) if name in self._hparams else fitting)
         return tuple(dict(zip(self._grid, values, strict=True)) for values in itertools.product(*options))
 
-    def _logits(self, train: Any, queries: Any, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
+    def _logits(self, train: Any, queries: torch.Tensor, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
         """[b, m, c] block by block, in the order of the queries."""
         device = self._context.device
         norm = FeatureNorm.fit(self._hparams.get("feature_norm", "l2"), train.features)  # type: ignore[arg-type]
         gallery = norm.apply(resident(train.features, device).clone())
-        asked = norm.apply(resident(queries.features, device).clone())
+        asked = norm.apply(queries.clone())
         labels = torch.tensor(train.targets, device=device)
         ks = torch.tensor([min(int(c["k"]), len(gallery)) for c in cells], dtype=torch.float64, device=device)
         spread = (
@@ -116,3 +139,14 @@ class KnnRun:
     def _features(self, split: Literal["train", "val", "test"]) -> Any:
         context = self._context
         return context.store.get(context.backbone_info, context.dataset, split, device=context.device)
+
+
+class NeighbourHead(nn.Module):
+    """The vote of a `KnnRun` as a module."""
+
+    def __init__(self, run: KnnRun) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self._run.vote(features)

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from raybench.backbones.loading import load_backbone
 from raybench.catalog.search_spaces import packed_edges, packed_grid
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
+from raybench.evaluation.classifier import Classifier, LinearHead, report_of
+from raybench.evaluation.context import Predictions, ProtocolRun, Rung, SplitReport, TrialContext
 from raybench.evaluation.denormals import flushed_denormals
 from raybench.evaluation.feature_norm import FeatureNorm, resident, with_ones
 from raybench.evaluation.logistic_path import PATIENCE, logistic_path
@@ -68,6 +70,30 @@ class _Probe:
         self._norm: FeatureNorm | None = None
         self._best: Rung | None = None
         self._head: torch.Tensor | None = None
+
+    def report(self, split: Literal["val", "test"]) -> SplitReport:
+        """Metrics of the best head so far, from `predict`."""
+        return report_of(self.predict(split), PROTOCOLS["linear_probe"].metrics)
+
+    def classifier(self) -> Classifier:
+        """Backbone and the best head so far."""
+        backbone = load_backbone(self._context.backbone_info, device=self._context.device)
+        return Classifier(backbone, self._linear_head()).freeze()
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """The head: weights [d + 1, c], and the features' mean and scale [d]."""
+        return self._linear_head().state_dict()
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take the head out of `state`."""
+        kind = self._hparams.get("feature_norm", "standardize")
+        self._norm = FeatureNorm(kind=kind, mean=state["mean"].numpy(), scale=state["scale"].numpy())  # type: ignore[arg-type]
+        self._head = state["weights"].to(self._context.device)
+
+    def _linear_head(self) -> LinearHead:
+        if self._head is None or self._norm is None:
+            raise RuntimeError("there is no head yet; iterate rungs() or call restore() first.")
+        return LinearHead(self._norm, self._head)
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Logits of the best head so far, [n, c]."""

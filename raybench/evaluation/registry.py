@@ -1,10 +1,13 @@
 """Every protocol and evaluator by name: what `trial` looks up."""
 
+from typing import Any
+
 from raybench.evaluation.calibration import calibration
-from raybench.evaluation.context import Evaluator, ProtocolFactory
+from raybench.evaluation.context import ProtocolFactory
 from raybench.evaluation.finetune import finetune
 from raybench.evaluation.knn import knn
 from raybench.evaluation.linear_probe import linear_probe
+from raybench.evaluation.subject import Evaluator
 from raybench.registry import Registry
 
 PROTOCOL_RUNS: Registry[ProtocolFactory] = Registry("protocol")
@@ -12,5 +15,6 @@ PROTOCOL_RUNS.add("linear_probe", linear_probe)
 PROTOCOL_RUNS.add("knn", knn)
 PROTOCOL_RUNS.add("finetune", finetune)
 
-EVALUATOR_RUNS: Registry[Evaluator] = Registry("evaluator")
+EVALUATOR_RUNS: Registry[Evaluator[Any]] = Registry("evaluator")
+"""Any: each takes its own settings, those of its row in the catalogue."""
 EVALUATOR_RUNS.add("calibration", calibration)

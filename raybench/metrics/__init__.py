@@ -2,6 +2,13 @@
 
 from raybench.metrics.calibration import expected_calibration_error
 from raybench.metrics.classification import classification_metrics
-from raybench.metrics.registry import METRICS, Metric
+from raybench.metrics.registry import METRICS, ArrayMetric, Metric, declare
 
-__all__ = ["METRICS", "Metric", "classification_metrics", "expected_calibration_error"]
+__all__ = [
+    "METRICS",
+    "ArrayMetric",
+    "Metric",
+    "classification_metrics",
+    "declare",
+    "expected_calibration_error",
+]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from raybench.metrics.agreement import checked
-from raybench.metrics.registry import METRICS, metric
+from raybench.metrics.registry import METRICS, ArrayMetric, metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +126,14 @@ def classification_metrics(
     >>> classification_metrics(np.array([[1.0, 0.0]]), np.array([0]), ["accuracy", "top5_accuracy"])
     {'accuracy': 1.0, 'top5_accuracy': 1.0}
     """
-    return {name: METRICS[name].compute(logits, targets) for name in names}
+    return {name: _array_metric(name).compute(logits, targets) for name in names}
+
+
+def _array_metric(name: str) -> ArrayMetric:
+    found = METRICS[name]
+    if not isinstance(found, ArrayMetric):
+        raise TypeError(f"metric {name!r} is not a function of logits and targets.")
+    return found
 
 
 def _top_k_accuracy(name: str, logits: NDArray[Any], targets: NDArray[Any], k: int) -> float:

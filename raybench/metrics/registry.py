@@ -22,14 +22,15 @@ ArrayFunction = Callable[["NDArray[Any]", "NDArray[Any]"], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A named, directed, bounded function of arrays."""
+    """A named, directed, bounded quantity."""
 
     name: str
-    compute: ArrayFunction
     direction: Direction
     """Which way is better. Known here and nowhere else."""
     bounds: tuple[float, float]
     """Smallest and largest possible value; a value outside is a bug, not a result."""
+    doc: str = ""
+    """What it is, in a line."""
 
     @property
     def best(self) -> float:
@@ -41,7 +42,19 @@ class Metric:
         return value < than if self.direction == "min" else value > than
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayMetric(Metric):
+    """A metric that is a function of logits and targets."""
+
+    compute: ArrayFunction
+
+
 METRICS: Registry[Metric] = Registry("metric")
+
+
+def declare(name: str, *, direction: Direction, bounds: tuple[float, float], doc: str = "") -> None:
+    """Register a metric whose value a protocol or an evaluator computes from more than logits and targets."""
+    METRICS.add(name, Metric(name=name, direction=direction, bounds=bounds, doc=doc))
 
 
 def metric(
@@ -50,7 +63,10 @@ def metric(
     """Register a function as the metric `name`; the function itself is returned unchanged."""
 
     def register(compute: ArrayFunction) -> ArrayFunction:
-        METRICS.add(name, Metric(name=name, compute=compute, direction=direction, bounds=bounds))
+        doc = (compute.__doc__ or "").strip().partition("\n")[0]
+        METRICS.add(
+            name, ArrayMetric(name=name, compute=compute, direction=direction, bounds=bounds, doc=doc)
+        )
         return compute
 
     return register

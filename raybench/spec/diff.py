@@ -29,7 +29,7 @@ def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
         ("backbones", [info.name for info in old.backbones], [info.name for info in new.backbones]),
         ("tasks", old.tasks, new.tasks),
         ("seeds", old.seeds, new.seeds),
-        ("evaluators", old.evaluators, new.evaluators),
+        ("evaluators", list(old.evaluators), list(new.evaluators)),
     ]
     for key, before, after in lists:
         added = [str(item) for item in after if item not in before]
@@ -63,6 +63,11 @@ def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, An
         (f"max_epochs.{name}", old.max_epochs[name], new.max_epochs[name])
         for name in old.max_epochs
         if name in new.max_epochs
+    ]
+    parts += [
+        (f"evaluators.{name}", old.evaluators[name], new.evaluators[name])
+        for name in old.evaluators
+        if name in new.evaluators
     ]
     was, now = old.to_dict(), new.to_dict()
     old_rows = {row["name"]: row for row in was["backbones"]}

@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.budgets import Budget
 from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.evaluators.info import EvaluatorSettings
 from raybench.catalog.search_spaces import SearchSpace
 from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.errors import UnknownNameError
 from raybench.records import HparamValue, Pair, digest_of
 from raybench.registry import suggest
+from raybench.spec.settings import resolve_settings, restore_settings
 
 Sampler = Literal["random", "qmc", "tpe"]
 EarlyStopping = Literal["none", "asha"]
@@ -54,12 +57,21 @@ class ExperimentSpec(BaseModel):
     budget: Budget
     seeds: list[int]
     """Of the final stage; one trial on test per pair and seed."""
-    evaluators: list[str] = []
+    evaluators: dict[str, dict[str, Any]] = {}
+    """Evaluator → its settings, complete."""
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, int] = {}
     """Protocol → epochs of one trial, resolved for every protocol of `tasks`."""
     hparams: dict[str, HparamValue] | None = None
     """A recipe's fixed hyperparameters, packed ones included: no search, only the final stage with them."""
+
+    @field_validator("evaluators", mode="before")
+    @classmethod
+    def _settle(cls, value: Any) -> Any:
+        """Bare names, as storages of earlier versions hold them, get their default settings."""
+        if isinstance(value, list):
+            return {name: resolve_settings(EVALUATORS[name]).as_dict() for name in value}
+        return value
 
     @property
     def protocols(self) -> list[str]:
@@ -86,6 +98,15 @@ class ExperimentSpec(BaseModel):
     def dataset_of(self, task: str) -> DatasetInfo:
         """The dataset of a task of this spec."""
         return self.datasets[parse_task(task).dataset]
+
+    def evaluators_of(self, protocol: str) -> dict[str, EvaluatorSettings]:
+        """Evaluator → settings, for those that can measure what the protocol fits."""
+        possible = PROTOCOLS[protocol].evaluators
+        return {
+            name: restore_settings(EVALUATORS[name], settings)
+            for name, settings in self.evaluators.items()
+            if EVALUATORS[name].needs in possible
+        }
 
     def max_epochs_of(self, protocol: str) -> int:
         """Epochs of one trial of that protocol: the spec's number, else the budget's, else the protocol's."""

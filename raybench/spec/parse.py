@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from raybench.catalog.budgets import BUDGETS, Budget
+from raybench.catalog.evaluators import EVALUATORS
 from raybench.errors import SpecError, UnknownNameError
 from raybench.spec.document import Document, Location, read_document
+from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
 from raybench.spec.limits import check_budget, check_hparams, check_seeds
 from raybench.spec.names import resolve_backbones
+from raybench.spec.settings import restore_settings
 from raybench.spec.shape import BackboneEntry, DatasetEntry, SearchEntry, check_shape
-from raybench.spec.tasks import resolve_datasets, resolve_evaluators, resolve_tasks
+from raybench.spec.tasks import resolve_datasets, resolve_tasks
 
 
 def load_spec(path: Path) -> ExperimentSpec:
@@ -29,8 +32,10 @@ def load_spec(path: Path) -> ExperimentSpec:
 
     backbones = resolve_backbones(parts.backbones(), document, report)
     protocols, task_names = resolve_tasks(parts.texts("tasks"), document, report)
-    datasets = resolve_datasets(parts.datasets(), parts.texts("tasks"), document, report)
-    evaluators = resolve_evaluators(parts.texts("evaluators"), document, report)
+    evaluators = resolve_evaluators(parts.items("evaluators"), document, report)
+    datasets = resolve_datasets(
+        parts.datasets(), [*_task_datasets(parts), *_evaluator_datasets(evaluators)], document, report
+    )
     budget = _budget(parts.value("budget", "standard"), report)
     num_trials = parts.value("search", {}).get("num_trials")
     asked_epochs = parts.value("max_epochs", {})
@@ -69,12 +74,12 @@ class _Parts:
 
     def texts(self, key: str) -> list[tuple[int, str]]:
         """(Position, text) of the well-shaped items of a list of names."""
-        return [(position, item) for position, item in self._items(key) if isinstance(item, str)]
+        return [(position, item) for position, item in self.items(key) if isinstance(item, str)]
 
     def backbones(self) -> list[tuple[int, str | BackboneEntry]]:
         return [
             (position, item if isinstance(item, str) else BackboneEntry.model_validate(item))
-            for position, item in self._items("backbones")
+            for position, item in self.items("backbones")
         ]
 
     def datasets(self) -> dict[str, DatasetEntry | None]:
@@ -87,7 +92,8 @@ class _Parts:
             for name, entry in entries.items()
         }
 
-    def _items(self, key: str) -> list[tuple[int, Any]]:
+    def items(self, key: str) -> list[tuple[int, Any]]:
+        """(Position, item) of the well-shaped items of a list."""
         items = self._data.get(key)
         if not isinstance(items, list):
             return []
@@ -95,6 +101,20 @@ class _Parts:
 
     def _is_sound(self, location: Location) -> bool:
         return not any(bad[: len(location)] == location for bad in self._misshapen)
+
+
+def _task_datasets(parts: _Parts) -> list[tuple[Location, str]]:
+    named = [(position, task.partition("@")[2]) for position, task in parts.texts("tasks")]
+    return [(("tasks", position), name) for position, name in named if name]
+
+
+def _evaluator_datasets(evaluators: dict[str, dict[str, Any]]) -> list[tuple[Location, str]]:
+    """What evaluators measure on beside the tasks' own datasets."""
+    return [
+        (("evaluators", position), dataset)
+        for position, (name, settings) in enumerate(evaluators.items())
+        for dataset in restore_settings(EVALUATORS[name], settings).dataset_names
+    ]
 
 
 def _budget(name: str, report: Any) -> Budget | None:

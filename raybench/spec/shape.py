@@ -79,7 +79,8 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     search: SearchEntry = SearchEntry()
     budget: str = "standard"
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
-    evaluators: list[str] = []
+    evaluators: list[Any] = []
+    """Names, or one-key mappings `{NAME: PRESET}` and `{NAME: {SETTING: VALUE}}`; read by `evaluators.py`."""
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
     hparams: dict[str, HparamValue] | None = Field(default=None, min_length=1)

@@ -1,11 +1,10 @@
-"""Tasks, their datasets and the evaluators of a spec file → catalogue rows, with every problem reported."""
+"""Tasks and datasets of a spec file → catalogue rows, with every problem reported."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from raybench.catalog.datasets import DATASETS, DatasetInfo, find_dataset, folder_splits
-from raybench.catalog.evaluators import EVALUATORS
-from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.catalog.tasks import parse_task
 from raybench.errors import UnknownNameError
 from raybench.registry import suggest
 from raybench.spec.document import Document, Location
@@ -29,34 +28,25 @@ def resolve_tasks(
     return list(dict.fromkeys(protocols)), [name for _, name in tasks]
 
 
-def resolve_evaluators(names: list[tuple[int, str]], document: Document, report: Report) -> list[str]:
-    known = _without_repeats("evaluator", "evaluators", names, document, report)
-    for position, name in known:
-        if name not in EVALUATORS:
-            report(("evaluators", position), _unknown_evaluator(name))
-    return [name for _, name in known]
-
-
 def resolve_datasets(
-    own: dict[str, DatasetEntry | None], tasks: list[tuple[int, str]], document: Document, report: Report
+    own: dict[str, DatasetEntry | None], named: list[tuple[Location, str]], document: Document, report: Report
 ) -> dict[str, DatasetInfo]:
-    """Dataset name → row, for every dataset a task names: the spec's own first, then the catalogue's."""
+    """Dataset name → row, for every name in use: the spec's own first, then the catalogue's."""
     rows = {
         name: _own_dataset(name, entry, document, report) for name, entry in own.items() if entry is not None
     }
     found: dict[str, DatasetInfo] = {}
-    for position, task in tasks:
-        _, at, name = task.partition("@")
-        if not at or not name or name in found or own.get(name, name) is None:
+    for location, name in named:
+        if name in found or own.get(name, name) is None:
             continue
         try:
             found[name] = rows[name] if name in rows else _placed(find_dataset(name), document)
         except UnknownNameError as error:
             hint = suggest(name, own)
-            report(("tasks", position), f"unknown dataset {name!r}{hint}" if hint else str(error))
+            report(location, f"unknown dataset {name!r}{hint}" if hint else str(error))
             continue
         if name not in rows:
-            _check_files(found[name], ("tasks", position), report)
+            _check_files(found[name], location, report)
     return found
 
 
@@ -124,12 +114,6 @@ def _subfolders(folder: Path) -> list[str]:
     return sorted(
         entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
-
-
-def _unknown_evaluator(name: str) -> str:
-    hint = suggest(name, EVALUATORS) or "."
-    advice = f" A protocol belongs into `tasks`, as {name}@DATASET." if name in PROTOCOLS else ""
-    return f"unknown evaluator {name!r}{hint} Evaluators: {', '.join(EVALUATORS)}.{advice}"
 
 
 def _without_repeats(

@@ -7,7 +7,7 @@ import numpy as np
 
 from raybench.catalog.search_spaces import Float
 from raybench.catalog.tasks import CLASSIFICATION_METRICS, PROTOCOLS, ProtocolInfo
-from raybench.evaluation.context import Predictions, Rung
+from raybench.evaluation.context import Predictions, Rung, SplitReport
 
 VALUES: Mapping[str, float] = dict.fromkeys(CLASSIFICATION_METRICS, 0.5)
 
@@ -21,10 +21,11 @@ class NoopRun:
     def rungs(self) -> Iterator[Rung]:
         yield Rung(epoch=1, metrics=VALUES)
 
-    def predict(self, split: Any) -> Predictions:
+    def report(self, split: Any) -> SplitReport:
         examples = self._dataset.split(split)
         logits = np.zeros((len(examples), self._dataset.num_classes), dtype=np.float32)
-        return Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+        found = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+        return SplitReport(metrics=VALUES, num_examples=len(examples), predictions=found)
 
 
 def noop(context: Any, hparams: Any, seed: int, max_epochs: int, fixed: Any = None) -> NoopRun:

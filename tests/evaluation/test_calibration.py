@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import numpy as np
-import pytest
 
 from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.evaluators.calibration import CalibrationSettings
 from raybench.evaluation.calibration import calibration
 from raybench.evaluation.context import Predictions
 from raybench.metrics import METRICS
@@ -15,19 +17,20 @@ def predictions(seed, num=50):
     )
 
 
+SUBJECT = SimpleNamespace(predictions={"val": predictions(0), "test": predictions(1)})
+
+
 def test_it_measures_what_the_catalogue_promises():
-    found = calibration({"val": predictions(0), "test": predictions(1)})
-    assert [(condition, metric) for condition, metric, _ in found] == [
-        ("clean", metric) for metric in EVALUATORS["calibration"].metrics
-    ]
+    found = calibration(SUBJECT, CalibrationSettings())
+    assert {finding.metric for finding in found.findings} == set(EVALUATORS["calibration"].metrics)
 
 
 def test_values_are_those_of_the_test_predictions():
     test = predictions(1)
-    ((_, _, value),) = calibration({"val": predictions(0), "test": test})
-    assert value == METRICS["ece"].compute(test.logits, test.targets)
-
-
-def test_it_needs_test_predictions():
-    with pytest.raises(KeyError, match="test"):
-        calibration({"val": predictions(0)})
+    (finding,) = (
+        f
+        for f in calibration(SUBJECT, CalibrationSettings()).findings
+        if (f.metric, f.condition) == ("ece", "clean")
+    )
+    assert finding.value == METRICS["ece"].compute(test.logits, test.targets)
+    assert finding.num_examples == 50

@@ -10,7 +10,8 @@ from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset
 from raybench.errors import DivergedError, SplitLockedError
 from raybench.evaluation.context import TrialContext
-from raybench.evaluation.finetune import Training, finetune, lr_factor, mixed_precision, whole_square
+from raybench.evaluation.finetune import Training, finetune, lr_factor, whole_square
+from raybench.evaluation.precision import mixed_precision
 from raybench.records import Preprocessing
 
 EPOCHS = 3

@@ -1,0 +1,112 @@
+"""What a final trial leaves beside its measurements: classifier, evaluators' curves, values per query.
+
+STORAGE/classifiers/<experiment>/<trial>.safetensors          weights only, no code
+STORAGE/curves/<experiment>/<trial>.<evaluator>.json          rows of each figure, and warnings
+STORAGE/per_query/<experiment>/<trial>.npz                    one value per query and metric
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raybench.errors import StorageError
+from raybench.records import Split
+from raybench.storage import write_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+CURVES = "curves"
+
+
+def write_classifier(
+    storage: Path, experiment: str, trial_id: str, state: "Mapping[str, torch.Tensor]"
+) -> None:
+    """Keep a classifier's tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save  # Deferred: it loads torch.
+
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    write_whole(_classifier(storage, experiment, trial_id), lambda file: file.write(content))
+
+
+def read_classifier(storage: Path, experiment: str, trial_id: str) -> "dict[str, torch.Tensor] | None":
+    """The tensors, on the CPU; None if none are kept or the file is damaged (the trial is fitted again)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(_classifier(storage, experiment, trial_id))
+    except (OSError, SafetensorError):
+        return None
+
+
+def write_curves(
+    storage: Path,
+    experiment: str,
+    trial_id: str,
+    evaluator: str,
+    curves: Mapping[str, Any],
+    warnings: tuple[str, ...],
+) -> None:
+    """Keep the rows of an evaluator's figures, if it has any figure or warning."""
+    if not curves and not warnings:
+        return
+    content = json.dumps({"curves": curves, "warnings": warnings}, indent=1).encode()
+    path = storage / CURVES / experiment / f"{trial_id}.{evaluator}.json"
+    write_whole(path, lambda file: file.write(content))
+
+
+def read_curves(storage: Path, experiment: str, trial_id: str, evaluator: str) -> dict[str, Any]:
+    """`{"curves": {figure: [row, ...]}, "warnings": [...]}`; both empty if there are none.
+
+    Raises:
+        StorageError: if the file is there but cannot be read.
+    """
+    path = storage / CURVES / experiment / f"{trial_id}.{evaluator}.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {"curves": {}, "warnings": []}
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
+    return dict(content)
+
+
+def write_per_query(
+    storage: Path,
+    experiment: str,
+    trial_id: str,
+    per_query: "Mapping[Split, Mapping[str, np.ndarray]]",
+) -> None:
+    """Keep values per query as arrays named `split/metric`."""
+    import numpy as np
+
+    arrays: dict[str, Any] = {
+        f"{split}/{metric}": values for split, found in per_query.items() for metric, values in found.items()
+    }
+    path = storage / "per_query" / experiment / f"{trial_id}.npz"
+    write_whole(path, lambda file: np.savez(file, **arrays))
+
+
+def withdraw(storage: Path, experiment: str, trial_id: str) -> None:
+    """Remove all that `trial_id` left.
+
+    Raises:
+        StorageError: if a file cannot be removed.
+    """
+    files = [
+        _classifier(storage, experiment, trial_id),
+        storage / "per_query" / experiment / f"{trial_id}.npz",
+        *(storage / CURVES / experiment).glob(f"{trial_id}.*.json"),
+    ]
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {str(file)!r}: {error.strerror or error}.") from error
+
+
+def _classifier(storage: Path, experiment: str, trial_id: str) -> Path:
+    return storage / "classifiers" / experiment / f"{trial_id}.safetensors"

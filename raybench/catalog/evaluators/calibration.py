@@ -1,0 +1,18 @@
+"""The evaluator `calibration`: does a confidence of 0.8 mean right in 80 of 100 cases?"""
+
+from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
+
+
+class CalibrationSettings(EvaluatorSettings):
+    """Nothing to set: the bin count is the field's (15)."""
+
+
+INFO = EvaluatorInfo(
+    name="calibration",
+    needs="predictions",
+    metrics=("ece",),
+    headline="ece",
+    settings=CalibrationSettings,
+    presets={"paper": CalibrationSettings()},
+    doc="Does a confidence of 0.8 mean right in 80 of 100 cases? Expected calibration error by netcal.",
+)
