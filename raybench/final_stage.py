@@ -136,6 +136,8 @@ class FinalStage:
         )
 
     def _keep(self, name: str, evaluation: Evaluation, provenance: Mapping[str, Any]) -> dict[str, float]:
+        if not evaluation.findings:  # As where a dataset has no shifted test sets.
+            return {}
         measurements = [
             self._measurement("test", f.metric, f.value, f.num_examples, f.condition)
             for f in evaluation.findings

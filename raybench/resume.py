@@ -52,7 +52,7 @@ def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
         seeds=tuple(spec.seeds),
         max_epochs=spec.max_epochs_of(protocol),
         needs_features=info.uses_features,
-        fixed=dict(spec.hparams) if spec.hparams is not None else None,
+        fixed=dict(spec.hparams) if spec.hparams is not None else None if info.space else {},
     )
 
 

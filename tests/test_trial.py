@@ -73,6 +73,8 @@ class Scripted:
         found = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
         return report_of(found, PROTOCOLS["knn"].metrics)
 
+    class_names = ("even", "odd")
+
     def classifier(self) -> Classifier:
         raise NotImplementedError
 

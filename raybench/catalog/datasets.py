@@ -22,6 +22,18 @@ SPLIT_SPELLINGS: Mapping[Split, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """How a dataset relates to a shifted test set of it."""
+
+    class_map: Mapping[str, tuple[str | int, ...]] | None = None
+    """Class of the shifted set → classes (names or ids) of the dataset that count as it; their probabilities
+    are averaged. None: the shifted set's class names are the dataset's, or its class ids in digits."""
+    cue: str = ""
+    """Regular expression whose group finds, in an example's id, the class of its conflicting second cue
+    (texture, where the label is the shape); empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
     """One dataset: its source, its splits, and what is done where a split is missing."""
 
@@ -45,6 +57,11 @@ class DatasetInfo:
     label_column: str = "label"
     revision: str | None = None
     """Hugging Face commit, branch or tag."""
+    test_only: bool = False
+    """True for a set that is only ever measured on (shifted, out of distribution): all of the split that
+    `splits` names for test, or of the only one, is test; there is no train and no val."""
+    shifts: Mapping[str, Shift] = field(default_factory=dict)
+    """Shifted test set (a `test_only` dataset) → how its classes relate to this dataset's."""
     licence: str = "unknown"
     citation: str = ""
 

@@ -90,6 +90,18 @@ for _protocol in (
         evaluators=EVERYTHING,
         doc="The whole backbone trained end to end with a new head.",
     ),
+    ProtocolInfo(
+        name="pretrained_head",
+        metrics=CLASSIFICATION_METRICS,
+        objective="accuracy",
+        space={},
+        max_epochs=1,
+        cpus=1,
+        gpus=0.125,
+        uses_features=True,
+        evaluators=EVERYTHING,
+        doc="The classifier that a checkpoint came with, as it is; nothing is trained or chosen.",
+    ),
 ):
     PROTOCOLS.add(_protocol.name, _protocol)
 

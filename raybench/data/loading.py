@@ -1,6 +1,7 @@
 """DatasetInfo → Dataset: read the source, skip or refuse what is broken, carve what is missing, check."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,15 @@ def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
         DataError: a missing folder, column or split; a class without examples; another number of classes
             than `info.num_classes`.
     """
-    source = SOURCES[info.source](info)
+    source = SOURCES[info.source](_as_train(info) if info.test_only else info)
     if info.num_classes is not None and len(source.class_names) != info.num_classes:
         raise DataError(
             f"dataset {info.name!r} should have {info.num_classes} classes, its source has "
             f"{len(source.class_names)}: {', '.join(source.class_names[:5])}, ..."
         )
     splits, skipped = _readable(source, info, cache)
+    if info.test_only:
+        return _test_only(info, source.class_names, splits["train"], skipped)
     splits, from_source = _disjoint(splits)
     splits = _complete(splits, info, source.class_names)
     splits, from_carving = _disjoint(splits)
@@ -67,6 +70,20 @@ def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
         skipped=tuple(skipped[:MAX_LISTED]),
     )
     return Dataset(info, source.class_names, splits, hygiene)
+
+
+def _as_train(info: DatasetInfo) -> DatasetInfo:
+    """Sources must have a train split; a test-only set's one split is read as that."""
+    asked = info.splits.get("test", info.splits.get("train"))
+    return replace(info, splits={"train": asked} if asked else {})
+
+
+def _test_only(
+    info: DatasetInfo, class_names: tuple[str, ...], test: Examples, skipped: list[str]
+) -> Dataset:
+    none = test.take(np.zeros(0, dtype=np.int64))
+    hygiene = HygieneReport(num_skipped=len(skipped), skipped=tuple(skipped[:MAX_LISTED]))
+    return Dataset(info, class_names, {"train": none, "val": none, "test": test}, hygiene)
 
 
 def _readable(

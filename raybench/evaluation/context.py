@@ -131,6 +131,11 @@ class ProtocolRun(Protocol):
 class ClassifierRun(ProtocolRun, Protocol):
     """A run that ends in a classifier, which evaluators can measure further."""
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the logits' columns: the dataset's, unless the head brings its own."""
+        ...
+
     def classifier(self) -> Classifier:
         """The classifier that was best on val, frozen; needs at least one rung, or `restore`."""
         ...

@@ -103,6 +103,11 @@ class FinetuneRun:
         """Metrics of the weights that were best on val, from `predict`."""
         return report_of(self.predict(split), PROTOCOLS["finetune"].metrics)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the logits' columns."""
+        return self._context.dataset.class_names
+
     def classifier(self) -> Classifier:
         """The weights that were best on val, in a network of their own."""
         fitted = self._untrained()

@@ -79,6 +79,11 @@ class KnnRun:
         """Metrics of the best cell, from `predict`."""
         return report_of(self.predict(split), PROTOCOLS["knn"].metrics)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the logits' columns."""
+        return self._context.dataset.class_names
+
     def classifier(self) -> Classifier:
         """Backbone and the vote of the training features; no gradient worth attacking."""
         backbone = load_backbone(self._context.backbone_info, device=self._context.device)

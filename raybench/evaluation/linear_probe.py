@@ -10,26 +10,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from raybench.backbones.loading import load_backbone
 from raybench.catalog.search_spaces import packed_edges, packed_grid
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.evaluation.classifier import Classifier, LinearHead, report_of
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, SplitReport, TrialContext
+from raybench.evaluation.context import ProtocolRun, Rung, TrialContext
 from raybench.evaluation.denormals import flushed_denormals
 from raybench.evaluation.feature_norm import FeatureNorm, resident, with_ones
+from raybench.evaluation.head_on_features import HeadOnFeatures
 from raybench.evaluation.logistic_path import PATIENCE, logistic_path
 from raybench.evaluation.packed_heads import PackedHeads
 from raybench.evaluation.selection import Cell, HeadScores, best_cell
 from raybench.metrics import classification_metrics
 from raybench.records import Hparams, HparamValue
-
-SCORED_FLOATS = 2**24
-"""Logits held at once while val is scored (64 MiB)."""
 
 
 def linear_probe(
@@ -58,69 +54,16 @@ def grid_cells(hparams: Hparams) -> tuple[dict[str, HparamValue], ...]:
     return tuple(dict(zip(grid, values, strict=True)) for values in itertools.product(*options))
 
 
-class _Probe:
-    """What both kinds of solver share: features, their normalisation, scoring and prediction."""
+class _Probe(HeadOnFeatures):
+    """What both kinds of solver share: the grid and its scoring."""
 
     def __init__(self, context: TrialContext, hparams: Hparams, seed: int) -> None:
-        self._context = context
+        super().__init__(context, kind=str(hparams.get("feature_norm", "standardize")))
         self._hparams = hparams
         self._seed = seed
         self._cells = grid_cells(hparams)
         self._is_packed = any(name not in hparams for name in packed_grid("linear_probe", hparams))
-        self._norm: FeatureNorm | None = None
         self._best: Rung | None = None
-        self._head: torch.Tensor | None = None
-
-    def report(self, split: Literal["val", "test"]) -> SplitReport:
-        """Metrics of the best head so far, from `predict`."""
-        return report_of(self.predict(split), PROTOCOLS["linear_probe"].metrics)
-
-    def classifier(self) -> Classifier:
-        """Backbone and the best head so far."""
-        backbone = load_backbone(self._context.backbone_info, device=self._context.device)
-        return Classifier(backbone, self._linear_head()).freeze()
-
-    def state(self) -> Mapping[str, torch.Tensor]:
-        """The head: weights [d + 1, c], and the features' mean and scale [d]."""
-        return self._linear_head().state_dict()
-
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take the head out of `state`."""
-        kind = self._hparams.get("feature_norm", "standardize")
-        self._norm = FeatureNorm(kind=kind, mean=state["mean"].numpy(), scale=state["scale"].numpy())  # type: ignore[arg-type]
-        self._head = state["weights"].to(self._context.device)
-
-    def _linear_head(self) -> LinearHead:
-        if self._head is None or self._norm is None:
-            raise RuntimeError("there is no head yet; iterate rungs() or call restore() first.")
-        return LinearHead(self._norm, self._head)
-
-    def predict(self, split: Literal["val", "test"]) -> Predictions:
-        """Logits of the best head so far, [n, c]."""
-        if self._head is None:
-            raise RuntimeError("predict() needs at least one rung; iterate rungs() first.")
-        found = self._features(split)
-        blocks = [logits[:, :, 0].cpu() for logits, _ in self._blocks(found, self._head, 1)]
-        return Predictions(
-            ids=tuple(found.ids), targets=np.asarray(found.targets), logits=torch.cat(blocks).numpy()
-        )
-
-    def _features(self, split: Literal["train", "val", "test"]) -> Any:
-        context = self._context
-        return context.store.get(context.backbone_info, context.dataset, split, device=context.device)
-
-    def _blocks(
-        self, found: Any, weights: torch.Tensor, num_heads: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(logits [b, c, m], targets [b]) block by block, in order."""
-        if self._norm is None:
-            raise RuntimeError("the features' normalisation is fitted by rungs().")
-        size = max(1, SCORED_FLOATS // weights.shape[1])
-        features = resident(found.features, weights.device)
-        for start in range(0, len(features), size):
-            block = self._norm.apply(features[start : start + size].clone())
-            targets = torch.tensor(found.targets[start : start + size], device=weights.device)
-            yield (with_ones(block) @ weights).view(len(block), -1, num_heads), targets
 
     def _rung(self, epoch: int, weights: torch.Tensor, cells: tuple[Cell, ...], val: Any) -> Rung:
         """Score the heads [d + 1, c·m] on val, keep the best one if it beats the epochs before."""

@@ -7,6 +7,8 @@ from raybench.evaluation.context import ProtocolFactory
 from raybench.evaluation.finetune import finetune
 from raybench.evaluation.knn import knn
 from raybench.evaluation.linear_probe import linear_probe
+from raybench.evaluation.pretrained_head import pretrained_head
+from raybench.evaluation.shift import shift
 from raybench.evaluation.subject import Evaluator
 from raybench.registry import Registry
 
@@ -14,7 +16,9 @@ PROTOCOL_RUNS: Registry[ProtocolFactory] = Registry("protocol")
 PROTOCOL_RUNS.add("linear_probe", linear_probe)
 PROTOCOL_RUNS.add("knn", knn)
 PROTOCOL_RUNS.add("finetune", finetune)
+PROTOCOL_RUNS.add("pretrained_head", pretrained_head)
 
 EVALUATOR_RUNS: Registry[Evaluator[Any]] = Registry("evaluator")
 """Any: each takes its own settings, those of its row in the catalogue."""
 EVALUATOR_RUNS.add("calibration", calibration)
+EVALUATOR_RUNS.add("shift", shift)

@@ -78,6 +78,11 @@ class Subject:
         return self._run.classifier().freeze()
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the logits' columns."""
+        return self._run.class_names
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """How an image becomes the classifier's pixels."""
         return self.classifier.backbone.preprocessing
@@ -114,7 +119,7 @@ class Subject:
         if self._is_frozen_backbone:
             found = context.store.get(context.backbone_info, dataset, split, device=context.device)
             features = np.asarray(found.features)
-            logits = self.classifier.logits_of(features, context.dataset.num_classes)
+            logits = self.classifier.logits_of(features, len(self.class_names))
         else:
             features, logits = self._forward(dataset, split)
         return Representations(

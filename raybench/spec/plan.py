@@ -135,7 +135,7 @@ def search_trials_of(spec: ExperimentSpec, protocol: str) -> int:
 
     `tpe` may ask for the same choice again and is taken at its word.
     """
-    if spec.hparams is not None:
+    if spec.hparams is not None or not spec.space_of(protocol):
         return 0
     distinct = None if spec.search.sampler == "tpe" else num_choices(spec.space_of(protocol))
     return spec.search.num_trials if distinct is None else min(distinct, spec.search.num_trials)

@@ -37,6 +37,11 @@ class BackboneEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     citation: str = ""
 
 
+class ShiftEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    class_map: str | dict[str, list[str | int]] | None = None
+    cue: str = ""
+
+
 class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     folder: str | None = None
     torchvision: str | None = None
@@ -49,6 +54,8 @@ class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     image_column: str = "image"
     label_column: str = "label"
     revision: str | None = None
+    test_only: bool = False
+    shifts: list[str] | dict[str, ShiftEntry] = []
     licence: str = "unknown"
     citation: str = ""
 

@@ -1,9 +1,11 @@
 """Tasks and datasets of a spec file → catalogue rows, with every problem reported."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
-from raybench.catalog.datasets import DATASETS, DatasetInfo, find_dataset, folder_splits
+from raybench.catalog.class_maps import CLASS_MAPS
+from raybench.catalog.datasets import DATASETS, DatasetInfo, Shift, find_dataset, folder_splits
 from raybench.catalog.tasks import parse_task
 from raybench.errors import UnknownNameError
 from raybench.registry import suggest
@@ -36,7 +38,8 @@ def resolve_datasets(
         name: _own_dataset(name, entry, document, report) for name, entry in own.items() if entry is not None
     }
     found: dict[str, DatasetInfo] = {}
-    for location, name in named:
+    pending = list(named)
+    for location, name in pending:  # Grows: a dataset names its shifted test sets.
         if name in found or own.get(name, name) is None:
             continue
         try:
@@ -47,6 +50,9 @@ def resolve_datasets(
             continue
         if name not in rows:
             _check_files(found[name], location, report)
+        if found[name].test_only and location[0] == "tasks":
+            report(location, f"dataset {name!r} is test-only: it has no train split for a task to fit on.")
+        pending += [(("datasets", name, "shifts"), shifted) for shifted in found[name].shifts]
     return found
 
 
@@ -70,10 +76,34 @@ def _own_dataset(name: str, entry: DatasetEntry, document: Document, report: Rep
         splits=base.splits if entry.splits is None else entry.splits,
         num_classes=base.num_classes,
         num_images=base.num_images,
-        **entry.model_dump(exclude={*_SOURCES, "splits"}),
+        shifts=_shifts(entry, location, report),
+        **entry.model_dump(exclude={*_SOURCES, "splits", "shifts"}),
     )
     _check_files(info, (*location, given[0]), report)
     return info
+
+
+def _shifts(entry: DatasetEntry, location: Location, report: Report) -> dict[str, Shift]:
+    if isinstance(entry.shifts, list):
+        return {name: Shift() for name in entry.shifts}
+    found: dict[str, Shift] = {}
+    for name, shift in entry.shifts.items():
+        where: Location = (*location, "shifts", name)
+        try:
+            class_map = shift.class_map
+            if isinstance(class_map, str):
+                class_map = {key: list(ids) for key, ids in CLASS_MAPS[class_map].items()}
+            if re.compile(shift.cue).groups != (1 if shift.cue else 0):
+                report(where, f"`cue` needs exactly one group in parentheses, got {shift.cue!r}.")
+        except UnknownNameError as error:
+            report(where, str(error))
+            continue
+        except re.error as error:
+            report(where, f"`cue` is no regular expression: {error}, got {shift.cue!r}.")
+            continue
+        named = None if class_map is None else {key: tuple(ids) for key, ids in class_map.items()}
+        found[name] = Shift(class_map=named, cue=shift.cue)
+    return found
 
 
 def _placed(info: DatasetInfo, document: Document) -> DatasetInfo:
