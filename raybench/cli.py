@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     rank.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
     rank.add_argument("--experiment", help="only this experiment")
     rank.add_argument("--metric", help="rank by this metric instead of each task's objective")
+    rank.add_argument("--category", help="rank by what an evaluator measured: calibration, shift, ...")
+    rank.add_argument("--condition", help="rank by measurements under this condition, not under `clean`")
     rank.add_argument("--format", choices=("table", "json", "csv", "markdown"), default="table")
     rank.add_argument("--allow-missing", action="store_true", help="rank an incomplete table, marked as such")
     rank.set_defaults(command=_rank)
@@ -183,6 +185,8 @@ def _rank(arguments: argparse.Namespace) -> int:
             arguments.storage,
             experiment=arguments.experiment,
             metric=arguments.metric,
+            category=arguments.category,
+            condition=arguments.condition,
             output_format=arguments.format,
             allow_missing=arguments.allow_missing,
         )

@@ -16,6 +16,7 @@ from raybench.errors import EmptyInputError, MissingMeasurementError, UnknownNam
 from raybench.metrics import METRICS
 from raybench.records import Pair
 from raybench.registry import suggest
+from raybench.report.categories import CLEAN, headline
 from raybench.report.columns import NO_VALUE, aligned, markdown
 from raybench.results import measured_experiments, read_measurements
 
@@ -31,6 +32,8 @@ class Ranking:
     """Per backbone, best first."""
     missing: list[Pair]
     """Pairs without a score; empty unless asked to rank without them."""
+    condition: str = CLEAN
+    """What was done to the images."""
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -43,6 +46,8 @@ def rank_storage(
     *,
     experiment: str | None = None,
     metric: str | None = None,
+    category: str | None = None,
+    condition: str | None = None,
     output_format: str = "table",
     allow_missing: bool = False,
     ddof: int = 1,
@@ -53,6 +58,8 @@ def rank_storage(
         storage: folder that `raybench run` filled.
         experiment: only this one; None takes all, if they do not contradict each other.
         metric: judge every task by this metric; None takes each task's objective.
+        category: an evaluator: judge the tasks it has measured by its headline metric.
+        condition: count measurements under this condition only; None takes `clean`, or the category's own.
         output_format: a key of FORMATS.
         allow_missing: rank an incomplete table all the same, and mark what is missing.
         ddof: 1 for the sample's standard deviation in the z-scores, 0 for the population's.
@@ -71,7 +78,13 @@ def rank_storage(
         hint = suggest(output_format, FORMATS) or "."
         raise UnknownNameError(f"unknown format {output_format!r}{hint} There are {', '.join(FORMATS)}.")
     ranking = rank_measured(
-        storage, experiment=experiment, metric=metric, allow_missing=allow_missing, ddof=ddof
+        storage,
+        experiment=experiment,
+        metric=metric,
+        category=category,
+        condition=condition,
+        allow_missing=allow_missing,
+        ddof=ddof,
     )
     return FORMATS[output_format](ranking)
 
@@ -81,6 +94,8 @@ def rank_measured(
     *,
     experiment: str | None = None,
     metric: str | None = None,
+    category: str | None = None,
+    condition: str | None = None,
     allow_missing: bool = False,
     ddof: int = 1,
 ) -> Ranking:
@@ -88,7 +103,11 @@ def rank_measured(
     measurements = _read(storage, experiment)
     experiments = measurements["experiment"].unique().sort().to_list()
     expected = _expected_pairs(storage, experiments)
-    scores = select_scores(measurements, metric=metric)
+    if category is not None:
+        metric, condition = headline(measurements, category, condition)
+        has_metric = measurements.filter(metric=metric, condition=condition)["task"].unique()
+        expected = expected.filter(pl.col("task").is_in(has_metric.implode()))
+    scores = select_scores(measurements, metric=metric, condition=condition or "clean")
     missing = [Pair(backbone=b, task=t) for b, t in missing_pairs(scores, expected).iter_rows()]
     if missing and not allow_missing:
         try:
@@ -97,7 +116,11 @@ def rank_measured(
             raise MissingMeasurementError(f"{error}{_why(storage, experiments, missing)}") from None
     ranked = scores.pipe(zscore_within_task, ddof=ddof).pipe(rank_within_task)
     return Ranking(
-        experiments=experiments, ranked=ranked, standing=overall(ranked, expected), missing=missing
+        experiments=experiments,
+        ranked=ranked,
+        standing=overall(ranked, expected),
+        missing=missing,
+        condition=condition or CLEAN,
     )
 
 
@@ -250,7 +273,8 @@ def _notes(ranking: Ranking) -> list[str]:
         unit = ", %" if _is_fraction(metric) else ""
         better = ", lower is better" if METRICS[metric].direction == "min" else ""
         where = "Under the tasks" if len(by_metric) == 1 else f"Under {', '.join(tasks)}"
-        notes.append(f"{where}: {metric}{unit}{better}.")
+        under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
+        notes.append(f"{where}: {metric}{unit}{better}{under}.")
     notes.append("z-score: standard deviations above a task's mean over backbones, averaged over tasks.")
     if ranking.missing:
         names = ", ".join(f"{pair.backbone} on {pair.task}" for pair in ranking.missing[:5])

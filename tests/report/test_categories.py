@@ -1,0 +1,85 @@
+"""Ranking by what an evaluator measured."""
+
+import polars as pl
+import pytest
+
+from raybench.errors import EmptyInputError, UnknownNameError
+from raybench.records import Measurement
+from raybench.report.terminal import rank_storage
+from raybench.results import write_measurements
+
+TASKS = ("knn@digits", "linear_probe@digits")
+
+
+@pytest.fixture
+def storage(tmp_path):
+    """Two backbones on two tasks; calibration on both tasks, shift on one of them, mean over two sets."""
+    for backbone, accuracy, ece in (("a", 0.9, 0.2), ("b", 0.8, 0.1)):
+        for task in TASKS:
+            values = [("accuracy", "clean", accuracy), ("ece", "clean", ece), ("ece", "cooled", ece / 2)]
+            if task == TASKS[0]:
+                values.append(("shift_accuracy", "shift(mean)", accuracy / 2))
+            measurements = [
+                Measurement(
+                    experiment="e",
+                    backbone=backbone,
+                    task=task,
+                    split="test",
+                    metric=metric,
+                    value=value,
+                    num_examples=10,
+                    seed=0,
+                    condition=condition,
+                )
+                for metric, condition, value in values
+            ]
+            write_measurements(tmp_path, "e", f"{backbone}-{task}", measurements, {})
+    return tmp_path
+
+
+def best(text):
+    return pl.read_csv(text.encode())["backbone"][0]
+
+
+def test_a_category_ranks_by_its_headline_and_its_direction(storage):
+    assert best(rank_storage(storage, output_format="csv")) == "a"
+    assert best(rank_storage(storage, category="calibration", output_format="csv")) == "b"
+
+
+def test_tasks_that_lack_the_category_are_not_missed(storage):
+    text = rank_storage(storage, category="shift")
+    assert "2 backbones on 1 task" in text
+    assert "shift_accuracy, % under shift(mean)" in text
+
+
+def test_another_condition_can_be_chosen(storage):
+    text = rank_storage(storage, category="calibration", condition="cooled")
+    assert "lower is better under cooled" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"category": "calibraton"}, UnknownNameError, "did you mean 'calibration'"),
+        ({"category": "shift", "condition": "fog"}, UnknownNameError, "there is 'shift\\(mean\\)'"),
+    ],
+)
+def test_what_is_not_there_is_refused(storage, options, error, sentence):
+    with pytest.raises(error, match=sentence):
+        rank_storage(storage, **options)
+
+
+def test_a_category_nobody_measured_says_how_to_measure_it(tmp_path):
+    clean = Measurement(
+        experiment="e",
+        backbone="a",
+        task=TASKS[0],
+        split="test",
+        metric="accuracy",
+        value=0.5,
+        num_examples=10,
+        seed=0,
+    )
+    write_measurements(tmp_path, "e", "t", [clean], {})
+    with pytest.raises(EmptyInputError, match="add `shift` to the `evaluators`"):
+        rank_storage(tmp_path, category="shift")
