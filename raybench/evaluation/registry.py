@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from raybench.evaluation.adversarial import adversarial
 from raybench.evaluation.calibration import calibration
 from raybench.evaluation.context import ProtocolFactory
 from raybench.evaluation.finetune import finetune
@@ -21,4 +22,5 @@ PROTOCOL_RUNS.add("pretrained_head", pretrained_head)
 EVALUATOR_RUNS: Registry[Evaluator[Any]] = Registry("evaluator")
 """Any: each takes its own settings, those of its row in the catalogue."""
 EVALUATOR_RUNS.add("calibration", calibration)
+EVALUATOR_RUNS.add("adversarial", adversarial)
 EVALUATOR_RUNS.add("shift", shift)

@@ -1,6 +1,6 @@
 """How numbers are defined: functions of logits and targets with a direction and bounds."""
 
-from raybench.metrics import shift
+from raybench.metrics import robustness, shift
 from raybench.metrics.calibration import expected_calibration_error
 from raybench.metrics.classification import classification_metrics
 from raybench.metrics.registry import METRICS, ArrayMetric, Metric, declare
@@ -12,5 +12,6 @@ __all__ = [
     "classification_metrics",
     "declare",
     "expected_calibration_error",
+    "robustness",
     "shift",
 ]
