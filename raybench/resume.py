@@ -101,7 +101,10 @@ def final_record(storage: Path, request: TrialRequest, reason: str | None) -> Tr
         is_whole = bool(record.curve) and record.curve[-1]["epoch"] >= request.max_epochs
         record = replace(record, status="completed" if is_whole else "stopped")
     else:
-        record = replace(record, status="failed", reason=reason, metrics={})
+        # What was measured on test stays: an evaluator's process died, and only evaluators run again.
+        is_measured = any(key.startswith("test/") for key in record.metrics)
+        metrics = record.metrics if is_measured else {}
+        record = replace(record, status="failed", reason=reason, metrics=metrics)
     ledger.write_record(storage, record)
     return record
 

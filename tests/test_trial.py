@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -251,7 +252,16 @@ def test_the_record_of_a_final_trial_holds_what_the_table_holds(make_trial, stor
     subject = make_trial([0.2], stage="final")
     run(subject)
     table = results.read_measurements(storage)
-    keyed = {f"{row['split']}/{row['metric']}": row["value"] for row in table.iter_rows(named=True)}
+    rows = table.with_columns(
+        key=pl.concat_str(
+            "split",
+            "metric",
+            pl.when(pl.col("condition") != "clean").then("condition"),
+            separator="/",
+            ignore_nulls=True,
+        )
+    )
+    keyed = dict(rows.select("key", "value").iter_rows())
     assert record_of(subject, storage).metrics == keyed
 
 

@@ -1,28 +1,46 @@
 """The evaluator `calibration`: does a confidence of 0.8 mean right in 80 of 100 cases?"""
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from raybench.catalog.evaluators.calibration import INFO, CalibrationSettings
 from raybench.evaluation.context import Evaluation, Finding
 from raybench.evaluation.subject import Subject
+from raybench.evaluation.temperature import fit_temperature
 from raybench.metrics import classification_metrics
+from raybench.metrics.calibration import reliability
 
 CLEAN = "clean"
+SCALED = "temperature_scaled(fit=val)"
+FITTED = "temperature"
+"""Metrics that a protocol measures on clean images itself are not measured twice."""
 
 
 def calibration(subject: Subject, settings: CalibrationSettings) -> Evaluation:
-    """Calibration metrics on test, from the logits that are there already: nothing runs through a backbone.
+    """Calibration metrics on test before and after temperature scaling, from the logits that are there.
 
-    Args:
-        subject: its test predictions are read.
-        settings: none so far.
+    Nothing runs through a backbone. The temperature is fitted on val, which trained no weight.
 
     Returns:
-        One finding for every metric of the evaluator's catalogue row.
+        Every metric of the evaluator's row under `clean` (but for `nll`, which protocols measure themselves)
+        and `temperature_scaled(fit=val)`; the temperature; the curve `reliability`, whose counts are the
+        confidence histogram.
     """
-    test = subject.predictions["test"]
-    found = classification_metrics(test.logits, test.targets, INFO.metrics)
-    return Evaluation(
-        findings=tuple(
-            Finding(condition=CLEAN, metric=name, value=value, num_examples=len(test.targets))
-            for name, value in found.items()
-        )
+    val, test = subject.predictions["val"], subject.predictions["test"]
+    temperature = fit_temperature(val.logits, val.targets)
+    names = [name for name in INFO.metrics if name != FITTED]
+    findings = []
+    rows: list[Mapping[str, float | str]] = []
+    for condition, logits in ((CLEAN, test.logits), (SCALED, test.logits / np.float32(temperature))):
+        wanted = names if condition == SCALED else [name for name in names if name != "nll"]
+        values = classification_metrics(logits, test.targets, wanted)
+        findings += [
+            Finding(condition=condition, metric=name, value=value, num_examples=len(test.targets))
+            for name, value in values.items()
+        ]
+        rows += [{"condition": condition, **row} for row in reliability(logits, test.targets)]
+    findings.append(
+        Finding(condition=SCALED, metric=FITTED, value=temperature, num_examples=len(val.targets))
     )
+    return Evaluation(findings=tuple(findings), curves={"reliability": tuple(rows)})

@@ -8,7 +8,9 @@ from raybench.evaluation.context import ProtocolFactory
 from raybench.evaluation.finetune import finetune
 from raybench.evaluation.knn import knn
 from raybench.evaluation.linear_probe import linear_probe
+from raybench.evaluation.ood import ood
 from raybench.evaluation.pretrained_head import pretrained_head
+from raybench.evaluation.selective import selective
 from raybench.evaluation.shift import shift
 from raybench.evaluation.subject import Evaluator
 from raybench.registry import Registry
@@ -22,5 +24,7 @@ PROTOCOL_RUNS.add("pretrained_head", pretrained_head)
 EVALUATOR_RUNS: Registry[Evaluator[Any]] = Registry("evaluator")
 """Any: each takes its own settings, those of its row in the catalogue."""
 EVALUATOR_RUNS.add("calibration", calibration)
+EVALUATOR_RUNS.add("selective", selective)
+EVALUATOR_RUNS.add("ood", ood)
 EVALUATOR_RUNS.add("adversarial", adversarial)
 EVALUATOR_RUNS.add("shift", shift)

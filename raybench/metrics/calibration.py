@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from raybench.metrics.agreement import checked
-from raybench.metrics.registry import metric
+from raybench.metrics.registry import declare, metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,10 +34,160 @@ def expected_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> f
     """
     from netcal.metrics import ECE  # Deferred: it loads torch; `raybench rank` need not.
 
-    scores, labels = checked("ece", logits, targets)
+    return _within_one(ECE(bins=NUM_BINS), *top_label("ece", logits, targets))
+
+
+@metric("mce", direction="min", bounds=(0.0, 1.0))
+def maximum_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Largest gap between top-label confidence and accuracy among 15 equal-width bins.
+
+    Args:
+        logits: shape [n, c].
+        targets: true class ids in [0, c), shape [n].
+
+    Returns:
+        A fraction in [0, 1]: 0 is perfectly calibrated. A bin with one example can decide it.
+
+    Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015.
+
+    >>> import numpy as np
+    >>> logits = np.log(np.array([[0.9, 0.1]] * 2 + [[0.6, 0.4]] * 2))
+    >>> round(maximum_calibration_error(logits, np.array([0, 0, 1, 1])), 6)
+    0.6
+    """
+    from netcal.metrics import MCE
+
+    return _within_one(MCE(bins=NUM_BINS), *top_label("mce", logits, targets))
+
+
+@metric("adaptive_ece", direction="min", bounds=(0.0, 1.0))
+def adaptive_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+    """As `ece`, over 15 bins that hold equally many examples: none is nearly empty.
+
+    Args:
+        logits: shape [n, c].
+        targets: true class ids in [0, c), shape [n].
+
+    Returns:
+        A fraction in [0, 1]: 0 is perfectly calibrated.
+
+    Source: Nguyen & O'Connor, EMNLP 2015 (top label); Nixon et al., "Measuring Calibration in Deep
+    Learning", CVPR workshop 2019.
+
+    >>> import numpy as np
+    >>> logits = np.log(np.array([[0.9, 0.05, 0.05]] * 4))
+    >>> round(adaptive_calibration_error(logits, np.array([0, 0, 0, 1])), 6)
+    0.15
+    """
+    confidence, is_correct = top_label("adaptive_ece", logits, targets)
+    order = confidence.argsort(kind="stable")
+    # By netcal's `equal_intervals=False` quantiles of few or tied confidences make empty and double bins.
+    gaps = [
+        len(part) * abs(float(confidence[part].mean() - is_correct[part].mean()))
+        for part in _parts(order, NUM_BINS)
+    ]
+    return sum(gaps) / len(confidence)
+
+
+@metric("classwise_ece", direction="min", bounds=(0.0, 1.0))
+def classwise_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Mean over classes of the gap between a class's probability and its frequency, over 15 bins each.
+
+    Args:
+        logits: shape [n, c].
+        targets: true class ids in [0, c), shape [n].
+
+    Returns:
+        A fraction in [0, 1]: 0 is perfectly calibrated. Small where there are many classes, because most
+        probabilities are near 0 there: compare within a task only.
+
+    Source: Kull et al., "Beyond temperature scaling", NeurIPS 2019, equation 4.
+
+    >>> import numpy as np
+    >>> round(classwise_calibration_error(np.log(np.array([[0.8, 0.2]] * 5)), np.array([0, 0, 0, 0, 1])), 6)
+    0.0
+    """
+    from netcal.metrics import ECE
+
+    scores, labels = checked("classwise_ece", logits, targets)
+    probabilities = scores.double().softmax(dim=1).numpy()
+    is_class = labels[:, None].numpy() == range(probabilities.shape[1])
+    errors = [
+        _within_one(ECE(bins=NUM_BINS), probabilities[:, c], is_class[:, c].astype(int))
+        for c in range(probabilities.shape[1])
+    ]
+    return sum(errors) / len(errors)
+
+
+@metric("brier", direction="min", bounds=(0.0, 2.0))
+def brier_score(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Mean squared distance between the probabilities and the one-hot truth, summed over classes.
+
+    Args:
+        logits: shape [n, c].
+        targets: true class ids in [0, c), shape [n].
+
+    Returns:
+        In [0, 2]: 0 is sure and right, 2 sure and wrong, 1 − 1 / c the uniform answer.
+
+    Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
+
+    >>> import numpy as np
+    >>> round(brier_score(np.zeros((2, 4)), np.array([0, 3])), 6)
+    0.75
+    """
+    from torch.nn.functional import one_hot
+
+    scores, labels = checked("brier", logits, targets)
+    probabilities = scores.double().softmax(dim=1)
+    truth = one_hot(labels, probabilities.shape[1])
+    return float((probabilities - truth).square().sum(dim=1).mean())
+
+
+declare(
+    "temperature",
+    direction="min",
+    bounds=(0.0, float("inf")),
+    doc="What logits are divided by to be calibrated on val: above 1 where a classifier is too sure.",
+)
+
+
+def top_label(name: str, logits: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(Confidence of the answer, whether it is right as 0 or 1), each [n]; softmax in float64."""
+    scores, labels = checked(name, logits, targets)
     confidence, predicted = scores.double().softmax(dim=1).max(dim=1)
     # netcal 1.4 calls a problem binary when at most two labels are *present*, and then scores the
     # positive class. Handing it (confidence, correct) pairs asks the top-label question outright.
-    is_correct = (predicted == labels).long()
-    # netcal keeps confidences away from 0 and 1 by 2e-16, which must not carry the value over a bound.
-    return min(1.0, float(ECE(bins=NUM_BINS).measure(confidence.numpy(), is_correct.numpy())))
+    return confidence.numpy(), (predicted == labels).long().numpy()
+
+
+def reliability(logits: NDArray[Any], targets: NDArray[Any]) -> list[dict[str, float]]:
+    """Rows of the reliability diagram: per equal-width bin that is not empty its middle, the mean confidence,
+    the accuracy, and the count (which is the confidence histogram)."""
+    confidence, is_correct = top_label("reliability", logits, targets)
+    bins = (confidence * NUM_BINS).astype(int).clip(max=NUM_BINS - 1)
+    rows = []
+    for index in range(NUM_BINS):
+        inside = bins == index
+        if inside.any():
+            rows.append(
+                {
+                    "bin": (index + 0.5) / NUM_BINS,
+                    "confidence": float(confidence[inside].mean()),
+                    "accuracy": float(is_correct[inside].mean()),
+                    "count": float(inside.sum()),
+                }
+            )
+    return rows
+
+
+def _within_one(measure: Any, confidence: NDArray[Any], is_correct: NDArray[Any]) -> float:
+    """netcal keeps confidences away from 0 and 1 by 2e-16, which must not carry the value over a bound."""
+    return min(1.0, float(measure.measure(confidence, is_correct)))
+
+
+def _parts(order: NDArray[Any], count: int) -> list[NDArray[Any]]:
+    """`order` cut into at most `count` parts of equal size up to one."""
+    import numpy as np
+
+    return [part for part in np.array_split(order, count) if len(part)]

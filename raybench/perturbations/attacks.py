@@ -24,6 +24,8 @@ from torch import nn
 Norm = Literal["linf", "l2"]
 Pixels = Float[torch.Tensor, "b 3 s s"]
 
+MAX_LOGIT_SPAN = 30.0
+"""Wider than the logits of ImageNet classifiers, which stay as they are; e^-30 is far from underflow."""
 DEEPFOOL_STEPS = 50
 DEEPFOOL_CANDIDATES = 10
 """foolbox's defaults; as in Moosavi-Dezfooli et al., CVPR 2016."""
@@ -159,6 +161,24 @@ def _draw(shape: torch.Size, norm: Norm, key: str) -> torch.Tensor:
     return torch.from_numpy((radius * direction / np.linalg.norm(direction)).astype(np.float32))
 
 
+class Unsaturated(nn.Module):
+    """The same answers, on a scale on which cross-entropy has gradients.
+
+    A probe on separable features is so sure that its softmax is 1 to the last float32 digit; then the loss is
+    flat and the attack stands still, which looks like robustness. Logits that span more than MAX_LOGIT_SPAN
+    are scaled down to it, image by image, by a factor that takes no part in the gradient.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        logits = self.model(pixels)
+        low, high = logits.detach().aminmax(dim=1, keepdim=True)
+        return logits * (MAX_LOGIT_SPAN / (high - low)).clamp(max=1.0)
+
+
 def _wrapped(model: nn.Module) -> Any:
     device = next((t.device for t in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
-    return foolbox.PyTorchModel(model, bounds=(0, 1), device=device)
+    return foolbox.PyTorchModel(Unsaturated(model).eval(), bounds=(0, 1), device=device)

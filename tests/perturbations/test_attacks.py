@@ -127,3 +127,16 @@ def test_deepfool_says_infinite_where_nothing_changes_the_answer():
 def test_frozen_parameters_get_no_gradients(model, batch):
     pgd(model, "linf", steps=1, rel_stepsize=1.0)(*batch, IDS, 1 / 255)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_classifier_that_is_very_sure_is_attacked_as_well(model, batch):
+    """Times 1e4 its softmax is exactly 1, and the gradient of its cross-entropy exactly 0."""
+
+    class Sure(nn.Module):
+        def forward(self, pixels):
+            return 1e4 * model(pixels)
+
+    pixels, targets = batch
+    _, of_model = pgd(model, "linf", steps=5, rel_stepsize=0.25)(pixels, targets, IDS, 8 / 255)
+    _, of_sure = pgd(Sure().eval(), "linf", steps=5, rel_stepsize=0.25)(pixels, targets, IDS, 8 / 255)
+    assert int(of_sure.sum()) >= int(of_model.sum()) > 0

@@ -10,9 +10,9 @@ class CalibrationSettings(EvaluatorSettings):
 INFO = EvaluatorInfo(
     name="calibration",
     needs="predictions",
-    metrics=("ece",),
+    metrics=("ece", "mce", "adaptive_ece", "classwise_ece", "brier", "nll", "temperature"),
     headline="ece",
     settings=CalibrationSettings,
     presets={"paper": CalibrationSettings()},
-    doc="Does a confidence of 0.8 mean right in 80 of 100 cases? Expected calibration error by netcal.",
+    doc="Does a confidence of 0.8 mean right in 80 of 100 cases, before and after temperature scaling?",
 )

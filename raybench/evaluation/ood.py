@@ -1,0 +1,78 @@
+"""The evaluator `ood`: does the classifier notice images of no class it knows?"""
+
+import numpy as np
+
+from raybench.catalog.evaluators.ood import OodSettings
+from raybench.data.dataset import Dataset
+from raybench.errors import DataError
+from raybench.evaluation.context import Evaluation, Finding
+from raybench.evaluation.subject import Representations, Subject
+from raybench.metrics.ood import auroc, energy, fpr95, mahalanobis, maximum_softmax, nearest_neighbour
+
+
+def ood(subject: Subject, settings: OodSettings) -> Evaluation:
+    """Part the test images from those of other datasets by scores of logits and features.
+
+    Test's own logits and features are those of the final stage; of each other dataset the test split runs
+    through the backbone once (never again for a frozen one). Features of train are the bank of the `knn` and
+    `mahalanobis` scores.
+
+    Returns:
+        `ood_auroc` and `fpr95` per dataset and score; `mean_ood_auroc` of the first score over all datasets.
+
+    Raises:
+        DataError: if no dataset is left beside the task's own.
+    """
+    own = subject.context.dataset
+    kinds = dict.fromkeys(settings.near, "near") | dict.fromkeys(settings.far, "far")
+    others = {name: kind for name, kind in kinds.items() if not _is_same(subject.load_dataset(name), own)}
+    if not others:
+        raise DataError(
+            f"evaluator 'ood' has no dataset beside {own.info.name!r}; name some under `near` or `far`."
+        )
+    inside = subject.represent(own, "test")
+    train = subject.represent(own, "train")
+    known = {score: _score(score, inside, train) for score in settings.scores}
+    findings: list[Finding] = []
+    values: dict[str, list[tuple[float, float]]] = {score: [] for score in settings.scores}
+    num_outside = 0
+    for name, kind in others.items():
+        outside = subject.represent(subject.load_dataset(name), "test")
+        num_outside += len(outside.ids)
+        for score in settings.scores:
+            found = _score(score, outside, train)
+            pair = auroc(known[score], found), fpr95(known[score], found)
+            values[score].append(pair)
+            condition = f"ood({kind}:{name},score={score})"
+            findings += _findings(condition, *pair, len(inside.ids) + len(outside.ids))
+    headline = settings.scores[0]
+    names = "+".join(f"{kind}:{name}" for name, kind in others.items())
+    mean = Finding(
+        metric="mean_ood_auroc",
+        condition=f"ood({names},score={headline})",
+        value=float(np.mean([area for area, _ in values[headline]])),
+        num_examples=len(inside.ids) + num_outside,
+    )
+    return Evaluation(findings=(*findings, mean))
+
+
+def _is_same(one: Dataset, other: Dataset) -> bool:
+    """Whether both are cut from the same images: `digits` and `digits_10shot` are."""
+    return (one.info.source, one.info.location) == (other.info.source, other.info.location)
+
+
+def _findings(condition: str, area: float, rate: float, num_examples: int) -> list[Finding]:
+    return [
+        Finding(metric=metric, condition=condition, value=value, num_examples=num_examples)
+        for metric, value in (("ood_auroc", area), ("fpr95", rate))
+    ]
+
+
+def _score(name: str, of: Representations, train: Representations) -> np.ndarray:
+    if name == "msp":
+        return maximum_softmax(of.logits)
+    if name == "energy":
+        return energy(of.logits)
+    if name == "knn":
+        return nearest_neighbour(of.features, train.features)
+    return mahalanobis(of.features, train.features, train.targets)

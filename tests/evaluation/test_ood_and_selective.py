@@ -1,0 +1,84 @@
+"""The evaluators `ood` and `selective` on drawn features and logits."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from raybench.catalog.evaluators.ood import OodSettings
+from raybench.catalog.evaluators.selective import SelectiveSettings
+from raybench.errors import DataError
+from raybench.evaluation.context import Predictions
+from raybench.evaluation.ood import ood
+from raybench.evaluation.selective import selective
+from raybench.evaluation.subject import Representations
+
+PROTOTYPES = 4 * np.eye(3, 8)
+
+
+def seen(num, centre, seed):
+    rng = np.random.default_rng(seed)
+    targets = np.arange(num) % 3
+    features = centre[targets] + rng.normal(size=(num, 8))
+    return Representations(
+        ids=tuple(map(str, range(num))),
+        targets=targets,
+        features=features.astype(np.float32),
+        logits=(features @ PROTOTYPES.T).astype(np.float32),
+    )
+
+
+SPLITS = {
+    ("own", "train"): seen(90, PROTOTYPES, 0),
+    ("own", "test"): seen(60, PROTOTYPES, 1),
+    ("strange", "test"): seen(60, np.roll(PROTOTYPES, 4, axis=1), 2),
+    ("same", "test"): seen(60, PROTOTYPES, 3),
+}
+
+
+@pytest.fixture
+def subject():
+    def dataset(name, source=None):
+        return SimpleNamespace(info=SimpleNamespace(name=name, source=source or name, location=""))
+
+    return SimpleNamespace(
+        context=SimpleNamespace(dataset=dataset("own")),
+        load_dataset=lambda name: dataset(name, "own" if name == "own_few" else None),
+        represent=lambda data, split: SPLITS[data.info.name, split],
+    )
+
+
+def test_strange_images_are_noticed_and_more_of_the_same_are_not(subject):
+    found = ood(subject, OodSettings(near=("same",), far=("strange",)))
+    values = {f.condition: f.value for f in found.findings if f.metric == "ood_auroc"}
+    for score in ("energy", "msp", "knn", "mahalanobis"):
+        assert values[f"ood(far:strange,score={score})"] > (0.65 if score == "msp" else 0.9)
+        assert values[f"ood(near:same,score={score})"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_the_headline_is_the_mean_of_the_first_score(subject):
+    found = ood(subject, OodSettings(near=("same",), far=("strange",), scores=("knn", "msp")))
+    (mean,) = (f for f in found.findings if f.metric == "mean_ood_auroc")
+    parts = [f.value for f in found.findings if f.metric == "ood_auroc" and "score=knn" in f.condition]
+    assert mean.value == pytest.approx(np.mean(parts))
+    assert mean.condition == "ood(near:same+far:strange,score=knn)"
+    assert mean.num_examples == 180
+
+
+def test_the_tasks_own_images_are_no_strangers(subject):
+    found = ood(subject, OodSettings(far=("own_few", "strange")))
+    assert not any("own_few" in f.condition for f in found.findings)
+    with pytest.raises(DataError, match="no dataset beside 'own'"):
+        ood(subject, OodSettings(far=("own_few",)))
+
+
+def test_selective_reports_what_the_settings_ask_for():
+    known = SPLITS["own", "test"]
+    test = Predictions(ids=known.ids, targets=known.targets, logits=known.logits)
+    found = selective(SimpleNamespace(predictions={"test": test}), SelectiveSettings(coverages=(0.5, 1.0)))
+    values = {f.condition: f.value for f in found.findings}
+    assert set(values) == {"clean", "coverage(0.5)", "coverage(1)"}
+    assert values["coverage(1)"] == pytest.approx(np.mean(known.logits.argmax(axis=1) == known.targets))
+    assert values["coverage(0.5)"] >= values["coverage(1)"]
+    curve = found.curves["risk_coverage"]
+    assert curve[-1] == {"coverage": 1.0, "risk": pytest.approx(1 - values["coverage(1)"])}
