@@ -1,0 +1,125 @@
+"""The open choices of the paper's rule: by hand, against numpy, and what must not matter."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from raybench.analysis.standing import RankingRule, on_a_budget, rules_compared, standing_by
+from raybench.catalog.published import published
+from raybench.errors import EmptyInputError, MissingMeasurementError
+
+
+def frame(values: np.ndarray, categories: list[str] | None = None) -> pl.DataFrame:
+    """[backbones, tasks] → scores; NaN where there is none."""
+    rows = [
+        {
+            "backbone": f"b{i}",
+            "task": f"t{j}",
+            "direction": "max",
+            "value": float(value),
+            "category": (categories or ["all"] * values.shape[1])[j],
+        }
+        for (i, j), value in np.ndenumerate(values)
+        if not np.isnan(value)
+    ]
+    return pl.DataFrame(rows)
+
+
+def means(standing: pl.DataFrame) -> list[float]:
+    return standing.sort("backbone")["mean_zscore"].to_list()
+
+
+@pytest.mark.parametrize(("deviation", "ddof"), [("sample", 1), ("population", 0)])
+@pytest.mark.parametrize("mean", ["macro", "micro"])
+def test_agrees_with_numpy(deviation, ddof, mean):
+    values = np.random.default_rng(0).random((7, 5))
+    z = stats.zscore(values, axis=0, ddof=ddof)
+    wanted = z.mean(1) if mean == "micro" else (z[:, :3].mean(1) + z[:, 3:].mean(1)) / 2
+    standing = standing_by(frame(values, ["x"] * 3 + ["y"] * 2), RankingRule(deviation=deviation, mean=mean))
+    assert means(standing) == pytest.approx(wanted.tolist())
+    assert standing["overall_rank"].to_list() == list(range(1, 8))
+    assert standing.sort("backbone")["z_y"].to_list() == pytest.approx(z[:, 3:].mean(1).tolist())
+
+
+def test_random_init_rows_leave_the_means_and_the_ranking():
+    values = np.array([[0.1], [0.5], [0.6], [0.7]])
+    rule = RankingRule(with_random_init=False)
+    standing = standing_by(frame(values), rule, random_init=("b0",))
+    assert standing["backbone"].to_list() == ["b3", "b2", "b1"]
+    assert standing["mean_zscore"].to_list() == pytest.approx([1, 0, -1])
+
+
+@pytest.mark.parametrize(
+    ("missing", "wanted"),
+    # t0: 0, 1 and 2 → −1, 0, 1. t1 lacks b2: −1/√2 and 1/√2.
+    [
+        ("mean_of_rest", [(-1 - 0.5**0.5) / 2, 0.5**0.5 / 2, 1.0]),
+        ("zero", [(-1 - 0.5**0.5) / 2, 0.5**0.5 / 2, 0.5]),
+        ("common_tasks", [-1.0, 0.0, 1.0]),
+    ],
+)
+def test_missing_cells_by_hand(missing, wanted):
+    values = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, np.nan]])
+    assert means(standing_by(frame(values), RankingRule(missing=missing))) == pytest.approx(wanted)
+
+
+def test_missing_cells_are_refused_unless_allowed():
+    with pytest.raises(MissingMeasurementError, match="'b2' on 't1'"):
+        standing_by(frame(np.array([[0.0, 0.0], [1.0, 1.0], [2.0, np.nan]])))
+
+
+def test_nothing_in_common_is_refused():
+    values = np.array([[0.0, np.nan], [np.nan, 1.0]])
+    with pytest.raises(EmptyInputError, match="no score is left"):
+        standing_by(frame(values), RankingRule(missing="common_tasks"))
+
+
+def test_lower_is_better_turns_the_sign():
+    scores = frame(np.array([[0.1, 0.2], [0.9, 0.4], [0.3, 0.3]]))
+    turned = standing_by(scores.with_columns(direction=pl.lit("min")))
+    assert means(turned) == pytest.approx([-z for z in means(standing_by(scores))])
+
+
+def test_a_budget_ranks_the_small_among_themselves_and_leaves_unknown_sizes_out():
+    standing = standing_by(frame(np.array([[0.1], [0.5], [0.6], [0.7]])))
+    facts = pl.DataFrame({"backbone": ["b0", "b1", "b2", "b3"], "params_m": [5.0, 30.0, None, 90.0]})
+    small = on_a_budget(standing, facts, max_params_m=30)
+    assert small.select("overall_rank", "backbone").rows() == [(1, "b1"), (2, "b0")]
+
+
+def test_the_published_small_backbones_on_retrieval():
+    bob = published("bob")
+    small = on_a_budget(standing_by(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones), max_params_m=30)
+    assert small["backbone"][0] == "timm-vit_small_patch16_224_dino"
+    assert small["params_m"].max() < 30
+
+
+def test_the_published_retrieval_ranking_does_not_depend_on_the_open_choices():
+    compared = rules_compared(pl.DataFrame(published("bob").scores))
+    assert compared.height == 4
+    assert compared["kendall_tau"].to_list() == pytest.approx([1.0] * 4)
+    assert compared["num_moved"].to_list() == [0] * 4
+
+
+def test_a_ranking_that_depends_on_the_mean_is_shown_to():
+    # Three easy tasks of one category say b1, one of another says b0 by far.
+    values = np.array([[0.0, 0.0, 0.0, 9.0], [1.0, 1.0, 1.0, 0.0], [0.4, 0.4, 0.4, 0.2]])
+    compared = rules_compared(frame(values, ["x"] * 3 + ["y"]))
+    assert compared.filter(mean="macro")["num_moved"].to_list() == [0, 0]
+    assert all(moved > 0 for moved in compared.filter(mean="micro")["num_moved"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-100, 100))
+def test_neither_affine_rescaling_nor_row_order_nor_names_of_rules_matter(seed, scale, shift):
+    rng = np.random.default_rng(seed)
+    scores = frame(rng.random((5, 4)).round(2), ["x", "x", "y", "y"])
+    other = scores.sample(fraction=1, shuffle=True, seed=seed).with_columns(
+        value=pl.col("value") * scale + shift
+    )
+    assert means(standing_by(other)) == pytest.approx(means(standing_by(scores)), abs=1e-7)
+    # Categories of equal size: macro and micro are one.
+    assert means(standing_by(scores, RankingRule(mean="micro"))) == pytest.approx(means(standing_by(scores)))

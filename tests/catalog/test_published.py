@@ -1,0 +1,67 @@
+"""Published results are the shared tables, and give the derived z-scores."""
+
+import csv
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from raybench.analysis.ranking import beside_tasks, overall, rank_within_task, zscore_within_task
+from raybench.catalog.published import published
+from raybench.errors import UnknownNameError
+
+TABLES = Path(__file__).parents[2] / "../shared/bob/tables"
+
+
+@pytest.fixture(scope="module")
+def tables() -> Path:
+    if not TABLES.is_dir():
+        pytest.skip("the paper's tables (../shared/bob/tables) are not on this machine")
+    return TABLES
+
+
+def test_the_retrieval_table_is_complete():
+    scores = published("bob").scores
+    assert len(scores) == 33 * 8 == len({(row.backbone, row.task) for row in scores})
+    assert all(0 < row.value <= 1 for row in scores)
+
+
+def test_it_equals_the_shared_table_to_the_last_digit(tables):
+    with (tables / "retrieval_mrr.csv").open(encoding="utf-8") as file:
+        rows = {
+            (row["model"], f"retrieval@{row['dataset'].lower()}"): float(row["value"])
+            for row in csv.DictReader(file)
+        }
+    assert rows == {(row.backbone, row.task): row.value for row in published("bob").scores}
+
+
+def test_its_zscores_and_ranks_are_the_derived_ones(tables):
+    derived = pl.read_csv(tables / "retrieval_mrr_zscores_DERIVED.csv").rename({"model": "backbone"})
+    scored = pl.DataFrame(published("bob").scores).pipe(zscore_within_task, ddof=0).pipe(rank_within_task)
+    result = beside_tasks(overall(scored), scored, "zscore").join(derived, on="backbone")
+    assert result.height == 33
+    for column in [name for name in derived.columns if name.startswith("z_")]:
+        task = f"retrieval@{column.removeprefix('z_').lower()}"
+        assert result[task].to_list() == pytest.approx(result[column].to_list(), abs=5.1e-5)
+    assert result["mean_zscore"].to_list() == pytest.approx(result["mean_z_all33"].to_list(), abs=5.1e-5)
+    assert result["overall_rank"].to_list() == result["rank_all33"].to_list()
+
+
+def test_every_scored_backbone_is_described_once():
+    bob = published("bob")
+    names = [row.backbone for row in bob.backbones]
+    assert sorted(names) == sorted({row.backbone for row in bob.scores})
+    assert {row.family for row in bob.backbones} == {"cnn", "transformer"}
+
+
+def test_reported_numbers_carry_their_certainty():
+    bob = published("bob")
+    assert [row.value for row in bob.scalars] == [0.58, 0.35, 0.72, 0.33, 0.8, 0.49, 0.8]
+    assert all(row.certainty for row in (*bob.scalars, *bob.orders))
+    best = [row.backbone for row in bob.orders if row.scope == "overall"]
+    assert best == ["ConvNeXt-Base", "SwinV2-Base", "ViT-Base"]
+
+
+def test_an_unknown_name_is_refused_with_a_sentence():
+    with pytest.raises(UnknownNameError, match="did you mean 'bob'"):
+        published("bop")
