@@ -1,0 +1,1 @@
+"""Image retrieval: exact search, ground truths, re-ranking, and the protocol `retrieval`."""
