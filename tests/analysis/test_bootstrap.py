@@ -1,0 +1,148 @@
+"""The bootstrap: against binomial and closed-form errors, paired, covering, and refusing."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from raybench.analysis.bootstrap import (
+    Replicates,
+    ranks_of,
+    replicate,
+    score_intervals,
+    standing_intervals,
+    win_probabilities,
+    zscores_of,
+)
+from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
+from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+
+
+def correct(accuracies: list[float], n: int, seed: int = 0) -> np.ndarray:
+    """One backbone per accuracy, [backbones, n]."""
+    return np.random.default_rng(seed).random((len(accuracies), n)) < np.array(accuracies)[:, None]
+
+
+def test_the_standard_error_is_the_binomial_one():
+    found = score_intervals(replicate({"t": correct([0.5, 0.9], 2000)}, ["a", "b"], num_replicates=4000))
+    p = found["value"].to_numpy()
+    assert found["standard_error"].to_numpy() == pytest.approx(np.sqrt(p * (1 - p) / 2000), rel=0.04)
+
+
+def test_the_interval_is_scipys_percentile_interval():
+    values = np.random.default_rng(1).random((1, 400))
+    row = score_intervals(replicate({"t": values}, ["a"], num_replicates=8000)).row(0, named=True)
+    scipys = stats.bootstrap((values[0],), np.mean, method="percentile", n_resamples=8000, rng=2)
+    assert row["low"] == pytest.approx(scipys.confidence_interval.low, abs=0.003)
+    assert row["high"] == pytest.approx(scipys.confidence_interval.high, abs=0.003)
+
+
+def test_seeds_add_their_own_spread_and_are_drawn_apart():
+    # Within a seed no spread, between the two seeds ±0.1: the mean of two draws has deviation 0.1/√2.
+    values = np.stack([np.full((2, 50), 0.0)] * 2)
+    values[:, 0], values[:, 1] = 0.4, 0.6
+    drawn = replicate({"t": values}, ["a", "b"], num_replicates=5000).drawn[:, :, 0]
+    assert drawn.std(axis=0) == pytest.approx(0.1 / 2**0.5, rel=0.05)
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.05
+
+
+def test_backbones_share_the_draw_of_examples():
+    # b is right wherever a is and on one example more: it never loses, however noisy either is.
+    a = correct([0.5], 100)[0]
+    b = a.copy()
+    b[np.flatnonzero(~a)[:5]] = True
+    found = win_probabilities(replicate({"t": np.stack([a, b])}, ["a", "b"], num_replicates=500))
+    assert found.filter(backbone="b")["probability"].item() > 0.98
+
+
+def test_zscores_and_ranks_are_those_of_the_frames():
+    values = np.random.default_rng(3).random((6, 4)).round(1)
+    rows = [
+        {"backbone": f"b{i}", "task": f"t{j}", "value": float(value), "direction": "max"}
+        for (i, j), value in np.ndenumerate(values)
+    ]
+    standing = pl.DataFrame(rows).pipe(zscore_within_task).pipe(rank_within_task).pipe(overall)
+    assert zscores_of(values) == pytest.approx(standing.sort("backbone")["mean_zscore"].to_numpy())
+    assert ranks_of(zscores_of(values)).argmin() == int(standing["backbone"][0][1:])
+
+
+def test_a_constant_task_counts_nothing():
+    assert zscores_of(np.array([[0.3, 1.0], [0.3, 2.0]])) == pytest.approx([-(0.5**0.5) / 2, 0.5**0.5 / 2])
+
+
+def test_probabilities_worked_by_hand():
+    # Three replicates of one task: a wins two, and they tie in the third.
+    drawn = np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5]])[:, :, None]
+    replicates = Replicates(backbones=("a", "b"), tasks=("t",), measured=drawn[0], drawn=drawn)
+    assert win_probabilities(replicates).rows() == [
+        ("a", "b", pytest.approx(5 / 6)),
+        ("b", "a", pytest.approx(1 / 6)),
+    ]
+    standing = standing_intervals(replicates, top=2)
+    assert standing["p_first"].to_list() == pytest.approx([5 / 6, 1 / 6])
+    assert standing["p_top"].to_list() == [1.0, 1.0]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_probabilities_are_consistent(seed, top):
+    rng = np.random.default_rng(seed)
+    per_example = {t: rng.integers(0, 2, (5, 2, int(rng.integers(1, 30)))) for t in ("t0", "t1")}
+    replicates = replicate(per_example, list("abcde"), num_replicates=60, seed=seed)
+    standing = standing_intervals(replicates, top=top)
+    assert standing["p_first"].sum() == pytest.approx(1)
+    assert standing["p_top"].sum() == pytest.approx(top)
+    assert (standing["rank_low"] <= standing["rank_high"]).all()
+    pairs = win_probabilities(replicates)
+    mirrored = pairs.join(pairs, left_on=["backbone", "other"], right_on=["other", "backbone"])
+    assert (mirrored["probability"] + mirrored["probability_right"]).to_numpy() == pytest.approx(1)
+
+
+def test_the_same_seed_gives_the_same_replicates_and_another_others():
+    per_example = {"t": correct([0.4, 0.6], 50)}
+    first, again, other = (replicate(per_example, "ab", num_replicates=9, seed=s).drawn for s in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_the_wrong_shape_and_bad_values_are_refused():
+    with pytest.raises(EmptyInputError, match="at least one task"):
+        replicate({}, ["a"])
+    with pytest.raises(EmptyInputError, match="expected \\[3 backbones"):
+        replicate({"t": np.zeros((2, 5))}, list("abc"))
+    with pytest.raises(NonFiniteMeasurementError, match="'t' hold NaN"):
+        replicate({"t": np.array([[0.5, np.nan]])}, ["a"])
+
+
+def coverage(num_worlds: int, n: int) -> tuple[float, float, float]:
+    """Shares of worlds whose 95 % intervals hold the true score, difference and mean z-score."""
+    truth = np.array([[0.60, 0.80], [0.65, 0.78], [0.72, 0.70], [0.55, 0.85]])
+    true_zscores = zscores_of(truth)
+    rng = np.random.default_rng(11)
+    in_score, in_difference, in_zscore = [], [], []
+    for world in range(num_worlds):
+        per_example = {}
+        for task in range(2):
+            difficulty = rng.random(n)  # Shared by all backbones, half of the time: examples are correlated.
+            own = rng.random((4, n))
+            uniform = np.where(rng.random((4, n)) < 0.5, difficulty, own)
+            per_example[f"t{task}"] = uniform < truth[:, task, None]
+        replicates = replicate(per_example, "abcd", num_replicates=400, seed=world)
+        low, high = np.quantile(replicates.drawn, [0.025, 0.975], axis=0)
+        in_score.append((low <= truth) & (truth <= high))
+        gaps = replicates.drawn[:, 0] - replicates.drawn[:, 2]
+        low, high = np.quantile(gaps, [0.025, 0.975], axis=0)
+        gap = truth[0] - truth[2]
+        in_difference.append((low <= gap) & (gap <= high))
+        found = standing_intervals(replicates).sort("backbone")
+        low, high = found["zscore_low"].to_numpy(), found["zscore_high"].to_numpy()
+        in_zscore.append((low <= true_zscores) & (true_zscores <= high))
+    return float(np.mean(in_score)), float(np.mean(in_difference)), float(np.mean(in_zscore))
+
+
+@pytest.mark.slow
+def test_95_percent_intervals_hold_the_truth_93_to_97_percent_of_the_time():
+    for share in coverage(num_worlds=600, n=1000):
+        assert 0.93 <= share <= 0.97
