@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from raybench.artifacts import read_curves
 from raybench.ledger import experiment_dir, load_spec, read_record, read_records
 from raybench.records import Pair, TrialRecord, digest_of
+from raybench.report.figures import draw
 from raybench.tracking.address import storage_id
 from raybench.tracking.content import Labels, trial_content
 from raybench.tracking.store import RunWriter
-from raybench.tracking.summaries import opening_content, pair_content, summary_content
+from raybench.tracking.summaries import current_final, opening_content, pair_content, summary_content
 
 
 class ExperimentView:
@@ -78,7 +80,21 @@ class ExperimentView:
                 self._writer.write_trial(content, parent=opening_content(pair, record, self._labels))
         recipe = experiment_dir(self._storage, self._experiment) / "recipes" / f"{slug}.yaml"
         files = {"recipe.yaml": recipe.read_text(encoding="utf-8")} if recipe.exists() else {}
+        files |= self._figures(records)
         self._writer.write_parent(pair_content(pair, records, self._labels, files))
+
+    def _figures(self, records: list[TrialRecord]) -> dict[str, str]:
+        """Artifact path → SVG, of what evaluators found on the first seed's classifier."""
+        final = current_final(records)
+        found: dict[str, str] = {}
+        for evaluator in final[0].evaluations if final else ():
+            kept = read_curves(self._storage, self._experiment, final[0].trial_id, evaluator)
+            for name, rows in kept["curves"].items():
+                drawing = draw(name, rows)
+                found |= {f"figures/{name}.svg": drawing} if drawing else {}
+            if kept["warnings"]:
+                found[f"{evaluator}_warnings.txt"] = "\n".join(kept["warnings"])
+        return found
 
     def write_summary(self, files: Mapping[str, str]) -> None:
         """Write the summary run: artifact path → text."""

@@ -29,7 +29,7 @@ def seen(num, centre, seed):
 
 
 SPLITS = {
-    ("own", "train"): seen(90, PROTOTYPES, 0),
+    ("own", "train"): seen(300, PROTOTYPES, 0),
     ("own", "test"): seen(60, PROTOTYPES, 1),
     ("strange", "test"): seen(60, np.roll(PROTOTYPES, 4, axis=1), 2),
     ("same", "test"): seen(60, PROTOTYPES, 3),
@@ -52,8 +52,8 @@ def test_strange_images_are_noticed_and_more_of_the_same_are_not(subject):
     found = ood(subject, OodSettings(near=("same",), far=("strange",)))
     values = {f.condition: f.value for f in found.findings if f.metric == "ood_auroc"}
     for score in ("energy", "msp", "knn", "mahalanobis"):
-        assert values[f"ood(far:strange,score={score})"] > (0.65 if score in ("msp", "energy") else 0.9)
-        assert values[f"ood(near:same,score={score})"] == pytest.approx(0.5, abs=0.12)
+        assert values[f"ood(far:strange,score={score})"] > 0.9
+        assert values[f"ood(near:same,score={score})"] == pytest.approx(0.5, abs=0.2)
 
 
 def test_the_headline_is_the_mean_of_the_first_score(subject):
