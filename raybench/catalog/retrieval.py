@@ -1,0 +1,35 @@
+"""The protocol `retrieval` as a table: what is searched, what the paper did, which datasets it took."""
+
+from collections.abc import Mapping
+
+from raybench.catalog.search_spaces import Choice, SearchSpace
+from raybench.records import HparamValue
+
+RETRIEVAL: SearchSpace = {
+    # Whitening learnt on train is what instance retrieval gains most from (Jégou & Chum, ECCV 2012).
+    "normalisation": Choice(options=("l2", "none", "pca_whiten"), default="l2"),
+    "distance": Choice(options=("dot", "cosine", "euclidean"), default="dot"),
+    # Neighbours averaged into the query; 0 is none. Weights cosine**3: Radenović et al., TPAMI 2018.
+    "query_expansion": Choice(options=(0, 1, 3, 10), default=0),
+    "expansion_power": Choice(options=(0.0, 3.0), default=3.0),
+}
+"""Trial 0, the defaults, is the paper's protocol."""
+
+PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
+    # Single scale, L2-normalised pooled feature, dot product, no training (bob/inventory 3.6).
+    "paper": {"normalisation": "l2", "distance": "dot", "query_expansion": 0, "expansion_power": 3.0},
+}
+
+RETRIEVAL_OBJECTIVE = "map"
+
+PAPER_DATASETS: Mapping[str, str] = {
+    "cub200": "category",
+    "inaturalist": "category",
+    "objectnet": "category",
+    "instre": "instance",
+    "google_landmarks_v2": "instance",
+    "roxford5k": "instance",
+    "rparis6k": "instance",
+    "copydays": "instance",
+}
+"""Dataset of the paper → what its positives share (bob/inventory, table 2 row 7)."""

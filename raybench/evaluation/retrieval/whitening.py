@@ -1,0 +1,79 @@
+"""Normalisation of descriptors before search, learnt on train only."""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Float
+
+from raybench.errors import EmptyInputError
+
+Normalisation = Literal["none", "l2", "pca_whiten"]
+RELATIVE_FLOOR = 1e-6
+"""Directions whose variance is below this share of the largest are noise and are dropped."""
+BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whitening:
+    """Centring, rotation onto the principal axes and division by their standard deviations.
+
+    Source: Jégou & Chum, "Negative evidences and co-occurrences in image retrieval", ECCV 2012.
+    """
+
+    mean: Float[torch.Tensor, " d"]
+    projection: Float[torch.Tensor, "d r"]
+    """r ≤ d: directions without variance on train are left out."""
+
+    @classmethod
+    def fit(cls, features: Float[torch.Tensor, "n d"]) -> Self:
+        """From the features of train, in float64, block by block.
+
+        Raises:
+            EmptyInputError: if there are fewer than two rows, or all are equal.
+        """
+        if len(features) < 2:
+            raise EmptyInputError(f"whitening needs at least two training images, got {len(features)}.")
+        d, device = features.shape[1], features.device
+        blocks = range(0, len(features), BLOCK_ROWS)
+        mean = torch.zeros(d, dtype=torch.float64, device=device)
+        for start in blocks:
+            mean += features[start : start + BLOCK_ROWS].double().sum(dim=0) / len(features)
+        covariance = torch.zeros(d, d, dtype=torch.float64, device=device)
+        for start in blocks:
+            centred = features[start : start + BLOCK_ROWS].double() - mean
+            covariance += centred.T @ centred / (len(features) - 1)
+        variances, axes = torch.linalg.eigh(covariance)
+        if variances[-1] <= 0:
+            raise EmptyInputError("whitening met training features that are all equal; it has no direction.")
+        kept = variances > RELATIVE_FLOOR * variances[-1]
+        projection = axes[:, kept] / variances[kept].sqrt()
+        return cls(mean=mean, projection=projection)
+
+    def apply(self, features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m r"]:
+        """Whitened rows, float32."""
+        blocks = [(block.double() - self.mean) @ self.projection for block in features.split(BLOCK_ROWS)]
+        return torch.cat(blocks).float()
+
+
+def unit_rows(features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m d"]:
+    """Rows of length 1; zero rows stay zero."""
+    return features / features.norm(dim=1, keepdim=True).clamp_(min=1e-12)
+
+
+def normalised(
+    kind: Normalisation, train: Float[torch.Tensor, "n d"], *parts: Float[torch.Tensor, "m d"]
+) -> tuple[Float[torch.Tensor, "m r"], ...]:
+    """Every part changed alike; `pca_whiten` ends with unit length, as is usual.
+
+    Raises:
+        ValueError: if `kind` is not one of none, l2, pca_whiten.
+    """
+    if kind == "none":
+        return tuple(part.float() for part in parts)
+    if kind == "l2":
+        return tuple(unit_rows(part.float()) for part in parts)
+    if kind == "pca_whiten":
+        whitening = Whitening.fit(train)
+        return tuple(unit_rows(whitening.apply(part)) for part in parts)
+    raise ValueError(f"unknown normalisation {kind!r}; use 'none', 'l2' or 'pca_whiten'.")

@@ -1,0 +1,82 @@
+"""The protocol: equal to a full sort, test locked, options that do what they say."""
+
+import numpy as np
+import pytest
+
+from raybench.catalog.retrieval import PRESETS, RETRIEVAL
+from raybench.catalog.search_spaces import defaults
+from raybench.errors import EmptyInputError, SplitLockedError
+from raybench.evaluation.retrieval.protocol import retrieval
+from raybench.metrics.retrieval import RETRIEVAL_METRICS
+
+PAPER = PRESETS["paper"]
+
+
+def brute_map(queries, gallery, labels, gallery_labels):
+    """Mean average precision of L2-normalised features by sorting everything in float64."""
+    q = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    x = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+    order = np.argsort(-(q.astype(np.float64) @ x.astype(np.float64).T), axis=1, kind="stable")
+    hits = gallery_labels[order] == labels[:, None]
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    return float(((precision * hits).sum(1) / hits.sum(1)).mean())
+
+
+def test_the_papers_preset_is_trial_zero():
+    assert dict(PAPER) == defaults(RETRIEVAL)
+
+
+def test_map_on_digits_equals_a_full_sort(context_of, digits):
+    [rung] = retrieval(context_of(digits), PAPER, 0, 1).rungs()
+    expected = brute_map(*(digits[s][0] for s in ("val", "train")), digits["val"][1], digits["train"][1])
+    assert rung.metrics["map"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_query_keeps_its_values(context_of, digits):
+    report = retrieval(context_of(digits, is_unlocked=True), PAPER, 0, 1).report("test")
+    assert report.num_examples == len(digits["test"][1])
+    assert set(report.per_query) == set(RETRIEVAL_METRICS)
+    for name, values in report.per_query.items():
+        assert report.metrics[name] == pytest.approx(values.mean())
+
+
+def test_test_is_locked_while_searching(context_of, digits):
+    with pytest.raises(SplitLockedError):
+        retrieval(context_of(digits), PAPER, 0, 1).report("test")
+
+
+def test_leave_one_out_finds_others_only(context_of, digits):
+    few = {name: (features[:60], labels[:60]) for name, (features, labels) in digits.items()}
+    report = retrieval(context_of(few), {**PAPER, "gallery": "rest"}, 0, 1).report("val")
+    assert report.metrics["mrr"] < 1.0  # Finding oneself would make it 1.
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_on_unit_vectors_all_distances_rank_alike(context_of, digits, distance):
+    dot = retrieval(context_of(digits), PAPER, 0, 1).report("val").metrics
+    other = retrieval(context_of(digits), {**PAPER, "distance": distance}, 0, 1).report("val").metrics
+    assert other["map"] == pytest.approx(dot["map"], abs=1e-5)
+
+
+def test_query_expansion_gathers_a_clean_gallery(context_of, digits):
+    before = retrieval(context_of(digits), PAPER, 0, 1).report("val").metrics["map"]
+    after = retrieval(context_of(digits), {**PAPER, "query_expansion": 10}, 0, 1).report("val").metrics["map"]
+    assert after > before + 0.02
+
+
+def test_queries_of_unknown_classes_are_counted(context_of, digits):
+    features, labels = digits["train"]
+    splits = {**digits, "train": (features[labels != 3], labels[labels != 3])}
+    report = retrieval(context_of(splits), PAPER, 0, 1).report("val")
+    num_threes = int((digits["val"][1] == 3).sum())
+    assert report.metrics["queries_without_positives"] == num_threes
+    assert report.num_examples == len(digits["val"][1]) - num_threes
+    assert int(np.isnan(report.per_query["map"]).sum()) == num_threes
+
+
+def test_a_gallery_without_any_positive_is_refused(context_of, digits):
+    features, labels = digits["train"]
+    splits = {"train": (features[labels == 0], labels[labels == 0])}
+    splits["val"] = (digits["val"][0], np.full(len(digits["val"][1]), 9))
+    with pytest.raises(EmptyInputError, match="none of"):
+        list(retrieval(context_of(splits), PAPER, 0, 1).rungs())
