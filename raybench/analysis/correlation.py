@@ -1,0 +1,154 @@
+"""What goes with what: tasks with tasks, scores with size and data, one protocol with another."""
+
+from itertools import combinations
+
+import polars as pl
+
+from raybench.errors import MissingMeasurementError
+
+
+def _spearman(frame: pl.DataFrame, one: str, other: str) -> float | None:
+    """Spearman's ρ in [−1, 1]; None with fewer than 3 rows or where one side does not vary."""
+    if frame.height < 3 or frame[one].n_unique() == 1 or frame[other].n_unique() == 1:
+        return None
+    return float(frame.select(pl.corr(pl.col(one).rank(), pl.col(other).rank())).item())
+
+
+def task_correlations(ranked: pl.DataFrame, *, by: str = "task") -> pl.DataFrame:
+    """Spearman's ρ between every two tasks over the backbones that both have.
+
+    Columns: one, other, spearman (null where it is not defined), num_backbones.
+
+    Args:
+        ranked: columns read: backbone, zscore (higher is better) and `by`.
+        by: `task`, or `category` (backbones by their mean z-score in it).
+    """
+    scores = ranked.group_by("backbone", by).agg(zscore=pl.col("zscore").sort().mean().round(12))
+    names = scores[by].unique().sort().to_list()
+    wide = scores.pivot(by, index="backbone", values="zscore")
+    rows = []
+    for one, other in combinations(names, 2):
+        both = wide.select(a=one, b=other).drop_nulls()
+        rows.append((one, other, _spearman(both, "a", "b"), both.height))
+    schema = {"one": pl.String, "other": pl.String, "spearman": pl.Float64, "num_backbones": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def score_against(standing: pl.DataFrame, facts: pl.DataFrame, fact: str) -> pl.DataFrame:
+    """Spearman's ρ of the mean z-score with a fact, per family and over all: family, spearman, num_backbones.
+
+    Backbones whose fact is not known are left out; the paper's numbers are `params` and `pretrain_images`
+    for CNNs and ViTs.
+
+    Args:
+        standing: columns read: backbone, mean_zscore.
+        facts: columns read: backbone, family and `fact`.
+        fact: a numeric column, e.g. `params_m` or `pretrain_images`.
+    """
+    known = standing.select("backbone", "mean_zscore").join(
+        facts.select("backbone", "family", pl.col(fact).cast(pl.Float64).alias("fact")), on="backbone"
+    )
+    known = known.drop_nulls()
+    groups = [("all", known)] + [
+        (family, known.filter(family=family)) for family in known["family"].unique().sort()
+    ]
+    rows = [(name, _spearman(group, "mean_zscore", "fact"), group.height) for name, group in groups]
+    schema = {"family": pl.String, "spearman": pl.Float64, "num_backbones": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def apples_to_apples(
+    standing: pl.DataFrame, facts: pl.DataFrame, *, data_factor: float = 2.0
+) -> pl.DataFrame:
+    """Backbones that differ in pretraining only: same architecture, data within a factor of each other.
+
+    Columns: group (number), architecture, rank_in_group (1 is best, ties share the smaller), backbone,
+    pretrain_images, mean_zscore. Within an architecture, backbones are sorted by data and a new group begins
+    where one has more than `data_factor` times the group's smallest; groups of one are left out, as are
+    backbones whose data are not known.
+
+    Args:
+        standing: columns read: backbone, mean_zscore.
+        facts: columns read: backbone, architecture, pretrain_images.
+        data_factor: at least 1; the largest ratio of images within a group.
+    """
+    known = (
+        standing.select("backbone", "mean_zscore")
+        .join(facts.select("backbone", "architecture", "pretrain_images"), on="backbone")
+        .drop_nulls()
+        .sort("architecture", "pretrain_images", "backbone")
+    )
+    groups: list[int] = []
+    current, smallest = 0, (None, 0.0)
+    for architecture, images in known.select("architecture", "pretrain_images").iter_rows():
+        if architecture != smallest[0] or images > data_factor * smallest[1]:
+            current, smallest = current + 1, (architecture, images)
+        groups.append(current)
+    return (
+        known.with_columns(group=pl.Series(groups, dtype=pl.Int64))
+        .filter(pl.len().over("group") > 1)
+        .with_columns(
+            group=pl.col("group").rank("dense"),
+            rank_in_group=pl.col("mean_zscore").rank("min", descending=True).over("group"),
+        )
+        .select("group", "architecture", "rank_in_group", "backbone", "pretrain_images", "mean_zscore")
+        .sort("group", "rank_in_group", "backbone")
+    )
+
+
+def protocols_compared(
+    scores: pl.DataFrame, *, one: str = "linear_probe", other: str = "finetune"
+) -> pl.DataFrame:
+    """One protocol against another on the same datasets, one row per dataset and backbone that has both.
+
+    Columns: dataset, backbone, one, other (values), gain (how much better `other` is; a positive number is
+    better whatever the metric's direction), rank_one, rank_other, moved (places gained under `other`).
+
+    Args:
+        scores: columns read: backbone, task (`protocol@dataset`), direction, value.
+        one: a protocol's name.
+        other: another's.
+
+    Raises:
+        MissingMeasurementError: if no backbone has both on one dataset.
+    """
+    parts = pl.col("task").str.splitn("@", 2).struct
+    named = scores.with_columns(protocol=parts.field("field_0"), dataset=parts.field("field_1"))
+    first, second = (named.filter(protocol=name) for name in (one, other))
+    both = first.select("dataset", "backbone", "direction", one="value").join(
+        second.select("dataset", "backbone", other="value"), on=["dataset", "backbone"]
+    )
+    if both.is_empty():
+        raise MissingMeasurementError(
+            f"no backbone has both {one!r} and {other!r} on one dataset; run the missing protocol first."
+        )
+    sign = pl.when(pl.col("direction") == "min").then(-1.0).otherwise(1.0)
+    return (
+        both.with_columns(
+            gain=sign * (pl.col("other") - pl.col("one")),
+            rank_one=(-sign * pl.col("one")).rank("average").over("dataset"),
+            rank_other=(-sign * pl.col("other")).rank("average").over("dataset"),
+        )
+        .with_columns(moved=pl.col("rank_one") - pl.col("rank_other"))
+        .drop("direction")
+        .sort("dataset", "rank_other", "backbone")
+    )
+
+
+def gain_by_family(compared: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    """Who gains from the other protocol: family, mean_gain, mean_moved, num_pairs, by family.
+
+    Args:
+        compared: what `protocols_compared` gives.
+        facts: columns read: backbone, family.
+    """
+    return (
+        compared.join(facts.select("backbone", "family"), on="backbone")
+        .group_by("family")
+        .agg(
+            mean_gain=pl.col("gain").sort().mean(),
+            mean_moved=pl.col("moved").sort().mean(),
+            num_pairs=pl.len(),
+        )
+        .sort("family")
+    )
