@@ -5,6 +5,7 @@ from typing import Any
 from raybench.evaluation.adversarial import adversarial
 from raybench.evaluation.calibration import calibration
 from raybench.evaluation.context import ProtocolFactory
+from raybench.evaluation.corruption import corruption
 from raybench.evaluation.finetune import finetune
 from raybench.evaluation.knn import knn
 from raybench.evaluation.linear_probe import linear_probe
@@ -27,4 +28,5 @@ EVALUATOR_RUNS.add("calibration", calibration)
 EVALUATOR_RUNS.add("selective", selective)
 EVALUATOR_RUNS.add("ood", ood)
 EVALUATOR_RUNS.add("adversarial", adversarial)
+EVALUATOR_RUNS.add("corruption", corruption)
 EVALUATOR_RUNS.add("shift", shift)

@@ -1,6 +1,6 @@
 """How numbers are defined: functions of logits and targets with a direction and bounds."""
 
-from raybench.metrics import ood, retrieval, robustness, selective, shift
+from raybench.metrics import corruption, ood, retrieval, robustness, selective, shift
 from raybench.metrics.calibration import expected_calibration_error
 from raybench.metrics.classification import classification_metrics
 from raybench.metrics.registry import METRICS, ArrayMetric, Metric, declare
@@ -10,6 +10,7 @@ __all__ = [
     "ArrayMetric",
     "Metric",
     "classification_metrics",
+    "corruption",
     "declare",
     "expected_calibration_error",
     "ood",

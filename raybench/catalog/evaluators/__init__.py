@@ -1,9 +1,9 @@
 """Evaluators: what measures a fitted classifier further, after the final stage. One file each."""
 
-from raybench.catalog.evaluators import adversarial, calibration, ood, selective, shift
+from raybench.catalog.evaluators import adversarial, calibration, corruption, ood, selective, shift
 from raybench.catalog.evaluators.info import EvaluatorInfo
 from raybench.registry import Registry
 
 EVALUATORS: Registry[EvaluatorInfo] = Registry("evaluator")
-for _file in (calibration, selective, ood, adversarial, shift):
+for _file in (calibration, selective, ood, adversarial, corruption, shift):
     EVALUATORS.add(_file.INFO.name, _file.INFO)

@@ -1,0 +1,83 @@
+"""Corruptions by name, and how one is applied: severities, seeds, bounds.
+
+Parameters are those of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
+Corruptions and Perturbations", ICLR 2019, as in the authors' ImageNet-C code for 224 pixels. For larger
+images lengths in pixels (blur radii, displacements) grow with size / 224, for smaller ones they shrink with
+its square root: in proportion a blur would vanish at 32 pixels, where the authors' CIFAR-10-C, tuned apart,
+has lengths close to these.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from raybench.registry import Registry
+
+Pixels = Float[torch.Tensor, "b 3 s s"]
+Draws = Sequence[np.random.Generator]
+"""One source of random numbers per image."""
+ORIGINAL_SIZE = 224
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corruption:
+    """One way of damaging images, at five severities."""
+
+    name: str
+    apply: Callable[[Pixels, Any, Draws], Pixels]
+    levels: tuple[Any, ...]
+    """What severity 1 to 5 mean."""
+    is_extra: bool
+    """One of the four that the authors hold back for validation."""
+
+    def __call__(self, pixels: Pixels, severity: int, ids: Sequence[str]) -> Pixels:
+        """Damage images.
+
+        Args:
+            pixels: in [0, 1], shape [b, 3, s, s], s from 32 to 512.
+            severity: 1 to 5.
+            ids: of the examples; what is random follows from them, not from the batch.
+
+        Returns:
+            The same shape, in [0, 1].
+
+        Raises:
+            ValueError: if the severity is none.
+        """
+        if severity not in range(1, len(self.levels) + 1):
+            raise ValueError(f"{self.name} has severities 1 to {len(self.levels)}, got {severity}.")
+        # The same draw at every severity: then only the severity makes an image worse.
+        draws = [_generator(f"{self.name}/{example_id}") for example_id in ids]
+        return self.apply(pixels, self.levels[severity - 1], draws).clamp(0, 1)
+
+
+CORRUPTIONS: Registry[Corruption] = Registry("corruption")
+
+
+def corruption(
+    name: str, *, levels: tuple[Any, ...], is_extra: bool = False
+) -> Callable[[Callable[[Pixels, Any, Draws], Pixels]], Callable[[Pixels, Any, Draws], Pixels]]:
+    """Register a function of (pixels, level, one generator per image)."""
+
+    def register(
+        apply: Callable[[Pixels, Any, Draws], Pixels],
+    ) -> Callable[[Pixels, Any, Draws], Pixels]:
+        CORRUPTIONS.add(name, Corruption(name=name, apply=apply, levels=levels, is_extra=is_extra))
+        return apply
+
+    return register
+
+
+def scale_of(pixels: Pixels) -> float:
+    """By what lengths in pixels are multiplied."""
+    share = pixels.shape[-1] / ORIGINAL_SIZE
+    return share if share >= 1 else float(share**0.5)
+
+
+def _generator(key: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
