@@ -1,0 +1,157 @@
+"""What a score costs: the Pareto front, and a short list under constraints with its reasons and doubt."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from raybench.errors import EmptyInputError, MissingMeasurementError
+from raybench.records import Direction
+
+
+def pareto_front(table: pl.DataFrame, objectives: Mapping[str, Direction]) -> pl.DataFrame:
+    """`table` with `on_front` and `dominated_by` (a backbone as good everywhere and better
+    somewhere, or null).
+
+    Rows that lack an objective are neither on the front nor dominated: both columns are null there.
+    Equal rows are all on the front. Of several that dominate, the first by name is named.
+
+    Args:
+        table: columns read: backbone and the objectives.
+        objectives: column → which way is better, e.g. {"mean_zscore": "max", "params_m": "min"}.
+
+    Raises:
+        MissingMeasurementError: if an objective is no column.
+    """
+    absent = [name for name in objectives if name not in table.columns]
+    if absent or not objectives:
+        raise MissingMeasurementError(
+            f"no column {', '.join(map(repr, absent)) or 'named'} to weigh; "
+            f"there are {', '.join(table.columns)}."
+        )
+    goods = table.select(
+        "backbone",
+        *(
+            ((-1.0 if way == "min" else 1.0) * pl.col(name).cast(pl.Float64)).alias(f"o{i}")
+            for i, (name, way) in enumerate(objectives.items())
+        ),
+    ).drop_nulls()
+    names = [name for name in goods.columns if name != "backbone"]
+    rivals = goods.rename({name: f"{name}_rival" for name in names} | {"backbone": "dominated_by"})
+    dominated = (
+        goods.join(rivals, how="cross")
+        .filter(
+            pl.all_horizontal(pl.col(f"{name}_rival") >= pl.col(name) for name in names)
+            & pl.any_horizontal(pl.col(f"{name}_rival") > pl.col(name) for name in names)
+        )
+        .group_by("backbone")
+        .agg(pl.col("dominated_by").min())
+    )
+    known = goods.select("backbone", is_known=pl.lit(value=True))
+    return (
+        table.join(known, on="backbone", how="left", maintain_order="left")
+        .join(dominated, on="backbone", how="left", maintain_order="left")
+        .with_columns(on_front=pl.when("is_known").then(pl.col("dominated_by").is_null()))
+        .drop("is_known")
+    )
+
+
+def recommend(
+    table: pl.DataFrame,
+    *,
+    at_most: Mapping[str, float] | None = None,
+    at_least: Mapping[str, float] | None = None,
+    top: int = 3,
+    wins: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """A short list, best first: rank, backbone, mean_zscore, reason, doubt, and the constrained columns.
+
+    Args:
+        table: columns read: backbone, mean_zscore and those that are constrained.
+        at_most: column → largest value allowed, e.g. {"params_m": 30}.
+        at_least: column → smallest value allowed, e.g. {"images_per_second": 500}.
+        top: how many to name.
+        wins: `bootstrap.win_probabilities`: with it the doubt says how often the next one wins.
+
+    Raises:
+        MissingMeasurementError: if a constrained quantity was not measured for anybody.
+        EmptyInputError: if nobody meets the constraints; the message says which one excludes most.
+    """
+    limits = [(name, "at most", value) for name, value in (at_most or {}).items()]
+    limits += [(name, "at least", value) for name, value in (at_least or {}).items()]
+    for name, _, _ in limits:
+        if name not in table.columns or table[name].null_count() == table.height:
+            raise MissingMeasurementError(
+                f"{name!r} was not measured for any backbone, so nothing can meet it."
+            )
+    meets = {limit: _meets(limit) for limit in limits}
+    allowed = table.filter(pl.all_horizontal(*meets.values())) if limits else table
+    ranked = allowed.drop_nulls("mean_zscore").sort(["mean_zscore", "backbone"], descending=[True, False])
+    if ranked.is_empty():
+        raise EmptyInputError(_why_nobody(table, meets))
+    unknown = (
+        table.filter(pl.any_horizontal(pl.col(name).is_null() for name, _, _ in limits)) if limits else None
+    )
+    num_unknown = 0 if unknown is None else unknown.height
+    rows = []
+    shortlist = ranked.head(top).to_dicts()
+    for place, row in enumerate(shortlist):
+        rival = ranked.row(place + 1, named=True) if place + 1 < ranked.height else None
+        rows.append(
+            {
+                "rank": place + 1,
+                "backbone": row["backbone"],
+                "mean_zscore": row["mean_zscore"],
+                "reason": _reason(row, place, ranked.height, limits),
+                "doubt": _doubt(row, rival, wins, num_unknown),
+                **{name: row[name] for name, _, _ in limits},
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _meets(limit: tuple[str, str, float]) -> pl.Expr:
+    name, side, value = limit
+    column = pl.col(name)
+    return (column <= value if side == "at most" else column >= value).fill_null(value=False)
+
+
+def _why_nobody(table: pl.DataFrame, meets: Mapping[tuple[str, str, float], pl.Expr]) -> str:
+    if not meets:
+        return "no backbone has a score, so none can be recommended."
+    passing = {limit: table.filter(expression).height for limit, expression in meets.items()}
+    (name, side, value), count = min(passing.items(), key=lambda item: item[1])
+    return (
+        f"no backbone meets all constraints; {name} {side} {value:g} leaves "
+        f"{count} of {table.height}, loosen that one first."
+    )
+
+
+def _reason(
+    row: Mapping[str, object], place: int, num_allowed: int, limits: list[tuple[str, str, float]]
+) -> str:
+    position = "best" if place == 0 else f"number {place + 1}"
+    facts = ", ".join(f"{name} {row[name]:g} ({side} {value:g})" for name, side, value in limits)
+    among = f"{position} of {num_allowed} by mean z-score {row['mean_zscore']:+.2f}"
+    return f"{among}; {facts}" if facts else among
+
+
+def _doubt(
+    row: Mapping[str, object],
+    rival: Mapping[str, object] | None,
+    wins: pl.DataFrame | None,
+    num_unknown: int,
+) -> str:
+    parts = []
+    if rival is None:
+        parts.append("nobody else meets the constraints")
+    else:
+        found = None
+        if wins is not None:
+            found = wins.filter(backbone=row["backbone"], other=rival["backbone"])["probability"]
+        if found is not None and found.len():
+            parts.append(f"beats {rival['backbone']} in {100 * found[0]:.0f} % of bootstrap replicates")
+        else:
+            parts.append(f"no bootstrap: whether it truly beats {rival['backbone']} is not known")
+    if num_unknown:
+        parts.append(f"{num_unknown} left out because a constrained quantity is not known")
+    return "; ".join(parts)
