@@ -1,4 +1,4 @@
-"""Frames → frames, in Polars: what the measurements say, and how sure they are. No file or clock is read here.
+"""Frames → frames, in Polars: what the measurements say, and how sure they are. No file or clock is read.
 
 A table of *scores* has one row per backbone and task: backbone, task, direction ("min" or "max"), value. A
 *standing* has one row per backbone, best first.
@@ -7,11 +7,12 @@ A table of *scores* has one row per backbone and task: backbone, task, direction
 |---|---|
 | which measurements become scores? | `scores.select_scores`, `require_complete`, `missing_pairs` |
 | who is best, as the paper ranks? | `ranking.zscore_within_task`, `rank_within_task`, `overall` |
-| … with its open choices said? | `standing.standing_by(scores, RankingRule(…))`, `on_a_budget` |
+| … with its open choices said? | `standing.standing_by(scores, RankingRule(…))` |
+| who is best below a size? | `standing.on_a_budget` |
 | does the ranking depend on them? | `standing.rules_compared` |
 | how sure is it? | `bootstrap.replicate` → `score_intervals`, `standing_intervals`, `win_probabilities` |
 | and without z-scores? | `alternatives.robust_standings`, `rankings_agree` |
-| do backbones differ at all? | `alternatives.friedman`, `nemenyi`, `critical_difference`, `indistinct_groups` |
+| do backbones differ at all? | `alternatives.friedman`, `nemenyi`, `indistinct_groups` |
 | does it lean on one task? | `stability.leave_one_task_out`, `rank_ranges`, `predictive_tasks` |
 | which tasks go together? | `correlation.task_correlations` (also between categories) |
 | do size and data explain it? | `correlation.score_against`, `apples_to_apples` |
