@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from raybench.catalog.evaluators.info import Needs
+from raybench.catalog.retrieval import RETRIEVAL, RETRIEVAL_OBJECTIVE
 from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
 from raybench.errors import UnknownNameError
+from raybench.metrics.retrieval import RETRIEVAL_METRICS
 from raybench.registry import Registry
 
 WITHOUT_GRADIENTS: tuple[Needs, ...] = ("predictions", "features", "images")
@@ -89,6 +91,17 @@ for _protocol in (
         uses_features=False,
         evaluators=EVERYTHING,
         doc="The whole backbone trained end to end with a new head.",
+    ),
+    ProtocolInfo(
+        name="retrieval",
+        metrics=RETRIEVAL_METRICS,
+        objective=RETRIEVAL_OBJECTIVE,
+        space=RETRIEVAL,
+        max_epochs=1,
+        cpus=1,
+        gpus=0.125,
+        uses_features=True,
+        doc="Images of a query's class first in the ranking of a gallery; exact search, nothing is trained.",
     ),
     ProtocolInfo(
         name="pretrained_head",

@@ -11,6 +11,7 @@ from raybench.evaluation.knn import knn
 from raybench.evaluation.linear_probe import linear_probe
 from raybench.evaluation.ood import ood
 from raybench.evaluation.pretrained_head import pretrained_head
+from raybench.evaluation.retrieval.protocol import retrieval
 from raybench.evaluation.selective import selective
 from raybench.evaluation.shift import shift
 from raybench.evaluation.subject import Evaluator
@@ -20,6 +21,7 @@ PROTOCOL_RUNS: Registry[ProtocolFactory] = Registry("protocol")
 PROTOCOL_RUNS.add("linear_probe", linear_probe)
 PROTOCOL_RUNS.add("knn", knn)
 PROTOCOL_RUNS.add("finetune", finetune)
+PROTOCOL_RUNS.add("retrieval", retrieval)
 PROTOCOL_RUNS.add("pretrained_head", pretrained_head)
 
 EVALUATOR_RUNS: Registry[Evaluator[Any]] = Registry("evaluator")

@@ -84,8 +84,8 @@ NOT_BY_PIXELS = {
     *("elastic_transform", "glass_blur", "snow", "spatter"),
 }
 """Of these the authors' own severities do not order images pixel by pixel: saturation fades, then deepens;
-frost darkens as it covers; fog of severity 4 is rougher, not thicker; coarse pixels may fall on edges; distortions
-move pixels; at severity 2 glass moves once instead of twice."""
+frost darkens as it covers; fog of severity 4 is rougher, not thicker; coarse pixels may fall on edges;
+distortions move pixels; at severity 2 glass moves once instead of twice."""
 
 
 @pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - NOT_BY_PIXELS))
