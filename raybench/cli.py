@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(command=_plan)
 
     rank = verbs.add_parser("rank", help="rank the backbones measured in a storage")
-    rank.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    rank.add_argument(
+        "storage", type=Path, nargs="?", default=DEFAULT_STORAGE, help="a storage, or published:bob"
+    )
     rank.add_argument("--experiment", help="only this experiment")
     rank.add_argument("--metric", help="rank by this metric instead of each task's objective")
     rank.add_argument("--category", help="rank by what an evaluator measured: calibration, shift, ...")
@@ -178,8 +180,12 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _rank(arguments: argparse.Namespace) -> int:
+    from raybench.report.published import PREFIX, rank_published
     from raybench.report.terminal import rank_storage
 
+    if str(arguments.storage).startswith(PREFIX):
+        print(rank_published(str(arguments.storage), output_format=arguments.format))
+        return EXIT_DONE
     print(
         rank_storage(
             arguments.storage,
