@@ -26,6 +26,7 @@ ROWS = {
     "mlflow": ("mlflow_per_trial", "measure"),
     "rank": ("rank_start", "measure"),
     "shared-memory": ("shared_memory", "measure"),
+    "attacks": ("bench_attacks", "measure"),
 }
 """Name → module and function; each returns the ratios of its row."""
 VERSIONS = ("torch", "timm", "ray", "mlflow", "polars", "scikit-learn", "numpy")
