@@ -25,8 +25,12 @@ def reliability(rows: Rows) -> alt.VConcatChart:
     fraction = alt.Scale(domain=[0, 1])
     colour = alt.Color("condition:N", title=None, legend=alt.Legend(orient="top"))
     base = alt.Chart(frame).encode(x=alt.X("confidence:Q", scale=fraction, title="confidence"), color=colour)
-    lines = base.mark_line(point=True).encode(y=alt.Y("accuracy:Q", scale=fraction))
-    perfect = alt.Chart(DIAGONAL).mark_line(strokeDash=[4, 4], color="grey").encode(x="x:Q", y="y:Q")
+    lines = base.mark_line(point=True).encode(y=alt.Y("accuracy:Q", scale=fraction, title="accuracy"))
+    perfect = (
+        alt.Chart(DIAGONAL)
+        .mark_line(strokeDash=[4, 4], color="grey")
+        .encode(x="x:Q", y=alt.Y("y:Q", title="accuracy"))
+    )
     counts = (
         alt.Chart(frame)
         .mark_bar(opacity=0.6)
