@@ -2,26 +2,30 @@
 
 import numpy as np
 
-from raybench.catalog.evaluators.ood import OodSettings
+from raybench.catalog.evaluators.ood import OodSettings, ScoreName
 from raybench.data.dataset import Dataset
 from raybench.errors import DataError
 from raybench.evaluation.context import Evaluation, Finding
 from raybench.evaluation.subject import Representations, Subject
 from raybench.metrics.ood import auroc, energy, fpr95, mahalanobis, maximum_softmax, nearest_neighbour
 
+CONSTANT = 1e-5
+"""An energy that is nowhere larger is float32's rounding of 0."""
+
 
 def ood(subject: Subject, settings: OodSettings) -> Evaluation:
     """Part the test images from those of other datasets by scores of logits and features.
 
-    Test's own logits and features are those of the final stage; of each other dataset the test split runs
-    through the backbone once (never again for a frozen one). Features of train are the bank of the `knn` and
-    `mahalanobis` scores.
+    Of a frozen backbone, features of train and test are in the store already, and each other dataset's test
+    split runs through it once; through a fine-tuned one all of these run once per final trial. Features of
+    train are the bank of the `knn` and `mahalanobis` scores.
 
     Returns:
         `ood_auroc` and `fpr95` per dataset and score; `mean_ood_auroc` of the first score over all datasets.
 
     Raises:
-        DataError: if no dataset is left beside the task's own.
+        DataError: if no dataset is left beside the task's own, or `energy` is the only score where it says
+            nothing.
     """
     own = subject.context.dataset
     kinds = dict.fromkeys(settings.near, "near") | dict.fromkeys(settings.far, "far")
@@ -32,20 +36,21 @@ def ood(subject: Subject, settings: OodSettings) -> Evaluation:
         )
     inside = subject.represent(own, "test")
     train = subject.represent(own, "train")
-    known = {score: _score(score, inside, train) for score in settings.scores}
+    scores, warnings = _telling(settings.scores, inside)
+    known = {score: _score(score, inside, train) for score in scores}
     findings: list[Finding] = []
-    values: dict[str, list[tuple[float, float]]] = {score: [] for score in settings.scores}
+    values: dict[str, list[tuple[float, float]]] = {score: [] for score in scores}
     num_outside = 0
     for name, kind in others.items():
         outside = subject.represent(subject.load_dataset(name), "test")
         num_outside += len(outside.ids)
-        for score in settings.scores:
+        for score in scores:
             found = _score(score, outside, train)
             pair = auroc(known[score], found), fpr95(known[score], found)
             values[score].append(pair)
             condition = f"ood({kind}:{name},score={score})"
             findings += _findings(condition, *pair, len(inside.ids) + len(outside.ids))
-    headline = settings.scores[0]
+    headline = scores[0]
     names = "+".join(f"{kind}:{name}" for name, kind in others.items())
     mean = Finding(
         metric="mean_ood_auroc",
@@ -53,7 +58,24 @@ def ood(subject: Subject, settings: OodSettings) -> Evaluation:
         value=float(np.mean([area for area, _ in values[headline]])),
         num_examples=len(inside.ids) + num_outside,
     )
-    return Evaluation(findings=(*findings, mean))
+    return Evaluation(findings=(*findings, mean), warnings=warnings)
+
+
+def _telling(
+    scores: tuple[ScoreName, ...], inside: Representations
+) -> tuple[tuple[ScoreName, ...], tuple[str, ...]]:
+    """(Scores that can differ between images, warnings about those that cannot).
+
+    The energy of log probabilities is log 1: their rounding would be ranked.
+    """
+    if "energy" not in scores or np.abs(energy(inside.logits)).max() > CONSTANT:
+        return scores, ()
+    others = tuple(score for score in scores if score != "energy")
+    if not others:
+        raise DataError(
+            "evaluator 'ood' has no score but 'energy', which is 0 for log probabilities; add one."
+        )
+    return others, ("score 'energy' is left out: these logits are log probabilities, whose energy is 0.",)
 
 
 def _is_same(one: Dataset, other: Dataset) -> bool:

@@ -64,6 +64,8 @@ def maximum_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> fl
 def adaptive_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """As `ece`, over 15 bins that hold equally many examples: none is nearly empty.
 
+    Examples of equal confidence share their accuracy, so that the order of examples is no matter.
+
     Args:
         logits: shape [n, c].
         targets: true class ids in [0, c), shape [n].
@@ -80,6 +82,7 @@ def adaptive_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> f
     0.15
     """
     confidence, is_correct = top_label("adaptive_ece", logits, targets)
+    is_correct = _shared_by_ties(confidence, is_correct)
     order = confidence.argsort(kind="stable")
     # By netcal's `equal_intervals=False` quantiles of few or tied confidences make empty and double bins.
     gaps = [
@@ -184,6 +187,14 @@ def reliability(logits: NDArray[Any], targets: NDArray[Any]) -> list[dict[str, f
 def _within_one(measure: Any, confidence: NDArray[Any], is_correct: NDArray[Any]) -> float:
     """netcal keeps confidences away from 0 and 1 by 2e-16, which must not carry the value over a bound."""
     return min(1.0, float(measure.measure(confidence, is_correct)))
+
+
+def _shared_by_ties(confidence: NDArray[Any], is_correct: NDArray[Any]) -> NDArray[Any]:
+    """Per example the accuracy of all that are exactly as confident, [n]."""
+    import numpy as np
+
+    _, group, counts = np.unique(confidence, return_inverse=True, return_counts=True)
+    return np.asarray((np.bincount(group, weights=is_correct) / counts)[group])
 
 
 def _parts(order: NDArray[Any], count: int) -> list[NDArray[Any]]:

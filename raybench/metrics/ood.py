@@ -57,8 +57,8 @@ def auroc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
 def fpr95(inside: NDArray[Any], outside: NDArray[Any]) -> float:
     """Share of OOD images at or above the highest threshold that keeps at least 95 % of the ID images.
 
-    The convention of OpenOOD: ID is positive, the first threshold with a true-positive rate ≥ 0.95. Others
-    differ by 0.08 on average at 50 images (ANCHORS, trap 1).
+    The convention of OpenOOD: ID is positive, the first threshold with a true-positive rate ≥ 0.95. The point
+    nearest to 0.95, which others take, differs by 0.08 on average at 50 images.
 
     >>> import numpy as np
     >>> fpr95(np.arange(100.0), np.array([0.0, 4.0, 5.0, 50.0]))

@@ -3,9 +3,27 @@
 import pytest
 
 from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.evaluators.ood import OodSettings
+from raybench.catalog.evaluators.selective import SelectiveSettings
 from raybench.metrics import METRICS
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
 def test_an_evaluators_metrics_are_registered(name):
     assert set(EVALUATORS[name].metrics) <= set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: OodSettings(scores=()), "at least one score"),
+        (lambda: OodSettings(scores=("msp", "msp")), "every score once"),
+        (lambda: OodSettings(near=("digits",), far=("digits",)), "dataset 'digits' is named twice"),
+        (lambda: SelectiveSettings(coverages=(1.5,)), r"must lie in \(0, 1\]"),
+        (lambda: SelectiveSettings(coverages=(0.0,)), r"must lie in \(0, 1\]"),
+        (lambda: SelectiveSettings(coverages=(0.5, 0.5)), "every coverage once"),
+    ],
+)
+def test_settings_that_measure_nothing_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -34,3 +34,11 @@ def test_values_are_those_of_the_test_predictions():
     )
     assert finding.value == METRICS["ece"].compute(test.logits, test.targets)
     assert finding.num_examples == 50
+
+
+def test_a_val_without_errors_is_warned_about():
+    val = predictions(0)
+    right = Predictions(ids=val.ids, targets=val.logits.argmax(axis=1), logits=val.logits)
+    subject = SimpleNamespace(predictions={"val": right, "test": predictions(1)})
+    assert "every one of 50 val images" in calibration(subject, CalibrationSettings()).warnings[0]
+    assert not calibration(SUBJECT, CalibrationSettings()).warnings

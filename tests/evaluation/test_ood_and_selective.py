@@ -1,9 +1,11 @@
 """The evaluators `ood` and `selective` on drawn features and logits."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from raybench.catalog.evaluators.ood import OodSettings
 from raybench.catalog.evaluators.selective import SelectiveSettings
@@ -82,3 +84,18 @@ def test_selective_reports_what_the_settings_ask_for():
     assert values["coverage(0.5)"] >= values["coverage(1)"]
     curve = found.curves["risk_coverage"]
     assert curve[-1] == {"coverage": 1.0, "risk": pytest.approx(1 - values["coverage(1)"])}
+
+
+def test_energy_is_left_out_where_logits_are_log_probabilities(subject):
+    def shares(data, split):
+        found = SPLITS[data.info.name, split]
+        return replace(found, logits=log_softmax(found.logits, axis=1))
+
+    subject.represent = shares
+    found = ood(subject, OodSettings(far=("strange",)))
+    assert not any("score=energy" in f.condition for f in found.findings)
+    assert found.warnings
+    (mean,) = (f for f in found.findings if f.metric == "mean_ood_auroc")
+    assert mean.condition == "ood(far:strange,score=msp)"
+    with pytest.raises(DataError, match="no score but 'energy'"):
+        ood(subject, OodSettings(far=("strange",), scores=("energy",)))

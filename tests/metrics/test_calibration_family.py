@@ -88,3 +88,12 @@ def test_reliability_rows_hold_every_example_and_give_the_ece():
     error = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(targets)
     assert error == pytest.approx(METRICS["ece"].compute(logits, targets), abs=1e-6)
     assert all(abs(row["bin"] - row["confidence"]) <= 0.5 / NUM_BINS + 1e-9 for row in rows)
+
+
+def test_the_order_of_equally_confident_examples_is_no_matter():
+    rng = np.random.default_rng(0)
+    logits = np.log(rng.choice([0.5, 0.7, 0.9], size=(200, 1)) * [1, 0] + [0, 0.05])
+    targets = rng.integers(2, size=200)
+    order = np.lexsort((targets, logits[:, 0]))
+    value = METRICS["adaptive_ece"].compute(logits, targets)
+    assert METRICS["adaptive_ece"].compute(logits[order], targets[order]) == pytest.approx(value, abs=1e-12)

@@ -9,6 +9,12 @@ class SelectiveSettings(EvaluatorSettings):
     coverages: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     """Shares of test images that are answered, in (0, 1]."""
 
+    def __post_init__(self) -> None:
+        if not all(0 < coverage <= 1 for coverage in self.coverages):
+            raise ValueError(f"coverages must lie in (0, 1], got {self.coverages}")
+        if len({f"{coverage:g}" for coverage in self.coverages}) < len(self.coverages):
+            raise ValueError(f"every coverage once (six digits are told apart), got {self.coverages}")
+
 
 INFO = EvaluatorInfo(
     name="selective",
