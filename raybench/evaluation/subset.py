@@ -13,7 +13,7 @@ def stated_subset(ids: Sequence[str], num_examples: int | None) -> Int[np.ndarra
     Nothing random and nothing that depends on the order: adding examples elsewhere moves few.
 
     >>> stated_subset(["a", "b", "c"], 2).tolist()
-    [0, 1]
+    [1, 2]
     """
     if num_examples is None or num_examples >= len(ids):
         return np.arange(len(ids))
