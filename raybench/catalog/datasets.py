@@ -109,6 +109,16 @@ for _info in (
         licence="Apache-2.0",
         citation="drawn by raybench/data/shapes.py",
     ),
+    DatasetInfo(
+        name="shapes_individuals",
+        source="shapes",
+        location="individuals",
+        splits=_TRAIN_VAL_TEST,
+        num_classes=80,
+        num_images=3_500,
+        licence="Apache-2.0",
+        citation="drawn by raybench/data/shapes.py; individuals met again, at other sizes and angles",
+    ),
     _torchvision("cifar10", "CIFAR10", _TRAIN_TEST, 10, 60_000, _CIFAR),
     _torchvision("cifar100", "CIFAR100", _TRAIN_TEST, 100, 60_000, _CIFAR),
     _torchvision(

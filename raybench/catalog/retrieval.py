@@ -12,12 +12,20 @@ RETRIEVAL: SearchSpace = {
     # Neighbours averaged into the query; 0 is none. Weights cosine**3: Radenović et al., TPAMI 2018.
     "query_expansion": Choice(options=(0, 1, 3, 10), default=0),
     "expansion_power": Choice(options=(0.0, 3.0), default=3.0),
+    # k1 of k-reciprocal re-ranking; 0 is none, 20 the paper's (Zhong et al., CVPR 2017).
+    "rerank_neighbours": Choice(options=(0, 10, 20), default=0),
 }
 """Trial 0, the defaults, is the paper's protocol."""
 
 PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
     # Single scale, L2-normalised pooled feature, dot product, no training (bob/inventory 3.6).
-    "paper": {"normalisation": "l2", "distance": "dot", "query_expansion": 0, "expansion_power": 3.0},
+    "paper": {
+        "normalisation": "l2",
+        "distance": "dot",
+        "query_expansion": 0,
+        "expansion_power": 3.0,
+        "rerank_neighbours": 0,
+    },
 }
 
 RETRIEVAL_OBJECTIVE = "map"

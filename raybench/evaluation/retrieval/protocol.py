@@ -15,6 +15,7 @@ import torch
 from raybench.evaluation.context import Rung, SplitReport, TrialContext
 from raybench.evaluation.feature_norm import resident
 from raybench.evaluation.retrieval.ground_truth import ClassTruth
+from raybench.evaluation.retrieval.k_reciprocal import reranked_ranks
 from raybench.evaluation.retrieval.reranking import expanded_queries
 from raybench.evaluation.retrieval.search import ranks_of_positives
 from raybench.evaluation.retrieval.whitening import normalised
@@ -28,8 +29,9 @@ def retrieval(
     """Prepare a search.
 
     Hyperparameters: `normalisation` (none, l2, pca_whiten), `distance` (dot, cosine, euclidean),
-    `query_expansion` (neighbours, 0 is none), `expansion_power`, and `gallery` (train, rest). Nothing here is
-    random and there is one epoch, so `seed` and `max_epochs` change nothing.
+    `query_expansion` (neighbours, 0 is none), `expansion_power`, `rerank_neighbours` (k1 of k-reciprocal
+    re-ranking, 0 is none), and `gallery` (train, rest). Nothing here is random and there is one epoch, so
+    `seed` and `max_epochs` change nothing.
     """
     return RetrievalRun(context, {**hparams, **(fixed or {})})
 
@@ -75,7 +77,12 @@ class RetrievalRun:
             own=None if own is None else torch.from_numpy(own).to(device),
         )
         truth = ClassTruth(asked.targets, kept.targets, own)
-        found = ranks_of_positives(queries, gallery, truth, distance=distance)  # type: ignore[arg-type]
+        k1 = int(hparams.get("rerank_neighbours", 0))
+        found = (
+            reranked_ranks(queries, gallery, truth, k1, own=own)
+            if k1
+            else ranks_of_positives(queries, gallery, truth, distance=distance)  # type: ignore[arg-type]
+        )
         rows = [retrieval_values(ranks) for ranks in found]
         per_query = {name: np.array([row[name] for row in rows]) for name in RETRIEVAL_METRICS}
         means = retrieval_means(per_query)

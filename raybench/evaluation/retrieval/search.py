@@ -72,11 +72,24 @@ def ranks_of_positives(
 
     Nothing is sorted but positives and junk: a place is the number of gallery images with a larger key.
     """
+    start = 0
+    for scores in strips_of_scores(queries, gallery, distance=distance, precision=precision):
+        yield from ranks_in(scores, truth, first_query=start)
+        start += len(scores)
+
+
+def strips_of_scores(
+    queries: Float[torch.Tensor, "q d"],
+    gallery: Float[torch.Tensor, "n d"],
+    *,
+    distance: Distance = "cosine",
+    precision: torch.dtype = torch.float64,
+) -> Iterator[Float[torch.Tensor, "b n"]]:
+    """All scores, some queries at a time, in order: STRIP_NUMBERS of them at most, or one query."""
     strip = max(1, min(QUERY_ROWS, STRIP_NUMBERS // max(1, len(gallery))))
     for start in range(0, len(queries), strip):
         block = _prepared(queries[start : start + strip], distance, precision)
-        scores = torch.cat([tile for _, tile in _score_tiles(block, gallery, distance, precision)], dim=1)
-        yield from ranks_in(scores, truth, first_query=start)
+        yield torch.cat([tile for _, tile in _score_tiles(block, gallery, distance, precision)], dim=1)
 
 
 def ranks_in(
