@@ -6,6 +6,7 @@ STORAGE/per_query/<experiment>/<trial>.npz                    one value per quer
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,27 @@ def write_per_query(
     }
     path = storage / "per_query" / experiment / f"{trial_id}.npz"
     write_whole(path, lambda file: np.savez(file, **arrays))
+
+
+def per_query_of(
+    storage: Path, experiment: str, trial_id: str, split: Split, metric: str
+) -> "np.ndarray | None":
+    """One value per query, NaN where a query has no positive, shape [q]; None if none were kept.
+
+    Raises:
+        StorageError: if the file is there but cannot be read.
+    """
+    path = storage / "per_query" / experiment / f"{trial_id}.npz"
+    if not path.is_file():
+        return None
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            name = f"{split}/{metric}"
+            return np.asarray(kept[name], dtype=np.float64) if name in kept else None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
 
 
 def withdraw(storage: Path, experiment: str, trial_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: run · plan · rank · list · ui · track · cache · doctor.
+"""The command line: run · plan · rank · report · list · ui · track · cache · doctor.
 
 Exit codes: 0 all pairs measured; 1 finished, but some pairs failed (each is named with its reason);
 2 bad input, nothing was started; 130 interrupted, what was measured is kept.
@@ -83,6 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     rank.add_argument("--format", choices=("table", "json", "csv", "markdown"), default="table")
     rank.add_argument("--allow-missing", action="store_true", help="rank an incomplete table, marked as such")
     rank.set_defaults(command=_rank)
+
+    report = verbs.add_parser("report", help="write one HTML page: ranking, doubt, cost, robustness, search")
+    report.add_argument(
+        "sources", nargs="*", default=[str(DEFAULT_STORAGE)], help="storages, or published:bob"
+    )
+    report.add_argument("-o", "--output", type=Path, default=Path("report.html"))
+    report.add_argument("--experiment", help="only this experiment")
+    report.add_argument("--allow-missing", action="store_true", help="rank an incomplete table, marked")
+    report.set_defaults(command=_write_report)
 
     listing = verbs.add_parser("list", help="print a catalogue")
     listing.add_argument("what", choices=LISTINGS)
@@ -197,6 +206,19 @@ def _rank(arguments: argparse.Namespace) -> int:
             allow_missing=arguments.allow_missing,
         )
     )
+    return EXIT_DONE
+
+
+def _write_report(arguments: argparse.Namespace) -> int:
+    from raybench.report.document import write_report
+
+    write_report(
+        arguments.sources,
+        arguments.output,
+        experiment=arguments.experiment,
+        allow_missing=arguments.allow_missing,
+    )
+    print(f"written   {arguments.output}")
     return EXIT_DONE
 
 

@@ -1,0 +1,179 @@
+"""Parts of a page → one HTML text that needs nothing else: no script, no font, no request."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+
+import polars as pl
+from great_tables import GT
+
+MAX_ROWS = 60
+"""A longer table shows its first rows; its CSV holds all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Why there is nothing to see here, in one sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Paragraphs in a list."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Text to be read as it stands, folded away."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing and what it shows in words, for those who cannot see it."""
+
+    svg: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A frame with its title; `name` is the file name of its CSV."""
+
+    frame: pl.DataFrame
+    caption: str
+    name: str
+    is_folded: bool = False
+
+
+Part = Text | Absent | Listing | Code | Figure | Table
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands below it."""
+
+    anchor: str
+    title: str
+    parts: Sequence[Part]
+
+
+def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """The page."""
+    style = resources.files("raybench.report").joinpath("page.css").read_text(encoding="utf-8")
+    links = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in sections)
+    body = "\n".join(_section(section) for section in sections)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the results</a>
+<header><h1>{escape(title)}</h1><p class="soft">{escape(subtitle)}</p></header>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+<main id="main" tabindex="-1">
+{body}
+</main>
+<footer class="soft">Written by raybench. This page holds everything it shows and asks no server.</footer>
+</body>
+</html>
+"""
+
+
+def csv_text(frame: pl.DataFrame) -> str:
+    """`frame` as CSV; what is a list becomes its items, `; ` between them."""
+    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
+    return frame.with_columns(pl.col(name).list.join("; ") for name in lists).write_csv()
+
+
+def _section(section: Section) -> str:
+    parts = "\n".join(_part(part) for part in section.parts)
+    label = f"{section.anchor}-title"
+    return (
+        f'<section id="{section.anchor}" aria-labelledby="{label}">\n'
+        f'<h2 id="{label}">{escape(section.title)}</h2>\n{parts}\n</section>'
+    )
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, Text):
+        return f"<p>{escape(part.text)}</p>"
+    if isinstance(part, Absent):
+        return f'<p class="absent">Not shown: {escape(part.reason)}</p>'
+    if isinstance(part, Listing):
+        return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in part.items)}</ul>"
+    if isinstance(part, Code):
+        inner = f'<pre tabindex="0" aria-label="{escape(part.title)}">{escape(part.text)}</pre>'
+        return f"<details><summary>{escape(part.title)}</summary>{inner}</details>"
+    if isinstance(part, Figure):
+        return (
+            f'<figure><div class="scroll" tabindex="0" role="img" aria-label="{escape(part.alt)}">'
+            f"{_hidden(part.svg)}</div><figcaption>{escape(part.caption)}</figcaption></figure>"
+        )
+    return _table(part)
+
+
+def _hidden(svg: str) -> str:
+    """The drawing without the labels of its single marks: its words are those around it."""
+    return re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
+
+
+def _table(part: Table) -> str:
+    content = base64.b64encode(csv_text(part.frame).encode()).decode()
+    link = (
+        f'<p class="csv"><a download="{part.name}.csv" href="data:text/csv;charset=utf-8;base64,{content}">'
+        f"Download {part.name}.csv</a> <span class='soft'>({part.frame.height} rows)</span></p>"
+    )
+    shown = part.frame.head(MAX_ROWS)
+    note = f" The first {MAX_ROWS} of {part.frame.height} rows." if part.frame.height > MAX_ROWS else ""
+    caption = f"<caption>{escape(part.caption + note)}</caption>"
+    table = great_table(shown).replace("<thead>", f"{caption}<thead>", 1)
+    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(part.caption)}">'
+    whole = f"{region}{table}</div>{link}"
+    if not part.is_folded:
+        return whole
+    return f"<details><summary>Table: {escape(part.caption)}</summary>{whole}</details>"
+
+
+def great_table(frame: pl.DataFrame) -> str:
+    """A `<table>` by great_tables, without its own style sheet and its ids, which would repeat on a page."""
+    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
+    frame = frame.with_columns(pl.col(name).list.join(", ") for name in lists)
+    frame = frame.rename({name: name.replace("_", " ") for name in frame.columns if "@" not in name})
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    table = GT(frame)
+    small = [name for name in floats if not (frame[name].abs() >= 1000).any()]
+    large = [name for name in floats if name not in small]
+    if small:
+        table = table.fmt_number(columns=small, decimals=3)
+    if large:
+        table = table.fmt_number(columns=large, decimals=0)
+    html = str(table.sub_missing(missing_text="–").as_raw_html())
+    found = re.search(r"<table.*</table>", html, flags=re.DOTALL)
+    bare = re.sub(
+        r' (?:id|headers|aria-labelledby|data-[a-z-]+)="[^"]*"', "", found.group(0) if found else ""
+    )
+    return re.sub(r' (?:rowspan|colspan)="1"', "", bare)

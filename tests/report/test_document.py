@@ -1,0 +1,254 @@
+"""`raybench report`: one page that stands alone, whose numbers are those of the analysis."""
+
+import io
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from raybench.analysis.bootstrap import standing_intervals, win_probabilities
+from raybench.analysis.standing import rules_compared
+from raybench.analysis.tuning_curves import gain_over_defaults
+from raybench.cli import main
+from raybench.errors import DuplicateMeasurementError, EmptyInputError, MissingMeasurementError
+from raybench.report.document import SECTIONS, report_html
+from raybench.report.evidence import gather
+from raybench.report.terminal import rank_measured
+
+from .results_on_disk import SKILLS, fill, tables_of
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("storage"))
+
+
+@pytest.fixture(scope="module")
+def page(storage):
+    return report_html([storage])
+
+
+@pytest.fixture(scope="module")
+def evidence(storage):
+    return gather([storage], experiment=None, allow_missing=False)
+
+
+class Outline(HTMLParser):
+    """Ids, heading levels, addresses, and whether tags are balanced."""
+
+    VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+    def __init__(self, html):
+        super().__init__()
+        self.ids, self.headings, self.addresses, self.open, self.figures = [], [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        self.addresses += [found[name] for name in ("href", "src") if name in found]
+        if found.get("role") == "img":
+            self.figures.append(found.get("aria-label"))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read(page, name):
+    return pl.read_csv(io.StringIO(tables_of(page)[f"{name}.csv"]))
+
+
+def test_every_section_has_its_heading_and_is_linked(page):
+    outline = Outline(page)
+    assert outline.headings == [1, *[2] * len(SECTIONS)]
+    for anchor, _, _ in SECTIONS:
+        assert anchor in outline.ids
+        assert f"#{anchor}" in outline.addresses
+
+
+def test_tags_are_balanced_and_ids_unique(page):
+    outline = Outline(page)
+    assert not outline.open
+    svg_free = [name for name in outline.ids if not name.startswith(("clip", "gradient"))]
+    assert len(svg_free) == len(set(svg_free))
+
+
+def test_nothing_is_fetched_and_nothing_runs(page):
+    assert all(address.startswith(("#", "data:")) for address in Outline(page).addresses)
+    assert "<script" not in page
+    assert "@import" not in page
+    assert not re.search(r"url\((?!['\"]?#)", page)
+
+
+def test_every_drawing_says_in_words_what_it_shows(page):
+    figures = Outline(page).figures
+    assert len(figures) >= 7
+    assert all(figures)
+    assert page.count("<svg") == len(figures)
+
+
+def test_the_ranking_is_that_of_the_command_rank(page, storage):
+    expected = rank_measured(storage).standing
+    found = read(page, "ranking")
+    assert_frame_equal(found.select(expected.columns), expected, check_dtypes=False)
+
+
+def test_the_doubt_is_that_of_the_bootstrap(page, evidence):
+    doubts = standing_intervals(evidence.replicates)
+    columns = ["backbone", "zscore_low", "zscore_high", "rank_low", "rank_high", "p_first", "p_top"]
+    assert_frame_equal(read(page, "ranking").select(columns), doubts.select(columns), check_dtypes=False)
+    assert f"P(good is best) = {doubts['p_first'][0]:.2f}" in page
+    assert_frame_equal(read(page, "win_probabilities"), win_probabilities(evidence.replicates))
+
+
+def test_the_bootstrap_redraws_examples_whose_mean_is_the_score(evidence):
+    measured = evidence.replicates.measured
+    wide = evidence.scores.sort("backbone", "task")["value"].to_numpy().reshape(measured.shape)
+    assert measured == pytest.approx(wide)
+    assert "Seeds only" not in evidence.doubt
+
+
+def test_tables_are_those_of_the_analysis(page, evidence):
+    found = read(page, "gain_over_defaults")
+    assert_frame_equal(found, gain_over_defaults(evidence.trials), check_dtypes=False)
+    assert found["gain"].to_list() == pytest.approx([0.04] * 9)
+    assert_frame_equal(read(page, "rules_compared"), rules_compared(evidence.complete), check_dtypes=False)
+
+
+def test_the_better_one_is_named_best_and_the_smaller_one_shares_the_front(page):
+    front = read(page, "pareto_params_m")
+    assert dict(front.select("backbone", "on_front").iter_rows()) == {
+        "good": True,
+        "fair": True,
+        "poor": False,
+    }
+    assert "good is first of 3 backbones over 3 tasks" in page
+
+
+def test_the_same_results_give_the_same_page(storage, page):
+    assert report_html([storage]) == page
+
+
+def test_what_evaluators_warn_of_is_quoted_and_no_markup_gets_through(page):
+    assert "few &lt;b&gt;" in page
+    assert "few <b>" not in page
+
+
+def test_without_examples_seeds_are_redrawn_and_the_page_says_so(tmp_path):
+    page = report_html([fill(tmp_path, keeps_examples=False)])
+    assert "Seeds only, because values per example are not at hand: knn@digits" in page
+
+
+def test_without_examples_and_seeds_there_is_no_interval_but_a_sentence(tmp_path):
+    page = report_html([fill(tmp_path, keeps_examples=False, seeds=(0,))])
+    assert "so no interval can be given" in page
+    assert "zscore_low" not in tables_of(page)["ranking.csv"]
+
+
+def test_too_few_tasks_are_said_and_leave_no_empty_plot(tmp_path):
+    page = report_html([fill(tmp_path, tasks=("knn@digits",))])
+    assert "a critical-difference diagram needs 3 tasks or more, there are 1" in page
+    assert "leaving one task out needs two tasks or more, got one" in page
+    assert "correlation needs 2 tasks and 3 backbones or more" in page
+
+
+def test_what_no_evaluator_measured_is_said(page):
+    assert "robust accuracy: the evaluator `adversarial` has measured nothing here" in page
+    assert "throughput and memory were not measured" in page
+
+
+def test_an_incomplete_table_is_refused_or_marked(tmp_path):
+    fill(tmp_path, leave_out=("fair", "knn@digits"))
+    with pytest.raises(MissingMeasurementError, match="'fair' on 'knn@digits'"):
+        report_html([tmp_path])
+    page = report_html([tmp_path], allow_missing=True)
+    assert "This ranking is incomplete" in page
+    assert "no score: fair on knn@digits" in page
+
+
+def test_storages_are_united_and_contradictions_refused(tmp_path, storage, page):
+    again = fill(tmp_path / "again")
+    united = report_html([storage, again])
+    assert tables_of(united)["ranking.csv"] == tables_of(page)["ranking.csv"]
+    other = fill(tmp_path / "other", num_examples=30)
+    with pytest.raises(DuplicateMeasurementError):
+        report_html([storage, other])
+
+
+def test_a_published_table_has_its_page_with_references_and_no_interval():
+    page = report_html(["published:bob"])
+    assert read(page, "ranking").height == 33
+    assert "there is no interval" in page
+    references = read(page, "references")
+    assert references.filter(quantity="spearman(zscore, params)", of="ViTs")["paper"].item() == 0.58
+    assert set(references["certainty"]) >= {"verified"}
+
+
+def test_a_published_table_is_reported_alone(storage):
+    with pytest.raises(EmptyInputError, match="report it alone"):
+        report_html(["published:bob", storage])
+
+
+def test_an_empty_storage_is_refused(tmp_path):
+    with pytest.raises(EmptyInputError, match="nothing is measured"):
+        report_html([tmp_path])
+
+
+def test_the_command_writes_the_file(storage, page, tmp_path, capsys):
+    output = tmp_path / "report.html"
+    assert main(["report", str(storage), "-o", str(output)]) == 0
+    assert output.read_text(encoding="utf-8") == page
+    assert str(output) in capsys.readouterr().out
+    assert output.stat().st_size < 3_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on the PATH")
+@pytest.mark.parametrize("width", [500, 1400])
+def test_a_browser_logs_no_error_and_asks_no_network(page, tmp_path, width):
+    file = tmp_path / "report.html"
+    # `securitypolicyviolation` and `error` events become text that the dumped page shows.
+    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
+    probe = (
+        "<script>var said=[];addEventListener('error',e=>said.push('error '+e.message),true);"
+        "addEventListener('securitypolicyviolation',e=>said.push('blocked '+e.blockedURI));"
+        "addEventListener('load',()=>{var n=performance.getEntriesByType('resource').filter(e=>!e.name.startsWith('data:'));"
+        "said.push(...n.map(e=>'fetched '+e.name));"
+        "said.push('overflow '+(document.documentElement.scrollWidth-innerWidth));"
+        "document.title='SAID '+said.join('|')})</script>"
+    )
+    file.write_text(page.replace("<head>", f"<head>{policy}{probe}", 1), encoding="utf-8")
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--window-size={width},900",
+        "--virtual-time-budget=5000",
+        "--enable-logging=stderr",
+        "--dump-dom",
+        f"file://{file}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    said = re.search(r"<title>SAID ([^<]*)</title>", done.stdout)
+    assert said
+    *wrong, overflow = said.group(1).split("|")
+    assert wrong == []
+    assert int(overflow.removeprefix("overflow ")) <= 0, "the page itself must not scroll sideways"
+    assert "CONSOLE" not in done.stderr
+    assert set(SKILLS) <= set(re.findall(r"\w+", done.stdout))
