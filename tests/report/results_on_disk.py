@@ -1,4 +1,4 @@
-"""A storage as `raybench run` leaves one: measurements, predictions, ledger and curves of made-up backbones."""
+"""A storage as `raybench run` leaves one: measurements, predictions, ledger and curves of made-up ones."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -37,10 +37,11 @@ def evidence(storage):
     return gather([storage], experiment=None, allow_missing=False)
 
 
+VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+
 class Outline(HTMLParser):
     """Ids, heading levels, addresses, and whether tags are balanced."""
-
-    VOID = {"meta", "link", "br", "img", "input", "hr"}
 
     def __init__(self, html):
         super().__init__()
@@ -56,7 +57,7 @@ class Outline(HTMLParser):
         self.addresses += [found[name] for name in ("href", "src") if name in found]
         if found.get("role") == "img":
             self.figures.append(found.get("aria-label"))
-        if tag not in self.VOID:
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
@@ -214,22 +215,28 @@ def test_the_command_writes_the_file(storage, page, tmp_path, capsys):
     assert output.stat().st_size < 3_000_000
 
 
+PROBE = """<meta http-equiv="Content-Security-Policy"
+content="default-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<script>
+const said = [];
+addEventListener("error", (e) => said.push("error " + e.message), true);
+addEventListener("securitypolicyviolation", (e) => said.push("blocked " + e.blockedURI));
+addEventListener("load", () => {
+  const fetched = performance.getEntriesByType("resource").filter((e) => !e.name.startsWith("data:"));
+  said.push(...fetched.map((e) => "fetched " + e.name));
+  said.push("overflow " + (document.documentElement.scrollWidth - innerWidth));
+  document.title = "SAID " + said.join("|");
+});
+</script>"""
+"""What the browser objects to, as text that the dumped page shows."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on the PATH")
 @pytest.mark.parametrize("width", [500, 1400])
 def test_a_browser_logs_no_error_and_asks_no_network(page, tmp_path, width):
     file = tmp_path / "report.html"
-    # `securitypolicyviolation` and `error` events become text that the dumped page shows.
-    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-    probe = (
-        "<script>var said=[];addEventListener('error',e=>said.push('error '+e.message),true);"
-        "addEventListener('securitypolicyviolation',e=>said.push('blocked '+e.blockedURI));"
-        "addEventListener('load',()=>{var n=performance.getEntriesByType('resource').filter(e=>!e.name.startsWith('data:'));"
-        "said.push(...n.map(e=>'fetched '+e.name));"
-        "said.push('overflow '+(document.documentElement.scrollWidth-innerWidth));"
-        "document.title='SAID '+said.join('|')})</script>"
-    )
-    file.write_text(page.replace("<head>", f"<head>{policy}{probe}", 1), encoding="utf-8")
+    file.write_text(page.replace("<head>", f"<head>{PROBE}", 1), encoding="utf-8")
     command = [
         "chromium",
         "--headless",
