@@ -1,6 +1,6 @@
 """A backbone: pixels in [0, 1] → features. Normalisation is inside; frozen means frozen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from raybench.backbones.view import View
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.errors import CheckpointError
 from raybench.records import Preprocessing
 
 Pixels = Float[torch.Tensor, "b 3 s s"]
@@ -58,6 +60,58 @@ class Backbone(nn.Module):
         """
         normalised = self._normalise(pixels)
         return self.model.forward_head(self.model.forward_features(normalised), pre_logits=True)
+
+    def describe(self, pixels: Pixels, views: Sequence[View]) -> list[Float[torch.Tensor, "b d"]]:
+        """Every view of the same images: one forward pass for the last layer's, one for all earlier ones'.
+
+        Raises:
+            CheckpointError: the architecture does not give the layer asked for.
+            ValueError: pixels outside [0, 1].
+        """
+        normalised = self._normalise(pixels)
+        found: dict[int, tuple[torch.Tensor, torch.Tensor | None]] = {}
+        last = self.model.forward_features(normalised) if any(v.layer == 0 for v in views) else None
+        if last is not None and not all(view.is_own for view in views):
+            found[0] = self._places(last)
+        if earlier := sorted({view.layer for view in views} - {0}):
+            found.update(self._earlier(normalised, earlier))
+        return [
+            self.model.forward_head(last, pre_logits=True) if view.is_own else view.pool(*found[view.layer])
+            for view in views
+        ]
+
+    def _places(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What `forward_features` gives, as places [b, n, d] and class token [b, d]."""
+        if last.ndim == 2:
+            return last[:, None], None
+        if last.ndim == 3:
+            num_prefix = getattr(self.model, "num_prefix_tokens", 0)
+            return last[:, num_prefix:], last[:, 0] if self._has_class_token else None
+        is_channels_last = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
+        return last.flatten(1, 2) if is_channels_last else last.flatten(2).transpose(1, 2), None
+
+    @property
+    def _has_class_token(self) -> bool:
+        return getattr(self.model, "cls_token", None) is not None
+
+    def _earlier(
+        self, normalised: torch.Tensor, layers: Sequence[int]
+    ) -> dict[int, tuple[torch.Tensor, torch.Tensor | None]]:
+        options: dict[str, Any] = {"return_prefix_tokens": True} if self._has_class_token else {}
+        try:
+            maps = self.model.forward_intermediates(
+                normalised, indices=layers[-1] + 1, intermediates_only=True, **options
+            )
+        except (AttributeError, TypeError, AssertionError) as error:
+            raise CheckpointError(
+                f"{self.info.name!r} gives no layer {layers[-1]} before the last ({error}); take layer 0."
+            ) from error
+        found = {}
+        for layer in layers:
+            value = maps[-1 - layer]
+            places, prefix = value if isinstance(value, tuple) else (value, None)
+            found[layer] = places.flatten(2).transpose(1, 2), None if prefix is None else prefix[:, 0]
+        return found
 
     def classify(self, pixels: Pixels) -> Float[torch.Tensor, "b c"]:
         """Logits of the head the checkpoint came with; only where `has_head`."""

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from raybench.catalog.search_spaces import Choice, SearchSpace
 from raybench.records import HparamValue
 
+POOLINGS = ("pooled", "cls", "mean", "gem", "max")
+GEM_POWERS = (2.0, 3.0, 5.0)
+EARLIER_LAYERS = (1,)
+
 RETRIEVAL: SearchSpace = {
+    # 0 is the last layer, 1 the block or stage before it.
+    "layer": Choice(options=(0, *EARLIER_LAYERS), default=0),
+    "pooling": Choice(options=POOLINGS, default="pooled"),
+    # Of gem alone; 3 is what Radenović et al. (TPAMI 2018) start from.
+    "gem_power": Choice(options=GEM_POWERS, default=3.0),
     # Whitening learnt on train is what instance retrieval gains most from (Jégou & Chum, ECCV 2012).
     "normalisation": Choice(options=("l2", "none", "pca_whiten"), default="l2"),
     "distance": Choice(options=("dot", "cosine", "euclidean"), default="dot"),
@@ -20,6 +29,9 @@ RETRIEVAL: SearchSpace = {
 PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
     # Single scale, L2-normalised pooled feature, dot product, no training (bob/inventory 3.6).
     "paper": {
+        "layer": 0,
+        "pooling": "pooled",
+        "gem_power": 3.0,
         "normalisation": "l2",
         "distance": "dot",
         "query_expansion": 0,

@@ -1,12 +1,13 @@
 """Images → frozen features, one pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
 from raybench.backbones.backbone import Backbone
+from raybench.backbones.view import View
 from raybench.data.batches import batches
 from raybench.data.dataset import Examples
 from raybench.errors import DivergedError
@@ -17,7 +18,24 @@ Features = Float32[np.ndarray, "b d"]
 def extract(
     backbone: Backbone, examples: Examples, *, device: torch.device | str, batch_size: int
 ) -> Iterator[Features]:
-    """Yield the features of all examples in order, batch by batch, as float32 on the CPU.
+    """Yield the backbone's own features of all examples in order, batch by batch, as float32 on the CPU.
+
+    Raises:
+        DivergedError: a feature is NaN or infinite.
+    """
+    for (features,) in extract_views(backbone, examples, [View()], device=device, batch_size=batch_size):
+        yield features
+
+
+def extract_views(
+    backbone: Backbone,
+    examples: Examples,
+    views: Sequence[View],
+    *,
+    device: torch.device | str,
+    batch_size: int,
+) -> Iterator[list[Features]]:
+    """The same for several views of each batch, which share its forward passes.
 
     The backbone is frozen meanwhile: evaluation mode, no gradients, no batch-norm update.
 
@@ -27,13 +45,15 @@ def extract(
     done = 0
     with backbone.frozen(), torch.inference_mode():
         for pixels in batches(examples, backbone.preprocessing, batch_size, device=device):
-            features = backbone(pixels).float().cpu().numpy()
-            if not np.isfinite(features).all():
+            described = [view.float().cpu().numpy() for view in backbone.describe(pixels, views)]
+            for features in described:
+                if np.isfinite(features).all():
+                    continue
                 row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
                 raise DivergedError(
                     f"{backbone.info.name} gives features that are not finite on example "
                     f"{examples.ids[done + row]!r} of {len(examples)}; its weights are damaged, or its "
                     "preprocessing is not the one it was trained with."
                 )
-            done += len(features)
-            yield features
+            done += len(pixels)
+            yield described

@@ -10,7 +10,8 @@ ROOT/<key>.lock            held by the writer
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,16 @@ from jaxtyping import Float32, Int64
 
 from raybench.backbones.loading import checkpoint_digest, load_backbone
 from raybench.backbones.preprocessing import preprocessing_of
+from raybench.backbones.view import View
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.data.dataset import Dataset
 from raybench.errors import StorageError
-from raybench.features.extraction import extract
+from raybench.features.extraction import extract_views
 from raybench.records import Split, digest_of
 
 CODE_VERSION = 1
 """Raise when the same key would give other features."""
-POOLING = "pooled"
+OWN = (View(),)
 MANIFEST = "manifest.json"
 
 
@@ -79,19 +81,24 @@ class FeatureStore:
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
+        view: View = OWN[0],
+        beside: Sequence[View] = (),
     ) -> FeatureSet:
         """The features of one split, computed now if nobody has before.
 
         Args:
             batch_size: images per forward pass; None takes what suits the device and the input size. Another
                 one moves features in their last bits.
+            view: layer and pooling; the default is the backbone's own pooled feature.
+            beside: views that will be asked for later; where `view` is missing they are computed with it.
 
         Raises:
             SplitLockedError: test was asked for with a locked dataset.
             StorageError: the store's folder cannot be written.
         """
-        self.ensure(info, dataset, [split], device=device, batch_size=batch_size)
-        folder = self.root / self.key(info, dataset, split)
+        folder = self.root / self.key(info, dataset, split, view)
+        views = [view] if self._is_complete(folder) else list(dict.fromkeys([view, *beside]))
+        self.ensure(info, dataset, [split], device=device, batch_size=batch_size, views=views)
         return FeatureSet(
             features=np.load(folder / "features.npy", mmap_mode="r"),
             targets=np.load(folder / "targets.npy"),
@@ -106,20 +113,28 @@ class FeatureStore:
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
+        views: Sequence[View] = OWN,
     ) -> None:
-        """Compute what is missing of several splits, loading the backbone at most once."""
+        """Compute what is missing of several splits and views, loading the backbone at most once.
+
+        The missing views of a split come from the same pass of its images.
+        """
         backbone = None
         for split in splits:
             examples = dataset.split(split)  # Before anything else: test may be locked.
-            key = self.key(info, dataset, split)
-            if self._is_complete(self.root / key):
-                continue
-            with self._lock(key):
-                if self._is_complete(self.root / key):
-                    continue  # Another process wrote it while this one waited.
+            keys = {self.key(info, dataset, split, view): view for view in views}
+            missing = sorted(key for key in keys if not self._is_complete(self.root / key))
+            with ExitStack() as locks:
+                for key in missing:  # Sorted: two processes that want the same views cannot block each other.
+                    locks.enter_context(self._lock(key))
+                # Another process may have written them while this one waited.
+                wanted = [key for key in missing if not self._is_complete(self.root / key)]
+                if not wanted:
+                    continue
                 backbone = backbone or load_backbone(info, device=device)
                 size = batch_size or suitable_batch_size(device, backbone.preprocessing.input_size)
-                rows = extract(backbone, examples, device=device, batch_size=size)
+                asked = [keys[key] for key in wanted]
+                batches = extract_views(backbone, examples, asked, device=device, batch_size=size)
                 manifest = {
                     "backbone": info.name,
                     "dataset": dataset.info.name,
@@ -127,27 +142,26 @@ class FeatureStore:
                     "checkpoint_digest": backbone.digest,
                     "dataset_fingerprint": dataset.fingerprint,
                     "preprocessing": asdict(backbone.preprocessing),
-                    "pooling": POOLING,
                     "batch_size": size,
                     "device": str(device),
                     "torch": torch.__version__,
                 }
-                shape = (len(examples), backbone.num_features)
-                self._write(key, rows, shape, examples.targets, examples.ids, manifest)
+                named = {key: {**manifest, "pooling": keys[key].name} for key in wanted}
+                self._write(named, batches, examples.targets, examples.ids, backbone.num_features)
                 self.num_forward_images += len(examples)
 
-    def has(self, info: BackboneInfo, dataset: Dataset, split: Split) -> bool:
+    def has(self, info: BackboneInfo, dataset: Dataset, split: Split, view: View = OWN[0]) -> bool:
         """Whether `get` would find this entry without computing."""
-        return self._is_complete(self.root / self.key(info, dataset, split))
+        return self._is_complete(self.root / self.key(info, dataset, split, view))
 
-    def key(self, info: BackboneInfo, dataset: Dataset, split: Split) -> str:
+    def key(self, info: BackboneInfo, dataset: Dataset, split: Split, view: View = OWN[0]) -> str:
         """What decides the features' values, digested: weights, images, preprocessing, pooling, code."""
         return digest_of(
             [
                 checkpoint_digest(info),
                 dataset.split_fingerprint(split),
                 asdict(preprocessing_of(info)),
-                POOLING,
+                view.name,
                 CODE_VERSION,
             ],
             24,
@@ -194,35 +208,53 @@ class FeatureStore:
 
     def _write(
         self,
-        key: str,
-        rows: Iterable[Float32[np.ndarray, "b d"]],
-        shape: tuple[int, int],
+        manifests: Mapping[str, Mapping[str, Any]],
+        batches: Iterable[Sequence[Float32[np.ndarray, "b d"]]],
         targets: Int64[np.ndarray, " n"],
         ids: list[str],
-        manifest: Mapping[str, Any],
+        width_if_empty: int,
     ) -> None:
-        """Write an entry beside its place and rename it into it. The caller holds the lock."""
-        partial, final = self.root / f"{key}.partial", self.root / key
+        """Write entries (key → manifest) beside their places and rename them into these; locks are held."""
         try:
-            for leftover in (partial, final):
-                shutil.rmtree(leftover, ignore_errors=True)
-            partial.mkdir(parents=True)
-            features = np.lib.format.open_memmap(
-                partial / "features.npy", mode="w+", dtype=np.float32, shape=shape
-            )
+            for key in manifests:
+                for leftover in (self._partial(key), self.root / key):
+                    shutil.rmtree(leftover, ignore_errors=True)
+                self._partial(key).mkdir(parents=True)
+            maps: list[np.ndarray] = []
             start = 0
-            for batch in rows:
-                features[start : start + len(batch)] = batch
-                start += len(batch)
-            features.flush()
-            del features
-            np.save(partial / "targets.npy", targets)
-            (partial / "ids.json").write_text(json.dumps(ids))
-            sizes = {file.name: file.stat().st_size for file in partial.iterdir()}
-            described = {**manifest, "key": key, "shape": list(shape), "file_bytes": sizes}
-            (partial / MANIFEST).write_text(json.dumps(described, indent=1))
-            partial.rename(final)
+            for batch in batches:
+                if not maps:
+                    maps = self._maps(manifests, len(targets), [rows.shape[1] for rows in batch])
+                for features, rows in zip(maps, batch, strict=True):
+                    features[start : start + len(rows)] = rows
+                start += len(batch[0])
+            maps = maps or self._maps(manifests, len(targets), [width_if_empty] * len(manifests))
+            for (key, manifest), features in zip(manifests.items(), maps, strict=True):
+                features.flush()  # type: ignore[attr-defined]
+                self._finish(key, {**manifest, "shape": list(features.shape)}, targets, ids)
         except OSError as error:
             raise StorageError(
                 f"the feature store {str(self.root)!r} cannot be written ({error})."
             ) from error
+
+    def _partial(self, key: str) -> Path:
+        return self.root / f"{key}.partial"
+
+    def _maps(self, keys: Iterable[str], num: int, widths: Sequence[int]) -> list[np.ndarray]:
+        return [
+            np.lib.format.open_memmap(
+                self._partial(key) / "features.npy", mode="w+", dtype=np.float32, shape=(num, width)
+            )
+            for key, width in zip(keys, widths, strict=True)
+        ]
+
+    def _finish(
+        self, key: str, manifest: Mapping[str, Any], targets: Int64[np.ndarray, " n"], ids: list[str]
+    ) -> None:
+        partial = self._partial(key)
+        np.save(partial / "targets.npy", targets)
+        (partial / "ids.json").write_text(json.dumps(ids))
+        sizes = {file.name: file.stat().st_size for file in partial.iterdir()}
+        described = {**manifest, "key": key, "file_bytes": sizes}
+        (partial / MANIFEST).write_text(json.dumps(described, indent=1))
+        partial.rename(self.root / key)

@@ -24,7 +24,7 @@ class StoredFeatures:
         for name, (features, _) in splits.items():
             np.save(folder / f"{name}.npy", features.astype(np.float32))
 
-    def get(self, info: Any, dataset: Any, split: str, *, device: Any = "cpu") -> Any:
+    def get(self, info: Any, dataset: Any, split: str, *, device: Any = "cpu", **view: Any) -> Any:
         if split == "test" and not dataset.is_unlocked:
             raise SplitLockedError("the test split is locked while hyperparameters are being chosen.")
         targets = self._targets[split]

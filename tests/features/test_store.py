@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,13 @@ import pytest
 import torch
 from drawn import make_dataset
 
+from raybench.backbones.loading import checkpoint_digest
+from raybench.backbones.preprocessing import preprocessing_of
+from raybench.backbones.view import View
 from raybench.catalog.backbones import find_backbone
 from raybench.errors import SplitLockedError, StorageError
 from raybench.features.store import FeatureStore
+from raybench.records import digest_of
 
 torch.set_num_threads(1)
 
@@ -148,6 +152,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch; torch.set_num_threads(1)
+from raybench.backbones.view import View
 from raybench.catalog.backbones import find_backbone
 from raybench.features import store as module
 from drawn import make_dataset
@@ -199,3 +204,24 @@ def test_processes_that_ask_at_once_compute_once_and_share(store, info, dataset)
     assert counts == [0, 0, 12]
     manifest = json.loads(next(store.root.glob("*/manifest.json")).read_text())
     assert manifest["shape"] == [12, 128]
+
+
+def test_the_backbones_own_feature_keeps_the_key_it_had_before_there_were_views(store, info, dataset):
+    fingerprint, preprocessing = dataset.split_fingerprint("val"), asdict(preprocessing_of(info))
+    before = digest_of([checkpoint_digest(info), fingerprint, preprocessing, "pooled", 1], 24)
+    assert (
+        store.key(info, dataset, "val") == store.key(info, dataset, "val", View(0, "pooled", 5.0)) == before
+    )
+
+
+def test_views_are_computed_together_and_kept_apart(store, info, dataset):
+    wanted, other = View(0, "max"), View(1, "gem", 2.0)
+    found = store.get(info, dataset, "val", view=wanted, beside=[other])
+    assert store.num_forward_images == 7
+    assert store.has(info, dataset, "val", other)
+    assert not store.has(info, dataset, "val")
+    alone = FeatureStore(store.root.parent / "alone").get(info, dataset, "val", view=other)
+    again = store.get(info, dataset, "val", view=other)
+    assert store.num_forward_images == 7
+    np.testing.assert_array_equal(again.features, alone.features)
+    assert not np.array_equal(found.features, store.get(info, dataset, "val").features)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from raybench.backbones.view import View
+from raybench.catalog.retrieval import EARLIER_LAYERS, GEM_POWERS, POOLINGS
 from raybench.evaluation.context import Rung, SplitReport, TrialContext
 from raybench.evaluation.feature_norm import resident
 from raybench.evaluation.retrieval.ground_truth import ClassTruth
@@ -28,7 +30,8 @@ def retrieval(
 ) -> RetrievalRun:
     """Prepare a search.
 
-    Hyperparameters: `normalisation` (none, l2, pca_whiten), `distance` (dot, cosine, euclidean),
+    Hyperparameters: `layer`, `pooling` and `gem_power` (see `View`), `normalisation` (none, l2,
+    pca_whiten), `distance` (dot, cosine, euclidean),
     `query_expansion` (neighbours, 0 is none), `expansion_power`, `rerank_neighbours` (k1 of k-reciprocal
     re-ranking, 0 is none), and `gallery` (train, rest). Nothing here is random and there is one epoch, so
     `seed` and `max_epochs` change nothing.
@@ -91,4 +94,35 @@ class RetrievalRun:
 
     def _features(self, split: Literal["train", "val", "test"]) -> Any:
         context = self._context
-        return context.store.get(context.backbone_info, context.dataset, split, device=context.device)
+        view = _view(self._hparams)
+        return context.store.get(
+            context.backbone_info,
+            context.dataset,
+            split,
+            device=context.device,
+            view=view,
+            beside=_beside(view),
+        )
+
+
+def _view(hparams: Hparams) -> View:
+    return View(
+        int(hparams.get("layer", 0)),
+        hparams.get("pooling", "pooled"),  # type: ignore[arg-type]
+        float(hparams.get("gem_power", 3.0)),
+    )
+
+
+def _beside(view: View) -> list[View]:
+    """What other trials of a search may ask for, from the passes that `view` needs anyway; nothing for the
+    backbone's own feature, which all protocols share."""
+    if view.is_own:
+        return []
+    layers = EARLIER_LAYERS if view.layer else (0,)
+    views = [
+        View(layer, pooling, power)  # type: ignore[arg-type]
+        for layer in layers
+        for pooling in POOLINGS
+        for power in (GEM_POWERS if pooling == "gem" else (3.0,))
+    ]
+    return [other for other in views if not other.is_own]

@@ -1,0 +1,57 @@
+"""Which numbers of a backbone describe an image: of which layer, and pooled how."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+
+Pooling = Literal["pooled", "cls", "mean", "max", "gem"]
+GEM_FLOOR = 1e-6
+"""Activations below it count as it: a power of a negative number would not be real."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way of describing an image; the default is what the backbone's own classifier would receive.
+
+    `cls` is the class token, `gem` the generalised mean over places. `pooled` of an earlier layer, and `cls`
+    of any, is the class token where the architecture has one and the mean over places where it has none.
+
+    Source: Radenović et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2018 (GeM).
+
+    >>> View().name, View(1, "gem", 3.0).name
+    ('pooled', 'layer-1/gem(3.0)')
+    """
+
+    layer: int = 0
+    """0: after the last layer and its norm; k: after the k-th block or stage before the last."""
+    pooling: Pooling = "pooled"
+    gem_power: float = 3.0
+    """Exponent of `gem`, above 0: 1 is the mean, infinity the maximum. Others have none."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the backbone's own pooled feature."""
+        return self.layer == 0 and self.pooling == "pooled"
+
+    @property
+    def name(self) -> str:
+        """What features are cached under: equal for views that give the same numbers by definition."""
+        if self.is_own:
+            return "pooled"
+        power = f"({float(self.gem_power)})" if self.pooling == "gem" else ""
+        return f"layer-{self.layer}/{self.pooling}{power}"
+
+    def pool(
+        self, places: Float[torch.Tensor, "b n d"], cls: Float[torch.Tensor, "b d"] | None
+    ) -> Float[torch.Tensor, "b d"]:
+        """One vector per image from those of its places (and the class token)."""
+        if self.pooling == "max":
+            return places.amax(dim=1)
+        if self.pooling == "gem":
+            powers = places.clamp(min=GEM_FLOOR) ** self.gem_power
+            return powers.mean(dim=1) ** (1.0 / self.gem_power)
+        if self.pooling in ("cls", "pooled") and cls is not None:
+            return cls
+        return places.mean(dim=1)
