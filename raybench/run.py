@@ -1,6 +1,7 @@
 """spec → plan → tuning × tracking → results; the only place where the doors meet."""
 
 import contextlib
+import html
 import json
 import os
 from collections.abc import Iterator
@@ -118,11 +119,12 @@ def _tune(
 
 
 def _summary(storage: Path, experiment: str) -> dict[str, str]:
-    """Files of MLflow's summary run: the ranking as far as it is complete."""
+    """Files of MLflow's summary run: ranking and report, as far as they are complete."""
+    from raybench.report.document import report_html
     from raybench.report.terminal import rank_storage
 
     try:
-        return {
+        files = {
             f"ranking.{suffix}": rank_storage(
                 storage, experiment=experiment, output_format=output_format, allow_missing=True
             )
@@ -130,6 +132,11 @@ def _summary(storage: Path, experiment: str) -> dict[str, str]:
         }
     except RaybenchError as error:
         return {"ranking.md": f"No ranking: {error}"}
+    try:
+        page = report_html([storage], experiment=experiment, allow_missing=True)
+    except RaybenchError as error:
+        page = f"<p>No report: {html.escape(str(error))}</p>"
+    return {**files, "report.html": page}
 
 
 def _search(

@@ -6,6 +6,8 @@ import vl_convert
 
 INK, SOFT, LINE = "#1f2328", "#57606a", "#d0d7de"
 WIDTH, ROW = 420, 22
+MAX_POINTS = 200
+"""More points would hide their lines."""
 MAX_LINES = 8
 """More lines than colours that can be told apart would be shown by none."""
 PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#7f7f7f", "#6a3d9a"]
@@ -17,7 +19,7 @@ def svg_of(chart: "alt.TopLevelMixin") -> str:
     config = {
         "background": None,
         # A browser's font may be wider than the one that vl-convert measures labels with.
-        "padding": {"left": 40, "right": 24, "top": 6, "bottom": 6},
+        "padding": {"left": 28, "right": 24, "top": 6, "bottom": 6},
         "view": {"stroke": None},
         "axis": {
             "labelColor": INK,
@@ -25,7 +27,7 @@ def svg_of(chart: "alt.TopLevelMixin") -> str:
             "gridColor": LINE,
             "domainColor": LINE,
             "tickColor": LINE,
-            "labelLimit": 210,
+            "labelLimit": 330,
             "labelFontSize": 12,
             "titleFontSize": 12,
             "titleFontWeight": "normal",
@@ -145,7 +147,7 @@ def lines(
     )
     drawn: alt.Chart | alt.LayerChart = (
         alt.Chart(frame)
-        .mark_line(point=True)
+        .mark_line(point=frame.height <= MAX_POINTS)
         .encode(
             x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False)),
             y=alt.Y(f"{y}:Q", title=titles[1], scale=alt.Scale(zero=False)),

@@ -43,6 +43,8 @@ def redrawn(
             only_seeds.append(str(task))
             found = _by_seed(rows, backbones)
         per_example[str(task)] = sign * found
+    if not per_example:
+        return None, "No task has a score of every backbone, so no interval can be given."
     varies = any(array.shape[1] > 1 or array.shape[2] > 1 for array in per_example.values())
     if len(backbones) < 2 or not varies:
         return None, (

@@ -77,9 +77,16 @@ class Evidence:
 
     @property
     def complete(self) -> pl.DataFrame:
-        """`scores` on the tasks that every backbone has; all of them unless pairs are missing."""
+        """`scores` on the tasks that every backbone has; all of them unless pairs are missing.
+
+        Raises:
+            EmptyInputError: if there is no such task.
+        """
         num_backbones = self.scores["backbone"].n_unique()
-        return self.scores.filter(pl.col("backbone").n_unique().over("task") == num_backbones)
+        shared = self.scores.filter(pl.col("backbone").n_unique().over("task") == num_backbones)
+        if shared.is_empty():
+            raise EmptyInputError("no task has a score of every backbone, so nothing can be compared.")
+        return shared
 
     @property
     def random_init(self) -> tuple[str, ...]:

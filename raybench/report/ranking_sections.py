@@ -33,7 +33,7 @@ def decision(evidence: Evidence) -> Sequence[Part]:
         Text(f"{best} is {place} over {num_tasks} task{'s' if num_tasks != 1 else ''}, by mean z-score.")
     ]
     if evidence.replicates is None:
-        return [*said, Absent(evidence.doubt), *_marks(evidence)]
+        return [*said, Text(evidence.doubt), *_marks(evidence)]
     doubts = standing_intervals(evidence.replicates)
     first = doubts.filter(backbone=best).row(0, named=True)
     wins = win_probabilities(evidence.replicates).filter(backbone=best)

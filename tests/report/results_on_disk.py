@@ -35,24 +35,26 @@ def fill(
     seeds: tuple[int, ...] = (0, 1),
     num_examples: int = 50,
     keeps_examples: bool = True,
-    leave_out: tuple[str, str] | None = None,
+    leave_out: tuple[str, str | None] | None = None,
+    backbones: tuple[str, ...] = tuple(SKILLS),
     experiment: str = "e",
 ) -> Path:
-    """Measure SKILLS on `tasks`; `leave_out` is a (backbone, task) without any score."""
+    """Measure SKILLS on `tasks`; `leave_out` is a (backbone, task) without score, task None means all."""
     rng = np.random.default_rng(0)
     families = {"good": "cnn", "fair": "cnn", "poor": "transformer"}
     spec = {
         "name": experiment,
         "backbones": [
             {"name": name, "family": families[name], "method": "supervised", "pretrain_images": 1000}
-            for name in SKILLS
+            for name in backbones
         ],
         "tasks": list(tasks),
     }
     ledger.save_spec(storage, experiment, spec)
-    for backbone, skill in SKILLS.items():
+    for backbone in backbones:
+        skill = SKILLS[backbone]
         for task in tasks:
-            if (backbone, task) == leave_out:
+            if leave_out in ((backbone, task), (backbone, None)):
                 continue
             _search(storage, experiment, backbone, task, skill)
             for seed in seeds:

@@ -18,6 +18,7 @@ from raybench.errors import DuplicateMeasurementError, EmptyInputError, MissingM
 from raybench.report.document import SECTIONS, report_html
 from raybench.report.evidence import gather
 from raybench.report.terminal import rank_measured
+from raybench.run import _summary
 
 from .results_on_disk import SKILLS, fill, tables_of
 
@@ -259,3 +260,27 @@ def test_a_browser_logs_no_error_and_asks_no_network(page, tmp_path, width):
     assert int(overflow.removeprefix("overflow ")) <= 0, "the page itself must not scroll sideways"
     assert "CONSOLE" not in done.stderr
     assert set(SKILLS) <= set(re.findall(r"\w+", done.stdout))
+
+
+def test_one_backbone_alone_has_a_page(tmp_path):
+    page = report_html([fill(tmp_path, backbones=("good",))])
+    assert "good is the only backbone over 3 tasks" in page
+    assert "There is only one backbone, so no order to be unsure of." in page
+
+
+def test_a_backbone_without_any_score_stands_last_and_is_named(tmp_path):
+    fill(tmp_path, leave_out=("poor", None))
+    page = report_html([tmp_path], allow_missing=True)
+    assert read(page, "ranking")["backbone"].to_list()[-1] == "poor"
+    assert "no score: poor on knn@digits" in page
+
+
+def test_where_no_task_is_shared_by_all_the_page_says_so(tmp_path):
+    fill(tmp_path / "one", tasks=("knn@digits",), backbones=("good", "fair"))
+    fill(tmp_path / "two", tasks=("linear_probe@digits",), backbones=("poor",))
+    page = report_html([tmp_path / "one", tmp_path / "two"], allow_missing=True)
+    assert "no task has a score of every backbone" in page
+
+
+def test_the_summary_run_of_mlflow_holds_the_same_page(storage, page):
+    assert _summary(storage, "e")["report.html"] == page
