@@ -27,6 +27,7 @@ ROWS = {
     "rank": ("rank_start", "measure"),
     "shared-memory": ("shared_memory", "measure"),
     "attacks": ("bench_attacks", "measure"),
+    "retrieval": ("bench_retrieval", "measure"),
 }
 """Name → module and function; each returns the ratios of its row."""
 VERSIONS = ("torch", "timm", "ray", "mlflow", "polars", "scikit-learn", "numpy")

@@ -30,11 +30,10 @@ def retrieval(
 ) -> RetrievalRun:
     """Prepare a search.
 
-    Hyperparameters: `layer`, `pooling` and `gem_power` (see `View`), `normalisation` (none, l2,
-    pca_whiten), `distance` (dot, cosine, euclidean),
-    `query_expansion` (neighbours, 0 is none), `expansion_power`, `rerank_neighbours` (k1 of k-reciprocal
-    re-ranking, 0 is none), and `gallery` (train, rest). Nothing here is random and there is one epoch, so
-    `seed` and `max_epochs` change nothing.
+    Hyperparameters: `layer`, `pooling` and `gem_power` (see `View`), `normalisation` (none, l2, pca_whiten),
+    `distance` (dot, cosine, euclidean), `query_expansion` (neighbours, 0 is none), `expansion_power`,
+    `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none), and `gallery` (train, rest). Nothing here
+    is random and there is one epoch, so `seed` and `max_epochs` change nothing.
     """
     return RetrievalRun(context, {**hparams, **(fixed or {})})
 
@@ -65,12 +64,13 @@ class RetrievalRun:
         kept = asked if is_rest else train
         own = np.arange(len(asked.targets)) if is_rest else None
         device = self._context.device
-        queries, gallery = normalised(
+        parts = [resident(part.features, device) for part in ([asked] if is_rest else [asked, kept])]
+        changed = normalised(
             hparams.get("normalisation", "l2"),  # type: ignore[arg-type]
             resident(train.features, device),
-            resident(asked.features, device),
-            resident(kept.features, device),
+            *parts,
         )
+        queries, gallery = changed[0], changed[-1]
         queries = expanded_queries(
             queries,
             gallery,

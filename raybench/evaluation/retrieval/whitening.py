@@ -1,5 +1,6 @@
 """Normalisation of descriptors before search, learnt on train only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -51,9 +52,8 @@ class Whitening:
         return cls(mean=mean, projection=projection)
 
     def apply(self, features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m r"]:
-        """Whitened rows, float32."""
-        blocks = [(block.double() - self.mean) @ self.projection for block in features.split(BLOCK_ROWS)]
-        return torch.cat(blocks).float()
+        """Whitened rows, float32; `normalised` calls it block by block."""
+        return ((features.double() - self.mean) @ self.projection).float()
 
 
 def unit_rows(features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m d"]:
@@ -66,14 +66,27 @@ def normalised(
 ) -> tuple[Float[torch.Tensor, "m r"], ...]:
     """Every part changed alike; `pca_whiten` ends with unit length, as is usual.
 
+    Made block by block: one copy of each part is all the memory it takes (`none`: not even that).
+
     Raises:
         ValueError: if `kind` is not one of none, l2, pca_whiten.
     """
     if kind == "none":
         return tuple(part.float() for part in parts)
     if kind == "l2":
-        return tuple(unit_rows(part.float()) for part in parts)
+        return tuple(_by_blocks(part, lambda block: unit_rows(block.float())) for part in parts)
     if kind == "pca_whiten":
         whitening = Whitening.fit(train)
-        return tuple(unit_rows(whitening.apply(part)) for part in parts)
+        return tuple(_by_blocks(part, lambda block: unit_rows(whitening.apply(block))) for part in parts)
     raise ValueError(f"unknown normalisation {kind!r}; use 'none', 'l2' or 'pca_whiten'.")
+
+
+def _by_blocks(
+    part: Float[torch.Tensor, "m d"], change: Callable[[torch.Tensor], torch.Tensor]
+) -> Float[torch.Tensor, "m r"]:
+    width = change(part[:1]).shape[1]
+    changed = torch.empty(len(part), width, dtype=torch.float32, device=part.device)
+    for start in range(0, len(part), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        changed[rows] = change(part[rows])
+    return changed
