@@ -161,4 +161,6 @@ def lines(
         drawn = (rule + drawn).properties(width=250, height=200)
     if facet is None:
         return svg_of(drawn)
-    return svg_of(drawn.facet(alt.Facet(f"{facet}:N", title=None), columns=2))
+    panels = drawn.facet(alt.Facet(f"{facet}:N", title=None), columns=2)
+    # Tasks differ in level: on one scale the curves of each would be flat.
+    return svg_of(panels.resolve_scale(y="independent") if facet == "task" else panels)
