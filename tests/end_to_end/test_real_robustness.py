@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 import yaml
 
-from raybench.cli import main
 from raybench.results import read_measurements
 
 SHARED = Path(__file__).parents[3] / "shared/data"
@@ -21,7 +20,7 @@ KNOWN_ACCURACY = 0.742
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory) -> pl.DataFrame:
+def table(raybench, tmp_path_factory) -> pl.DataFrame:
     folder = tmp_path_factory.mktemp("robust")
     entry = json.loads((SHARED / "weights/weights.json").read_text())[NAME]
     backbone = {
@@ -64,7 +63,9 @@ def table(tmp_path_factory) -> pl.DataFrame:
     }
     (folder / "robust.yaml").write_text(yaml.safe_dump(spec))
     storage = folder / "storage"
-    assert main(["run", str(folder / "robust.yaml"), "--storage", str(storage)]) == 0
+    # A process of its own: Ray reads its authentication mode when it is imported, and pytest has imported it.
+    outcome = raybench("run", folder / "robust.yaml", "--storage", storage)
+    assert outcome.returncode == 0, outcome.stderr + outcome.stdout
     return read_measurements(storage).filter(split="test")
 
 
