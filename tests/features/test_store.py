@@ -156,13 +156,13 @@ from raybench.backbones.view import View
 from raybench.catalog.backbones import find_backbone
 from raybench.features import store as module
 from drawn import make_dataset
-plain = module.extract
+plain = module.extract_views
 def slowly(*args, **options):
     for rows in plain(*args, **options):
         yield rows
         print("batch", flush=True)
         time.sleep({pause})
-module.extract = slowly
+module.extract_views = slowly
 store = module.FeatureStore(Path({root!r}))
 store.get(find_backbone("mini_resnet.random"), make_dataset(), "train", batch_size=3)
 print("forwarded", store.num_forward_images, flush=True)
