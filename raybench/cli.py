@@ -1,7 +1,8 @@
 """The command line: run · plan · rank · report · list · ui · track · cache · doctor.
 
 Exit codes: 0 all pairs measured; 1 finished, but some pairs failed (each is named with its reason);
-2 bad input, nothing was started; 130 interrupted, what was measured is kept.
+2 bad input, nothing was started; 3 the storage takes no writes; 130 interrupted, 143 ended by SIGTERM. After
+3, 130 and 143 what was measured is kept, and the same command goes on.
 
 Imports are deferred into the commands: `rank` and `list` start without torch, Ray or MLflow.
 """
@@ -15,12 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raybench import __version__
-from raybench.errors import RaybenchError
+from raybench.errors import RaybenchError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from raybench.run import Outcome
 
-EXIT_DONE, EXIT_FAILED_PAIRS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAILED_PAIRS, EXIT_BAD_INPUT, EXIT_STORAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = (
+    0,
+    1,
+    2,
+    3,
+    130,
+    143,
+)
 DEFAULT_STORAGE = Path("runs")
 LISTINGS = (
     "backbones",
@@ -40,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.command(arguments))
+    except StorageUnavailableError as error:
+        print(f"raybench: {error}", file=sys.stderr)
+        return EXIT_STORAGE
     except RaybenchError as error:
         print(f"raybench: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -123,7 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_EPILOG = "Exit codes: 0 all pairs measured, 1 some pairs failed, 2 bad input, 130 interrupted."
+_EPILOG = (
+    "Exit codes: 0 all pairs measured, 1 some pairs failed, 2 bad input, 3 storage full or away, "
+    "130 interrupted, 143 ended by SIGTERM."
+)
 
 
 def _storage_option(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +189,7 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
             f"Interrupted. What was measured is kept; "
             f"`raybench run {arguments.spec} --storage {storage}` goes on."
         )
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if outcome.is_terminated else EXIT_INTERRUPTED
     for pair, reason in outcome.failed.items():
         print(f"failed    {pair.task} · {pair.backbone}: {reason}", file=sys.stderr)
     return EXIT_FAILED_PAIRS if outcome.failed else EXIT_DONE

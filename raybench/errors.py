@@ -8,6 +8,7 @@ RaybenchError
 ├── CheckpointError            weights do not fit or cannot be read     (the user can fix it)
 ├── ResourceError              the cluster can never run a trial        (the user can fix it)
 ├── StorageError               the storage cannot be written or read    (the user can fix it)
+│   └── StorageUnavailableError  it takes no writes now: full, or away; the run stops and can go on
 ├── TrackingError              the tracking server refuses or is absent (the user can fix it)
 ├── SplitLockedError           the test split was asked for during a search
 ├── EmptyInputError            nothing to measure
@@ -63,6 +64,10 @@ class ResourceError(RaybenchError):
 
 class StorageError(RaybenchError):
     """The storage folder cannot be written or read."""
+
+
+class StorageUnavailableError(StorageError):
+    """The storage takes no writes now: full, or away. No trial's fault, so the run stops and can go on."""
 
 
 class TrackingError(RaybenchError):

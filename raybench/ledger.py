@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, get_args
 
 from raybench.errors import NonFiniteMeasurementError, StorageError
 from raybench.records import Pair, Stage, TrialRecord, TrialStatus, digest_of
-from raybench.storage import write_whole
+from raybench.storage import read_whole, write_whole
 
 SCHEMA_VERSION = 1
 _FIELDS = frozenset(field.name for field in fields(TrialRecord))
@@ -59,7 +59,11 @@ def write_record(storage: Path, record: TrialRecord) -> None:
 
 
 def read_record(storage: Path, experiment: str, trial_id: str) -> TrialRecord | None:
-    """The record of one trial; None if there is none that can be read."""
+    """The record of one trial; None if there is none that can be read.
+
+    Raises:
+        StorageUnavailableError: if the storage is away: that says nothing of the trial.
+    """
     return _parse(experiment_dir(storage, experiment) / "trials" / f"{trial_id}.json")
 
 
@@ -142,7 +146,7 @@ def pin(storage: Path, experiment: str, kind: str, name: str, digest: str) -> No
 
 def _parse(path: Path) -> TrialRecord | None:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
         if content["schema"] > SCHEMA_VERSION or content["status"] not in get_args(TrialStatus):
             return None
         known: dict[str, Any] = {key: value for key, value in content.items() if key in _FIELDS}

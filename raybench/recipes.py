@@ -18,7 +18,7 @@ from raybench.catalog.datasets import DATASETS, DatasetInfo
 from raybench.catalog.search_spaces import Float, edges, extension, packed_grid
 from raybench.catalog.tasks import parse_task
 from raybench.errors import StorageError, UnknownNameError
-from raybench.records import Pair, TrialRecord, digest_of
+from raybench.records import HparamValue, Pair, TrialRecord, digest_of
 from raybench.spec.experiment import ExperimentSpec
 from raybench.storage import write_whole
 
@@ -91,7 +91,7 @@ def make_recipe(
         finals: completed final trials, at least one; all have the same hyperparameters.
     """
     protocol, dataset = parse_task(pair.task).protocol.name, spec.dataset_of(pair.task)
-    hparams = dict(finals[0].hparams)
+    hparams = {**finals[0].hparams, **_smaller_batches(finals)}
     content: dict[str, Any] = {
         "backbones": [_backbone_entry(spec.backbone(pair.backbone))],
         "tasks": [_portable_task(pair.task, dataset)],
@@ -158,6 +158,8 @@ def _found(spec: ExperimentSpec, winner: TrialRecord | None, finals: Sequence[Tr
         "test": _per_seed(finals, "test"),
         "val": _per_seed(finals, "val"),
     }
+    if any(_batch_sizes(finals)):
+        found["batch_size"] = _batch_sizes(finals)
     if winner is not None:
         sampler, num_trials = spec.search.sampler, spec.search.num_trials
         found["search"] = {
@@ -174,6 +176,21 @@ def _found(spec: ExperimentSpec, winner: TrialRecord | None, finals: Sequence[Tr
             value = first.provenance[key]
             found[key] = dict(value) if isinstance(value, Mapping) else value
     return found
+
+
+def _smaller_batches(finals: Sequence[TrialRecord]) -> dict[str, HparamValue]:
+    """The smallest minibatch that a final trial fell back to when memory ran out; empty if none did.
+
+    Seeds may differ in it; what fitted once fits again, and `found.batch_size` says which had which.
+    """
+    sizes = _batch_sizes(finals)
+    return {"batch_size": min(size for size in sizes if size is not None)} if any(sizes) else {}
+
+
+def _batch_sizes(finals: Sequence[TrialRecord]) -> list[int | None]:
+    """Per seed, in the order of `seeds`: the smaller minibatch, None where the one asked for fitted."""
+    found = [record.provenance.get("batch_size") for record in sorted(finals, key=lambda r: r.seed)]
+    return [None if size is None else int(size) for size in found]
 
 
 def _per_seed(finals: Sequence[TrialRecord], split: str) -> dict[str, list[float]]:

@@ -89,11 +89,18 @@ def hygiene_notes(studies: list[PairStudy]) -> list[str]:
     return sorted(notes)
 
 
+def reopen(storage: Path, request: TrialRequest) -> None:
+    """Let the record of an earlier attempt say `running`: how it ended is not how this one will end."""
+    record = ledger.read_record(storage, request.experiment, request.trial_id)
+    if record is not None and record.status != "running":
+        ledger.write_record(storage, replace(record, status="running", reason=""))
+
+
 def final_record(storage: Path, request: TrialRequest, reason: str | None) -> TrialRecord:
     """The trial's record once Tune is done with it: as the worker left it, or stopped, or failed."""
     record = ledger.read_record(storage, request.experiment, request.trial_id)
-    if reason is None and record is not None and record.status != "running":
-        return record
+    if record is not None and record.status != "running":
+        return record  # Complete, whatever became of its process afterwards: it was `reopen`ed before.
     if record is None:
         reason = reason or "it ended without writing its record"
         record = TrialRecord.failed(request, reason, at=time.time())

@@ -4,6 +4,7 @@ import contextlib
 import html
 import json
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,10 @@ from filelock import FileLock, Timeout
 
 from raybench import ledger, recipes
 from raybench.catalog.tasks import parse_task
-from raybench.errors import RaybenchError, StorageError
+from raybench.errors import RaybenchError, StorageError, StorageUnavailableError
 from raybench.progress import make_progress
 from raybench.records import Pair, TrialRecord, TrialRequest, digest_of
-from raybench.resume import final_record, hygiene_notes, make_studies, store_spec, withdraw_superseded
+from raybench.resume import final_record, hygiene_notes, make_studies, reopen, store_spec, withdraw_superseded
 from raybench.spec import ExperimentSpec
 from raybench.storage import write_whole
 from raybench.tracking import Tracker
@@ -27,6 +28,9 @@ from raybench.tuning.study import PairStudy
 TRACKING_PATIENCE_SECONDS = 60.0
 """How long the end of a run waits for a tracking server that is away."""
 
+GRACE_SECONDS = 10.0
+"""The same after SIGTERM."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -36,6 +40,8 @@ class Outcome:
     failed: dict[Pair, str] = field(default_factory=dict)
     """Pair → why it has no result."""
     is_interrupted: bool = False
+    is_terminated: bool = False
+    """It was SIGTERM that interrupted."""
     unsent: list[str] = field(default_factory=list)
     """Trials that the tracking server has not seen; `raybench track` sends them."""
     notes: list[str] = field(default_factory=list)
@@ -66,6 +72,7 @@ def run_experiment(
         StorageError: if the storage cannot be written, or another process runs this experiment on it.
         TrackingError: if the tracking server cannot be reached at the start.
         ResourceError: if no node can ever run one of the trials.
+        StorageUnavailableError: if the storage fills up or stays away on the way; the same call goes on.
     """
     storage = storage.absolute()
     require_writable(storage)
@@ -74,11 +81,14 @@ def run_experiment(
         studies = make_studies(spec, ledger.read_records(storage, spec.name))
         tracker = Tracker(tracking_uri, spec.name, storage)
         unsent: list[str] = []
+        sigterm = threading.Event()
         uri = tracker.uri
         if all(study.is_finished for study in studies) and _is_tracked(storage, spec, uri):
             num_trials_run, is_finished = 0, True
         else:
-            num_trials_run, is_finished, unsent = _tune(spec, storage, studies, tracker, num_cpus, stream)
+            num_trials_run, is_finished, unsent = _tune(
+                spec, storage, studies, tracker, num_cpus, stream, sigterm
+            )
             if is_finished and not unsent:
                 _mark_tracked(storage, spec, uri)
     failed = {study.pair: study.failure for study in studies if study.failure is not None}
@@ -86,6 +96,7 @@ def run_experiment(
         measured=[s.pair for s in studies if s.is_finished and s.pair not in failed],
         failed=failed,
         is_interrupted=not is_finished,
+        is_terminated=sigterm.is_set(),
         unsent=unsent,
         notes=hygiene_notes(studies),
         tracking_uri=tracker.public_uri,
@@ -100,6 +111,7 @@ def _tune(
     tracker: Tracker,
     num_cpus: int | None,
     stream: TextIO | None,
+    sigterm: threading.Event,
 ) -> tuple[int, bool, list[str]]:
     """(trials run, whether everything is finished, trials that MLflow has not seen)."""
     tracker.start()
@@ -110,11 +122,12 @@ def _tune(
                 for record in study.records.values():
                     tracker.log(record)
         else:
-            num_run, is_finished = _search(spec, storage, studies, tracker, num_cpus, stream)
+            num_run, is_finished = _search(spec, storage, studies, tracker, num_cpus, stream, sigterm)
         recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
         tracker.log_summary(_summary(storage, spec.name))
     finally:
-        unsent = tracker.close(TRACKING_PATIENCE_SECONDS)
+        # Who sends SIGTERM waits half a minute at most before SIGKILL; MLflow is caught up with next time.
+        unsent = tracker.close(GRACE_SECONDS if sigterm.is_set() else TRACKING_PATIENCE_SECONDS)
     return num_run, is_finished, unsent
 
 
@@ -146,12 +159,17 @@ def _search(
     tracker: Tracker,
     num_cpus: int | None,
     stream: TextIO | None,
+    sigterm: threading.Event,
 ) -> tuple[int, bool]:
     num_run = 0
     progress = make_progress(studies, stream)
 
     def collect(request: TrialRequest, reason: str | None) -> TrialRecord:
         return final_record(storage, request, reason)
+
+    def on_start(request: TrialRequest) -> None:
+        reopen(storage, request)
+        progress.trial_started(request)
 
     def on_end(study: PairStudy, request: TrialRequest, record: TrialRecord) -> None:
         nonlocal num_run
@@ -176,9 +194,10 @@ def _search(
             with_features=set(),
             early_stopping=spec.search.early_stopping,
             num_cpus=num_cpus,
-            on_start=progress.trial_started,
+            on_start=on_start,
             collect=collect,
             on_end=on_end,
+            on_sigterm=sigterm.set,
         )
     return num_run, is_finished
 
@@ -207,7 +226,10 @@ def require_writable(storage: Path) -> None:
         StorageError: if that cannot be done.
     """
     probe = storage / f".writable-{os.getpid()}"
-    write_whole(probe, lambda file: file.write(b""))
+    try:
+        write_whole(probe, lambda file: file.write(b""))
+    except StorageUnavailableError as error:
+        raise StorageError(str(error)) from error  # Nothing has begun: a mistake in the command.
     probe.unlink(missing_ok=True)
 
 

@@ -21,11 +21,12 @@ from raybench import ledger
 from raybench.backbones.loading import checkpoint_digest
 from raybench.catalog.tasks import ProtocolInfo, parse_task
 from raybench.data.dataset import Dataset
-from raybench.errors import RaybenchError
+from raybench.errors import RaybenchError, StorageUnavailableError
 from raybench.evaluation.context import ProtocolRun, Rung, TrialContext
 from raybench.evaluation.registry import PROTOCOL_RUNS
 from raybench.features.store import FeatureStore
 from raybench.final_stage import FinalResult, FinalStage
+from raybench.memory import Batches, is_out_of_memory
 from raybench.metrics import METRICS
 from raybench.process_cache import cached_dataset, describe
 from raybench.records import Provenance, Split, TrialRecord, TrialRequest, TrialStatus
@@ -73,6 +74,7 @@ class Trial:
         self._run: ProtocolRun | None = None
         self._rungs: Iterator[Rung] | None = None
         self._context: TrialContext | None = None
+        self._batches = Batches(self.protocol.name, request.hparams)
         self._earlier: TrialRecord | None = None
         """Of an attempt that got as far as measuring test; only evaluators are run then."""
 
@@ -81,14 +83,49 @@ class Trial:
         return ledger.checkpoint_dir(self._storage, self.request.experiment, self.request.trial_id)
 
     def step(self) -> StepResult:
-        """Advance by one epoch. A mistake of the user's or a diverged training ends the trial as failed."""
-        try:
-            if self.request.stage == "features":
-                return self._extract_features()
-            return self._train_one_epoch()
-        except RaybenchError as error:
-            self._write(status="failed", reason=f"{type(error).__name__}: {error}")
-            return StepResult(epoch=len(self._curve), objective=None, is_done=True)
+        """Advance by one epoch. A mistake of the user's or a diverged training ends the trial as failed.
+
+        Out of memory it begins anew with half the batch, a few times, then it has failed as well.
+
+        Raises:
+            StorageUnavailableError: if the storage takes no writes; no fault of this trial.
+        """
+        while True:
+            try:
+                if self.request.stage == "features":
+                    return self._extract_features()
+                return self._train_one_epoch()
+            except StorageUnavailableError:
+                raise
+            except RaybenchError as error:
+                reason, is_memory = f"{type(error).__name__}: {error}", False
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                first_line = str(error).partition("\n")[0] or type(error).__name__
+                reason, is_memory = f"out of memory, also with smaller batches: {first_line}", True
+            # Outside the handlers: an exception that is being handled keeps its frames' tensors alive.
+            if not is_memory or not self._begin_smaller():
+                self.fail(reason)
+                return StepResult(epoch=len(self._curve), objective=None, is_done=True)
+
+    def fail(self, reason: str) -> None:
+        """End the trial as failed; what a final stage has measured on test is kept."""
+        record = ledger.read_record(self._storage, self.request.experiment, self.request.trial_id)
+        if record is not None and any(key.startswith("test/") for key in record.metrics):
+            ledger.write_record(self._storage, replace(record, status="failed", reason=reason))
+        else:
+            self._write(status="failed", reason=reason)
+
+    def _begin_smaller(self) -> bool:
+        """Forget the attempt that ran out of memory and halve the batches; False if they are small already."""
+        self._run = self._rungs = self._context = self._best = self._following = None
+        self._curve = []
+        if not self._batches.halve():
+            return False
+        shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
+        self._store = FeatureStore(self._store.root, num_halvings=self._batches.num_halvings)
+        return True
 
     def _extract_features(self) -> StepResult:
         dataset = self._load_pinned_dataset()
@@ -101,7 +138,7 @@ class Trial:
             self._context = self._make_context()
             factory = PROTOCOL_RUNS[self.protocol.name]
             self._run = factory(
-                self._context, self.request.hparams, self.request.seed, self.request.max_epochs
+                self._context, self._batches.hparams, self.request.seed, self.request.max_epochs
             )
             if self.request.stage == "final" and (result := self._evaluate_only()) is not None:
                 return result
@@ -176,7 +213,7 @@ class Trial:
     def _measure_test(self) -> None:
         if self._run is None:
             raise RuntimeError("a trial measures test after its last epoch only")
-        result = self._final_stage().measure(self._run, self._provenance().as_dict())
+        result = self._final_stage().measure(self._run, self._provenance())
         self._write(status="running", result=result)
         self._evaluate(result)
 
@@ -186,7 +223,7 @@ class Trial:
         result = self._final_stage().evaluate(
             self._run,
             before,
-            self._provenance().as_dict(),
+            self._provenance(),
             lambda partial: self._write(status="running", result=partial),
         )
         reason = "; ".join(f"evaluator {name}: {why}" for name, why in result.failures.items())
@@ -197,10 +234,10 @@ class Trial:
             raise RuntimeError("the final stage needs a context")
         return FinalStage(self.request, self._spec, self._storage, self._context)
 
-    def _provenance(self) -> Provenance:
+    def _provenance(self) -> dict[str, Any]:
         digest, preprocessing, num_params = describe(self._backbone)
         dataset = cached_dataset(self._dataset_info, self._storage)
-        return Provenance(
+        provenance = Provenance(
             checkpoint_digest=digest,
             dataset_fingerprint=dataset.fingerprint,
             duplicates_removed=dict(dataset.hygiene.duplicates_removed),
@@ -213,6 +250,8 @@ class Trial:
             },
             device=torch.cuda.get_device_name() if self._device.startswith("cuda") else "cpu",
         )
+        # An earlier attempt's classifier was fitted with batches as they were asked for.
+        return {**provenance.as_dict(), **(self._batches.changed if self._earlier is None else {})}
 
     def _write(self, *, status: TrialStatus, reason: str = "", result: FinalResult | None = None) -> None:
         request, rung, passed = self.request, self._best, time.perf_counter() - self._started
@@ -238,11 +277,11 @@ class Trial:
                 status=status,
                 reason=reason,
                 metrics=dict(result.metrics) if result else _val_metrics(rung),
-                chosen=dict(rung.chosen) if rung else {},
+                chosen={**rung.chosen, **self._batches.changed} if rung else {},
                 edges=dict(rung.edges) if rung else {},
                 curve=tuple(self._curve),
                 grid=tuple(rung.grid) if rung else (),
-                provenance=self._provenance().as_dict() if result else {},
+                provenance=self._provenance() if result else {},
                 evaluations=dict(result.evaluations) if result else {},
                 wall_seconds=passed,
                 started_at=self._started_at,

@@ -1,11 +1,13 @@
 """Files come to be there whole or not at all."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from raybench.errors import StorageError
-from raybench.storage import write_whole
+from raybench.errors import StorageError, StorageUnavailableError
+from raybench.storage import read_whole, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -57,3 +59,59 @@ def test_a_full_disk_is_a_storage_error_and_leaves_the_old_file(tmp_path):
 def test_others_may_read_what_is_written(tmp_path, is_durable):
     write_whole(tmp_path / "file", lambda file: file.write(b""), is_durable=is_durable)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def away(monkeypatch, times, number=errno.ESTALE):
+    """`replace`, the last act of a write, fails so many times. Returns the pauses that were made."""
+    left, pauses, replace = [times], [], Path.replace
+
+    def flaky(self, target):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number))
+        return replace(self, target)
+
+    clock = [0.0]
+    monkeypatch.setattr(Path, "replace", flaky)
+    monkeypatch.setattr("raybench.storage.time.monotonic", lambda: clock[0])
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr("raybench.storage.time.sleep", sleep)
+    return pauses
+
+
+def test_a_storage_that_comes_back_is_waited_for_longer_and_longer(tmp_path, monkeypatch):
+    pauses = away(monkeypatch, times=4)
+    write_whole(tmp_path / "file", lambda file: file.write(b"content"))
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert names(tmp_path) == ["file"]
+    assert pauses == [0.25, 0.5, 1.0, 2.0]
+
+
+def test_a_storage_that_stays_away_is_told_within_a_minute(tmp_path, monkeypatch):
+    pauses = away(monkeypatch, times=1000)
+    with pytest.raises(StorageUnavailableError, match="cannot write"):
+        write_whole(tmp_path / "file", lambda file: file.write(b"content"))
+    assert 40 < sum(pauses) <= 60
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_not_waited_for(tmp_path, monkeypatch):
+    pauses = away(monkeypatch, times=1, number=errno.ENOSPC)
+    with pytest.raises(StorageUnavailableError, match="No space left"):
+        write_whole(tmp_path / "file", lambda file: file.write(b"content"))
+    assert pauses == []
+
+
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_absent(tmp_path, monkeypatch):
+    away(monkeypatch, times=0)
+
+    def gone(self):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    with pytest.raises(StorageUnavailableError, match="cannot read"):
+        read_whole(tmp_path / "file")

@@ -89,8 +89,9 @@ class Subject:
 
     @property
     def batch_size(self) -> int:
-        """Images per forward pass that suit the device."""
-        return suitable_batch_size(self.context.device, self.preprocessing.input_size)
+        """Images per forward pass that suit the device, halved as often as memory ran out."""
+        suitable = suitable_batch_size(self.context.device, self.preprocessing.input_size)
+        return max(1, suitable >> self.context.store.num_halvings)
 
     def load_dataset(self, name: str) -> Dataset:
         """A dataset that the spec or the catalogue knows, with its test split open.

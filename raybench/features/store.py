@@ -26,7 +26,7 @@ from raybench.backbones.preprocessing import preprocessing_of
 from raybench.backbones.view import View
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.data.dataset import Dataset
-from raybench.errors import StorageError
+from raybench.errors import StorageUnavailableError
 from raybench.features.extraction import extract_views
 from raybench.records import Split, digest_of
 
@@ -68,8 +68,10 @@ def suitable_batch_size(device: torch.device | str, input_size: int) -> int:
 class FeatureStore:
     """Features by backbone and dataset split, under one folder that any number of processes may share."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, num_halvings: int = 0) -> None:
+        """`num_halvings`: how often suitable batches are halved, once memory ran out with them."""
         self.root = Path(root)
+        self.num_halvings = num_halvings
         self.num_forward_images = 0
         """Images this object has sent through a backbone; stays 0 on warm storage."""
 
@@ -94,7 +96,7 @@ class FeatureStore:
 
         Raises:
             SplitLockedError: test was asked for with a locked dataset.
-            StorageError: the store's folder cannot be written.
+            StorageUnavailableError: the store's folder cannot be written.
         """
         folder = self.root / self.key(info, dataset, split, view)
         views = [view] if self._is_complete(folder) else list(dict.fromkeys([view, *beside]))
@@ -132,7 +134,8 @@ class FeatureStore:
                 if not wanted:
                     continue
                 backbone = backbone or load_backbone(info, device=device)
-                size = batch_size or suitable_batch_size(device, backbone.preprocessing.input_size)
+                suitable = suitable_batch_size(device, backbone.preprocessing.input_size)
+                size = batch_size or max(1, suitable >> self.num_halvings)
                 asked = [keys[key] for key in wanted]
                 batches = extract_views(backbone, examples, asked, device=device, batch_size=size)
                 manifest = {
@@ -193,7 +196,7 @@ class FeatureStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(
+            raise StorageUnavailableError(
                 f"the feature store {str(self.root)!r} cannot be written ({error})."
             ) from error
         return FileLock(self.root / f"{key}.lock")
@@ -233,7 +236,7 @@ class FeatureStore:
                 features.flush()  # type: ignore[attr-defined]
                 self._finish(key, {**manifest, "shape": list(features.shape)}, targets, ids)
         except OSError as error:
-            raise StorageError(
+            raise StorageUnavailableError(
                 f"the feature store {str(self.root)!r} cannot be written ({error})."
             ) from error
 

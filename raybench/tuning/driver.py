@@ -8,9 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raybench.errors import StorageUnavailableError
 from raybench.records import TrialRequest
 from raybench.tuning.cluster import Resources, num_slots, ray_session, settle
 from raybench.tuning.study import PairStudy
+from raybench.tuning.termination import sigterm_interrupts
+from raybench.tuning.watchdog import step_limit
 
 if TYPE_CHECKING:
     from raybench.tuning.searcher import Collect, OnEnd
@@ -33,6 +36,7 @@ def tune_experiment(
     on_start: Callable[[TrialRequest], None],
     collect: "Collect",
     on_end: "OnEnd",
+    on_sigterm: Callable[[], None] = lambda: None,
 ) -> bool:
     """Run every trial the studies still ask for; True if it ended by itself, False if it was interrupted.
 
@@ -43,12 +47,15 @@ def tune_experiment(
         with_features: keys whose features stage is already done.
         num_cpus: limit of a local Ray; None takes the machine's.
         on_start, collect, on_end: called in the driver, from Tune's own thread.
+        on_sigterm: called when this process is asked to leave, which then ends like an interrupt.
 
     Raises:
         ResourceError: if no node can ever run one of the trials.
+        StorageUnavailableError: if the storage takes no writes any more: full, or away for long.
     """
     with ray_session(num_cpus):
         resources = settle(resources, demanded)
+        step_seconds = step_limit()
         from ray import tune
 
         from raybench.tuning.scheduler import ExperimentScheduler
@@ -64,6 +71,7 @@ def tune_experiment(
                 "resources": {"cpu": cpus, "gpu": gpus},
                 "num_threads": max(1, int(cpus)),
                 "device": "cuda" if gpus else "cpu",
+                "step_seconds": step_seconds,
             }
 
         searcher = ExperimentSearcher(
@@ -99,7 +107,13 @@ def tune_experiment(
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             )
-            tuner.fit()
+            with sigterm_interrupts(on_sigterm):
+                tuner.fit()
+    if searcher.stopped_by is not None:
+        raise StorageUnavailableError(
+            f"the run has stopped, because the storage takes no writes: {searcher.stopped_by} What was "
+            "measured is kept, and the same command goes on."
+        )
     return all(study.is_finished for study in studies)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from raybench.errors import StorageUnavailableError
 from raybench.records import TrialRecord, TrialRequest
 from raybench.tuning.study import PairStudy
 
@@ -44,6 +45,8 @@ class ExperimentSearcher(Searcher):
         self._on_end = on_end
         self.failure_reasons: dict[str, str] = {}
         """Tune trial id → why its process failed; filled by `FailureReasons`, which hears of it first."""
+        self.stopped_by: str | None = None
+        """Why no more trials are handed out: the storage takes no writes. Those under way end."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its searcher to restore it; raybench continues from the ledger instead, and what the
@@ -51,6 +54,8 @@ class ExperimentSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.stopped_by is not None:
+            return None if self._running else str(Searcher.FINISHED)
         for study in self._studies:
             request = self._next_of(study)
             if request is not None:
@@ -79,6 +84,16 @@ class ExperimentSearcher(Searcher):
             return
         study, request = self._running.pop(trial_id)
         reason = self.failure_reasons.pop(trial_id, "its process died") if error else None
+        if self.stopped_by is None and reason is not None and StorageUnavailableError.__name__ in reason:
+            self.stopped_by = reason.partition(": ")[2] or reason
+        if self.stopped_by is not None:
+            return  # Its record stays as the worker could leave it; the next run takes it up from there.
+        try:
+            self._note(study, request, reason)
+        except StorageUnavailableError as away:
+            self.stopped_by = str(away)
+
+    def _note(self, study: PairStudy, request: TrialRequest, reason: str | None) -> None:
         record = self._collect(request, reason)
         if request.stage == "features":
             # Also when it failed: the pair's own trials then meet the same error and carry its reason.

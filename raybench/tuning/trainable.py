@@ -10,6 +10,7 @@ from raybench import ledger
 from raybench.errors import StorageError
 from raybench.records import Pair, TrialRequest
 from raybench.spec import ExperimentSpec
+from raybench.tuning.watchdog import VARIABLE, time_limit
 
 
 def request_from(config: dict[str, Any]) -> TrialRequest:
@@ -40,6 +41,7 @@ class TrialTrainable(tune.Trainable):
         from raybench.trial import Trial  # Deferred: torch and timm are imported in workers only.
 
         request = request_from(config)
+        self._step_seconds = float(config["step_seconds"])
         self._trial = Trial(
             request,
             _spec_of(config["storage"], request.experiment, config["spec_revision"]),
@@ -49,7 +51,10 @@ class TrialTrainable(tune.Trainable):
         )
 
     def step(self) -> dict[str, Any]:
-        result = self._trial.step()
+        limit, trial = self._step_seconds, self._trial
+        reason = f"one step took longer than {limit:g} s and was ended ({VARIABLE} sets the limit)"
+        with time_limit(limit, lambda: trial.fail(reason)):
+            result = trial.step()
         # Tune's schedulers compare numbers only; a failed trial's record says why it has none.
         objective = {} if result.objective is None else {"objective": result.objective}
         return {"epoch": result.epoch, "done": result.is_done, **objective}

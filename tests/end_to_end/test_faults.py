@@ -1,0 +1,136 @@
+"""Drills: what happens to clusters, and afterwards the table of an undisturbed run of the same spec."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import environment
+from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_SECONDS = 400
+
+
+@pytest.fixture
+def start(spec_file):
+    """Starts `raybench run` in a process group of its own, which does not outlive the test."""
+    drivers = []
+
+    def call(storage: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "raybench.cli", "run", spec_file, "--storage", storage]
+        drivers.append(
+            subprocess.Popen(
+                [*map(str, command), "--num-cpus", "2"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment(),
+                start_new_session=True,
+            )
+        )
+        return drivers[-1]
+
+    yield call
+    for driver in drivers:
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()
+
+
+def wait_for_trials(driver: subprocess.Popen[str], storage: Path, count: int) -> None:
+    trials = storage / "experiments" / "small" / "trials"
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(list(trials.glob("*.json"))) < count:
+        assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < deadline, "no trial has ended"
+        time.sleep(0.05)
+
+
+def workers_of(driver: subprocess.Popen[str]) -> list[int]:
+    """Ids of the processes below the driver that hold a trial."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            names[int(folder.name)] = (folder / "cmdline").read_text(errors="replace")
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
+        except OSError:
+            continue  # It has ended meanwhile.
+
+    def is_below(process: int) -> bool:
+        while process in parents and process != driver.pid:
+            process = parents[process]
+        return process == driver.pid
+
+    return [process for process, name in names.items() if "TrialTrainable" in name and is_below(process)]
+
+
+def same_as(finished: Path, storage: Path) -> None:
+    assert values(storage).equals(values(finished))
+    assert set(mlflow_trials(storage).values()) == {1}
+
+
+def test_a_worker_killed_costs_its_trial_one_more_try_and_nothing_else(finished, start, tmp_path):
+    driver = start(tmp_path)
+    wait_for_trials(driver, tmp_path, 3)
+    victims = workers_of(driver)
+    assert victims, "no worker was found to kill"
+    os.kill(victims[0], signal.SIGKILL)
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 0, output
+    same_as(finished, tmp_path)
+
+
+def test_sigterm_leaves_within_the_grace_period_and_the_next_run_goes_on(
+    finished, raybench, spec_file, start, tmp_path
+):
+    driver = start(tmp_path)
+    wait_for_trials(driver, tmp_path, NUM_TRIALS // 3)
+    started = time.monotonic()
+    driver.send_signal(signal.SIGTERM)
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 143, output
+    assert time.monotonic() - started < 30
+    assert "goes on" in output
+    assert raybench("run", spec_file, "--storage", tmp_path, "--num-cpus", 2).returncode == 0
+    same_as(finished, tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 MiB; mounting one takes root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount a small file system here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_run_says_so_and_the_next_run_goes_on(
+    finished, raybench, spec_file, start, small_disk
+):
+    storage = small_disk / "storage"
+    driver = start(storage)
+    wait_for_trials(driver, storage, NUM_TRIALS // 3)
+    filler = small_disk / "filler"
+    block = b"\0" * 4096
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(block):
+            pass
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 3, output
+    assert "No space left on device" in output
+    assert "the same command goes on" in output
+    filler.unlink()
+    again = raybench("run", spec_file, "--storage", storage, "--num-cpus", 2)
+    assert again.returncode == 0, again.stderr + again.stdout
+    same_as(finished, storage)

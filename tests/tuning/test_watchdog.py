@@ -1,0 +1,48 @@
+"""A step that hangs ends its process; one that does not, does not."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from raybench.errors import SpecError
+from raybench.tuning.watchdog import DEFAULT_SECONDS, EXIT_HUNG, VARIABLE, step_limit, time_limit
+
+HANGING = """
+import os, sys
+from pathlib import Path
+from raybench.tuning.watchdog import time_limit
+fifo = Path(sys.argv[1])
+os.mkfifo(fifo)
+with time_limit(0.5, lambda: Path(sys.argv[2]).write_text("hung")):
+    fifo.read_bytes()  # As a data loader on a dead mount: no writer ever comes.
+"""
+
+
+def test_a_read_that_never_returns_is_ended_and_says_where_it_hung(tmp_path):
+    command = [sys.executable, "-c", HANGING, tmp_path / "fifo", tmp_path / "words"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == EXIT_HUNG
+    assert (tmp_path / "words").read_text() == "hung"
+    assert "read_bytes" in done.stderr
+
+
+def test_a_step_in_time_is_left_alone():
+    with time_limit(0.05, lambda: None):
+        pass
+    time.sleep(0.15)  # This process is still here.
+
+
+def test_the_limit_is_read_from_the_environment(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert step_limit() == DEFAULT_SECONDS
+    monkeypatch.setenv(VARIABLE, "90")
+    assert step_limit() == 90
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "an hour"])
+def test_a_limit_without_sense_is_refused(monkeypatch, text):
+    monkeypatch.setenv(VARIABLE, text)
+    with pytest.raises(SpecError, match="positive number of seconds"):
+        step_limit()
