@@ -45,7 +45,7 @@ class Batches:
     def changed(self) -> Hparams:
         """The minibatch that a trial trains with instead of the one asked for; empty if there is no other.
 
-        Smaller minibatches are another recipe: the trial's record, its provenance and the pair's recipe say so.
+        Smaller ones are another recipe: the trial's record, its provenance and the pair's recipe say so.
         """
         if not self.num_halvings or self.protocol not in MINIBATCHES:
             return {}

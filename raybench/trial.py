@@ -118,7 +118,7 @@ class Trial:
             self._write(status="failed", reason=reason)
 
     def _begin_smaller(self) -> bool:
-        """Forget the attempt that ran out of memory and halve the batches; False if they are small already."""
+        """Forget the attempt that ran out of memory and halve the batches; False if they are small."""
         self._run = self._rungs = self._context = self._best = self._following = None
         self._curve = []
         if not self._batches.halve():

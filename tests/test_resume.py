@@ -9,7 +9,7 @@ import pytest
 from raybench import ledger, results
 from raybench.errors import SpecError
 from raybench.records import Measurement, Pair, TrialRecord, TrialRequest
-from raybench.resume import final_record, hygiene_notes, make_studies, store_spec, withdraw_superseded
+from raybench.resume import final_record, hygiene_notes, make_studies, reopen, store_spec, withdraw_superseded
 from raybench.spec import ExperimentSpec, load_spec
 from raybench.tuning.study import PairStudy
 
@@ -150,6 +150,30 @@ def test_a_killed_trial_is_failed_though_it_was_running_in_the_ledger(spec, tmp_
     request = request_of(spec)
     ledger.write_record(tmp_path, completed(request, status="running"))
     assert final_record(tmp_path, request, "its node was lost").status == "failed"
+
+
+def test_how_an_earlier_attempt_ended_is_not_how_this_one_did(spec, tmp_path):
+    request = request_of(spec)
+    earlier = replace(TrialRecord.failed(request, "the mount was away"), metrics={"test/accuracy": 0.5})
+    ledger.write_record(tmp_path, earlier)
+    reopen(tmp_path, request)
+    assert ledger.read_record(tmp_path, "small", request.trial_id).status == "running"
+    record = final_record(tmp_path, request, "its process died")
+    assert (record.status, record.reason) == ("failed", "its process died")
+    assert record.metrics == {"test/accuracy": 0.5}
+
+
+def test_a_worker_that_dies_after_its_record_has_lost_nothing(spec, tmp_path):
+    request = request_of(spec)
+    ledger.write_record(tmp_path, completed(request))
+    assert final_record(tmp_path, request, "its process died") == completed(request)
+
+
+def test_what_a_hanging_worker_wrote_last_is_the_reason(spec, tmp_path):
+    request = request_of(spec)
+    hung = TrialRecord.failed(request, "one step took longer than 5 s and was ended")
+    ledger.write_record(tmp_path, hung)
+    assert final_record(tmp_path, request, "its process died") == hung
 
 
 def test_final_results_of_an_overtaken_winner_are_taken_back(spec, read, tmp_path):

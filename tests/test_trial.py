@@ -15,7 +15,7 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.errors import DivergedError
 from raybench.evaluation.classifier import Classifier, report_of
 from raybench.evaluation.context import Predictions, Rung, SplitReport, TrialContext
-from raybench.evaluation.registry import EVALUATOR_RUNS
+from raybench.evaluation.registry import EVALUATOR_RUNS, PROTOCOL_RUNS
 from raybench.features.store import FeatureStore
 from raybench.records import Pair, TrialRequest
 from raybench.spec import ExperimentSpec, load_spec
@@ -104,6 +104,28 @@ def make_trial(spec: ExperimentSpec, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return make
 
 
+@pytest.fixture
+def make_finetune(spec: ExperimentSpec, tmp_path: Path) -> Callable[[str], Trial]:
+    """A trial of the stage that trains the whole backbone for an epoch on the drawn images."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SPEC.replace("knn@drawn", "finetune@drawn").replace("[calibration]", "[]"))
+    tuned = load_spec(path)
+
+    def make(stage: str) -> Trial:
+        request = TrialRequest(
+            experiment="small",
+            pair=replace(PAIR, task="finetune@drawn"),
+            stage=stage,
+            index=0,
+            hparams={"lr": 1e-3},
+            seed=3,
+            max_epochs=1,
+        )
+        return Trial(request, tuned, tmp_path / "storage", device="cpu", num_threads=1)
+
+    return make
+
+
 def run(subject: Trial) -> list[StepResult]:
     steps = [subject.step()]
     while not steps[-1].is_done:
@@ -171,6 +193,71 @@ def test_a_diverged_training_ends_as_failed_with_its_reason(make_trial, storage)
     assert (step.is_done, step.objective) == (True, None)
     assert record.status == "failed"
     assert record.reason == "DivergedError: the loss is nan in step 3; lower `lr`."
+
+
+class OutOfMemoryAbove:
+    """A real protocol whose backbone takes more memory than there is until the minibatch is small enough."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.tried = limit, []
+
+    def __call__(self, context, hparams, seed, epochs):
+        size = hparams.get("batch_size", 64)
+        self.tried.append(size)
+        if size > self.limit:
+            np.empty(2**60, dtype=np.uint8)
+        return PROTOCOL_RUNS["finetune"](context, hparams, seed, epochs)
+
+
+def finetune(trial_: Trial, monkeypatch, limit: int) -> tuple[Trial, OutOfMemoryAbove]:
+    factory = OutOfMemoryAbove(limit)
+    monkeypatch.setattr(trial, "PROTOCOL_RUNS", {"finetune": factory})
+    return trial_, factory
+
+
+@pytest.mark.parametrize("stage", ["search", "final"])
+def test_out_of_memory_a_trial_begins_anew_with_half_the_batch_and_says_so(
+    make_finetune, storage, monkeypatch, stage
+):
+    subject, factory = finetune(make_finetune(stage), monkeypatch, limit=16)
+    run(subject)
+    record = record_of(subject, storage)
+    assert factory.tried == [64, 32, 16]
+    assert record.status == "completed"
+    assert record.chosen["batch_size"] == 16
+    assert record.hparams == {"lr": 1e-3}  # What was asked for stays what was asked for.
+    if stage == "final":
+        assert record.provenance["batch_size"] == 16
+        provenance = results.read_measurements(storage)["provenance"]
+        assert all('"batch_size": 16' in text or '"batch_size":16' in text for text in provenance)
+
+
+def test_out_of_memory_with_an_eighth_of_the_batch_a_trial_has_failed(make_finetune, storage, monkeypatch):
+    subject, factory = finetune(make_finetune("search"), monkeypatch, limit=0)
+    assert run(subject) == [StepResult(epoch=0, objective=None, is_done=True)]
+    record = record_of(subject, storage)
+    assert factory.tried == [64, 32, 16, 8]
+    assert record.status == "failed"
+    assert record.reason.startswith("out of memory, also with smaller batches: Unable to allocate")
+
+
+def test_features_that_do_not_fit_are_computed_in_smaller_batches(make_trial, storage, monkeypatch):
+    from raybench.features import store
+
+    tried, extract = [], store.extract_views
+
+    def greedy(backbone, examples, views, *, device, batch_size):
+        tried.append(batch_size)
+        if batch_size > 16:
+            np.empty(2**60, dtype=np.uint8)
+        return extract(backbone, examples, views, device=device, batch_size=batch_size)
+
+    monkeypatch.setattr(store, "extract_views", greedy)
+    monkeypatch.setattr(store, "suitable_batch_size", lambda device, size: 64)
+    subject = make_trial(stage="features")
+    run(subject)
+    assert tried == [64, 32, 16, 16]
+    assert record_of(subject, storage).status == "completed"
 
 
 def test_a_bug_is_not_taken_for_a_failed_trial(make_trial, storage):

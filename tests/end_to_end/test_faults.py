@@ -68,7 +68,7 @@ def workers_of(driver: subprocess.Popen[str]) -> list[int]:
             process = parents[process]
         return process == driver.pid
 
-    return [process for process, name in names.items() if "TrialTrainable" in name and is_below(process)]
+    return [process for process, name in names.items() if "Trainable" in name and is_below(process)]
 
 
 def same_as(finished: Path, storage: Path) -> None:
