@@ -29,7 +29,7 @@ TRACKING_PATIENCE_SECONDS = 60.0
 """How long the end of a run waits for a tracking server that is away."""
 
 GRACE_SECONDS = 10.0
-"""The same after SIGTERM."""
+"""The same after SIGTERM, and when the storage takes no writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +115,7 @@ def _tune(
 ) -> tuple[int, bool, list[str]]:
     """(trials run, whether everything is finished, trials that MLflow has not seen)."""
     tracker.start()
+    is_stopped = False
     try:
         if all(study.is_finished for study in studies):
             num_run, is_finished = 0, True
@@ -125,9 +126,14 @@ def _tune(
             num_run, is_finished = _search(spec, storage, studies, tracker, num_cpus, stream, sigterm)
         recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
         tracker.log_summary(_summary(storage, spec.name))
+    except StorageUnavailableError:
+        is_stopped = True
+        raise
     finally:
-        # Who sends SIGTERM waits half a minute at most before SIGKILL; MLflow is caught up with next time.
-        unsent = tracker.close(GRACE_SECONDS if sigterm.is_set() else TRACKING_PATIENCE_SECONDS)
+        # Who sends SIGTERM waits half a minute at most before SIGKILL, and MLflow's database may lie on the
+        # disk that is full; MLflow is caught up with next time.
+        patience = GRACE_SECONDS if is_stopped or sigterm.is_set() else TRACKING_PATIENCE_SECONDS
+        unsent = tracker.close(patience)
     return num_run, is_finished, unsent
 
 

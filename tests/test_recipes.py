@@ -85,6 +85,16 @@ def test_a_recipe_says_scores_seeds_trial_and_versions(tmp_path, spec_file):
     assert "edges" not in found
 
 
+def test_a_minibatch_halved_for_want_of_memory_is_part_of_the_recipe(tmp_path, spec_file):
+    finals = [
+        record(PROBE, "final", seed, PROBED, metrics={"test/accuracy": 0.5}, provenance=provenance)
+        for seed, provenance in ((0, {}), (4, {"batch_size": 32}))
+    ]
+    recipe = recipes.make_recipe(load_spec(spec_file), PROBE, None, finals)
+    assert recipe["hparams"] == {**PROBED, "batch_size": 32}
+    assert recipe["found"]["batch_size"] == [None, 32]
+
+
 def test_its_header_is_for_people(tmp_path, spec_file):
     text = measured(tmp_path, spec_file, PROBE, PROBED, CELL, {}).read_text()
     assert "# Asks:    does mini_vit.random on linear_probe@digits give test accuracy 0.6250" in text

@@ -117,7 +117,7 @@ def make_finetune(spec: ExperimentSpec, tmp_path: Path) -> Callable[[str], Trial
             pair=replace(PAIR, task="finetune@drawn"),
             stage=stage,
             index=0,
-            hparams={"lr": 1e-3},
+            hparams={"lr": 1e-3, "weight_decay": 0.05},
             seed=3,
             max_epochs=1,
         )
@@ -225,7 +225,10 @@ def test_out_of_memory_a_trial_begins_anew_with_half_the_batch_and_says_so(
     assert factory.tried == [64, 32, 16]
     assert record.status == "completed"
     assert record.chosen["batch_size"] == 16
-    assert record.hparams == {"lr": 1e-3}  # What was asked for stays what was asked for.
+    assert record.hparams == {
+        "lr": 1e-3,
+        "weight_decay": 0.05,
+    }  # What was asked for stays what was asked for.
     if stage == "final":
         assert record.provenance["batch_size"] == 16
         provenance = results.read_measurements(storage)["provenance"]
