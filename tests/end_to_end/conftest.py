@@ -1,9 +1,16 @@
 """A small experiment on bundled data, run through the command line as a user would."""
 
 import os
+import secrets
+import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -50,3 +57,94 @@ def finished(raybench, spec_file, tmp_path_factory) -> Path:
     outcome = raybench("run", spec_file, "--storage", storage, "--num-cpus", 2)
     assert outcome.returncode == 0, outcome.stderr + outcome.stdout
     return storage
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class RealCluster:
+    """A head and a second node of one CPU each, as two `ray start`s on loopback, with a token."""
+
+    head: subprocess.Popen[bytes]
+    second: subprocess.Popen[bytes]
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+    """For a driver on the head, or for `ray job submit`."""
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[RealCluster]:
+    port, dashboard = free_port(), free_port()
+    base = environment() | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    started: list[subprocess.Popen[bytes]] = []
+    folders: list[str] = []
+
+    def node(*arguments: str) -> subprocess.Popen[bytes]:
+        # A folder each, or the second would unpack working directories over the first one's; a short path,
+        # for it holds sockets.
+        folders.append(tempfile.mkdtemp(prefix="ray"))
+        command = ["ray", "start", *arguments, "--node-ip-address=127.0.0.1", "--num-cpus=1", "--block"]
+        process = subprocess.Popen(
+            [*command, f"--temp-dir={folders[-1]}"] if "--head" in arguments else command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=base | {"RAY_TMPDIR": folders[-1]},
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    ports = (f"--port={port}", f"--ray-client-server-port={free_port()}", f"--dashboard-port={dashboard}")
+    head = node("--head", "--include-dashboard=true", "--dashboard-host=127.0.0.1", *ports)
+    address = f"127.0.0.1:{port}"
+    try:
+        _wait_for_port(head, port)
+        second = node(f"--address={address}")
+        _wait_for_port(head, dashboard)
+        _wait_for_nodes(base | {"RAY_ADDRESS": address}, 2)
+        yield RealCluster(head, second, address, f"http://127.0.0.1:{dashboard}", base)
+    finally:
+        for process in reversed(started):
+            kill_group(process)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for a node and everything that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, seconds: float = 90) -> None:
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert process.poll() is None, "the node has ended"
+            assert time.monotonic() < give_up, f"nothing listens on port {port}"
+            time.sleep(0.2)
+
+
+def _wait_for_nodes(variables: dict[str, str], count: int) -> None:
+    program = f"""
+import ray, time
+ray.init(log_to_driver=False, logging_level="error")
+while sum(node["Alive"] for node in ray.nodes()) < {count}:
+    time.sleep(0.2)
+"""
+    subprocess.run([sys.executable, "-c", program], env=variables, check=True, timeout=90)

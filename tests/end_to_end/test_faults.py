@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import environment
+from tests.end_to_end.conftest import environment, kill_group
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 
 pytestmark = pytest.mark.slow
@@ -23,15 +23,15 @@ def start(spec_file):
     """Starts `raybench run` in a process group of its own, which does not outlive the test."""
     drivers = []
 
-    def call(storage: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "raybench.cli", "run", spec_file, "--storage", storage]
+    def call(storage: Path, spec: Path = spec_file, **variables: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "raybench.cli", "run", spec, "--storage", storage]
         drivers.append(
             subprocess.Popen(
                 [*map(str, command), "--num-cpus", "2"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                env=environment(),
+                env=environment() | variables,
                 start_new_session=True,
             )
         )
@@ -134,3 +134,83 @@ def test_a_full_disk_stops_the_run_says_so_and_the_next_run_goes_on(
     again = raybench("run", spec_file, "--storage", storage, "--num-cpus", 2)
     assert again.returncode == 0, again.stderr + again.stdout
     same_as(finished, storage)
+
+
+def test_a_node_killed_in_the_middle_of_a_trial_costs_nothing(finished, start, two_nodes, tmp_path):
+    driver = start(tmp_path, RAY_ADDRESS=two_nodes.address, **two_nodes.environment)
+    wait_for_trials(driver, tmp_path, 2)
+    group = two_nodes.second.pid
+    wait_until(
+        lambda: any(in_group(process, group) for process in trainables()), "no trial on the second node"
+    )
+    kill_group(two_nodes.second)
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 0, output
+    same_as(finished, tmp_path)
+
+
+def wait_until(condition, otherwise: str) -> None:
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up, otherwise
+        time.sleep(0.02)
+
+
+def trainables() -> list[int]:
+    """Ids of all processes on this machine that are in a step of a trial."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if "Trainable.train" in (folder / "cmdline").read_text(errors="replace"):
+                found.append(int(folder.name))
+    return found
+
+
+def in_group(process: int, group: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(process) == group
+    return False
+
+
+HANGING = """
+name: small
+backbones: [mini_resnet.random]
+tasks: [knn@drawn]
+datasets: {drawn: {folder: FOLDER}}
+search: {sampler: qmc, num_trials: 1, early_stopping: none}
+budget: smoke
+seeds: [0]
+"""
+
+
+def test_a_data_loader_that_hangs_is_ended_and_the_next_run_goes_on(raybench, start, tmp_path):
+    """A picture that is a pipe without a writer: reading it blocks, as on a dead mount."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, name in ((s, n) for s in ("train", "val", "test") for n in ("even", "odd")):
+        folder = tmp_path / "drawn" / split / name
+        folder.mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    spec = tmp_path / "small.yaml"
+    spec.write_text(HANGING.replace("FOLDER", str(tmp_path / "drawn")))
+    undisturbed = raybench("run", spec, "--storage", tmp_path / "undisturbed", "--num-cpus", 1)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+
+    picture = tmp_path / "drawn" / "train" / "odd" / "3.png"
+    picture.rename(tmp_path / "kept.png")
+    os.mkfifo(picture)
+    storage = tmp_path / "storage"
+    driver = start(storage, spec, RAYBENCH_STEP_SECONDS="1.5")
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 1, output
+    assert "one step took longer than 1.5 s and was ended" in output
+
+    picture.unlink()
+    (tmp_path / "kept.png").rename(picture)
+    again = raybench("run", spec, "--storage", storage, "--num-cpus", 1)
+    assert again.returncode == 0, again.stderr + again.stdout
+    same_as(tmp_path / "undisturbed", storage)
