@@ -1,5 +1,6 @@
 """A small experiment on bundled data, run through the command line as a user would."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -72,14 +73,13 @@ class RealCluster:
     head: subprocess.Popen[bytes]
     second: subprocess.Popen[bytes]
     address: str
-    dashboard: str
     environment: dict[str, str]
-    """For a driver on the head, or for `ray job submit`."""
+    """For a driver on the head."""
 
 
 @pytest.fixture
 def two_nodes() -> Iterator[RealCluster]:
-    port, dashboard = free_port(), free_port()
+    port = free_port()
     base = environment() | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -95,37 +95,50 @@ def two_nodes() -> Iterator[RealCluster]:
         folders.append(tempfile.mkdtemp(prefix="ray"))
         command = ["ray", "start", *arguments, "--node-ip-address=127.0.0.1", "--num-cpus=1", "--block"]
         process = subprocess.Popen(
-            [*command, f"--temp-dir={folders[-1]}"] if "--head" in arguments else command,
+            [*command, f"--temp-dir={folders[-1]}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=base | {"RAY_TMPDIR": folders[-1]},
+            env=base,
             start_new_session=True,
         )
         started.append(process)
         return process
 
-    ports = (f"--port={port}", f"--ray-client-server-port={free_port()}", f"--dashboard-port={dashboard}")
-    head = node("--head", "--include-dashboard=true", "--dashboard-host=127.0.0.1", *ports)
+    client_port = f"--ray-client-server-port={free_port()}"
+    head = node("--head", "--include-dashboard=false", f"--port={port}", client_port)
     address = f"127.0.0.1:{port}"
     try:
         _wait_for_port(head, port)
         second = node(f"--address={address}")
-        _wait_for_port(head, dashboard)
         _wait_for_nodes(base | {"RAY_ADDRESS": address}, 2)
-        yield RealCluster(head, second, address, f"http://127.0.0.1:{dashboard}", base)
+        yield RealCluster(head, second, address, base)
     finally:
         for process in reversed(started):
-            kill_group(process)
+            kill_tree(process)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for a node and everything that it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def descendants(ancestor: int) -> list[int]:
+    """Ids of the processes below one."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
+
+    def is_below(process: int) -> bool:
+        while process in parents and process != ancestor:
+            process = parents[process]
+        return process == ancestor
+
+    return [process for process in parents if process != ancestor and is_below(process)]
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for a node and everything that it started, whatever its process group."""
+    for victim in [process.pid, *descendants(process.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
     process.wait()
 
 

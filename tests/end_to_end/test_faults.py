@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import environment, kill_group
+from tests.end_to_end.conftest import descendants, environment
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 
 pytestmark = pytest.mark.slow
@@ -53,22 +53,13 @@ def wait_for_trials(driver: subprocess.Popen[str], storage: Path, count: int) ->
         time.sleep(0.05)
 
 
-def workers_of(driver: subprocess.Popen[str]) -> list[int]:
-    """Ids of the processes below the driver that hold a trial."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            names[int(folder.name)] = (folder / "cmdline").read_text(errors="replace")
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
-        except OSError:
-            continue  # It has ended meanwhile.
-
-    def is_below(process: int) -> bool:
-        while process in parents and process != driver.pid:
-            process = parents[process]
-        return process == driver.pid
-
-    return [process for process, name in names.items() if "Trainable" in name and is_below(process)]
+def workers_of(ancestor: subprocess.Popen, doing: str = "Trainable") -> list[int]:
+    """Ids of the processes below it that hold a trial, or are in a step of one."""
+    names = {}
+    for process in descendants(ancestor.pid):
+        with contextlib.suppress(OSError):
+            names[process] = Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+    return [process for process, name in names.items() if doing in name]
 
 
 def same_as(finished: Path, storage: Path) -> None:
@@ -134,42 +125,6 @@ def test_a_full_disk_stops_the_run_says_so_and_the_next_run_goes_on(
     again = raybench("run", spec_file, "--storage", storage, "--num-cpus", 2)
     assert again.returncode == 0, again.stderr + again.stdout
     same_as(finished, storage)
-
-
-def test_a_node_killed_in_the_middle_of_a_trial_costs_nothing(finished, start, two_nodes, tmp_path):
-    driver = start(tmp_path, RAY_ADDRESS=two_nodes.address, **two_nodes.environment)
-    wait_for_trials(driver, tmp_path, 2)
-    group = two_nodes.second.pid
-    wait_until(
-        lambda: any(in_group(process, group) for process in trainables()), "no trial on the second node"
-    )
-    kill_group(two_nodes.second)
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
-    assert driver.returncode == 0, output
-    same_as(finished, tmp_path)
-
-
-def wait_until(condition, otherwise: str) -> None:
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up, otherwise
-        time.sleep(0.02)
-
-
-def trainables() -> list[int]:
-    """Ids of all processes on this machine that are in a step of a trial."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if "Trainable.train" in (folder / "cmdline").read_text(errors="replace"):
-                found.append(int(folder.name))
-    return found
-
-
-def in_group(process: int, group: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        return os.getpgid(process) == group
-    return False
 
 
 HANGING = """

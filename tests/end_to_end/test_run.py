@@ -24,9 +24,13 @@ NUM_TRIALS = 4 * (3 + 2)  # 4 pairs: 3 search trials and 2 seeds each.
 
 
 def mlflow_trials(storage: Path) -> Counter[str]:
-    """Trial id → how many MLflow runs carry it."""
+    """Trial id → how many MLflow runs carry it; runs that MLflow shows as deleted do not count."""
+    query = """
+        select value from tags join runs using (run_uuid)
+        where key = 'raybench.trial_id' and lifecycle_stage = 'active'
+    """
     with sqlite3.connect(storage / "mlflow.db") as connection:
-        rows = connection.execute("select value from tags where key = 'raybench.trial_id'").fetchall()
+        rows = connection.execute(query).fetchall()
     return Counter(row[0] for row in rows)
 
 
