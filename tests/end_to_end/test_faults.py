@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import descendants, environment
+from tests.end_to_end.conftest import descendants, environment, kill_tree
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 
 pytestmark = pytest.mark.slow
@@ -125,6 +125,19 @@ def test_a_full_disk_stops_the_run_says_so_and_the_next_run_goes_on(
     again = raybench("run", spec_file, "--storage", storage, "--num-cpus", 2)
     assert again.returncode == 0, again.stderr + again.stdout
     same_as(finished, storage)
+
+
+def test_a_node_killed_in_the_middle_of_a_trial_costs_nothing(finished, start, two_nodes, tmp_path):
+    driver = start(tmp_path, RAY_ADDRESS=two_nodes.address, **two_nodes.environment)
+    give_up = time.monotonic() + 90
+    while not workers_of(two_nodes.second, "Trainable.train"):
+        assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < give_up, "no trial came to the second node"
+        time.sleep(0.02)
+    kill_tree(two_nodes.second)
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 0, output
+    same_as(finished, tmp_path)
 
 
 HANGING = """
