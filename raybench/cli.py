@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     rank.add_argument("--condition", help="rank by measurements under this condition, not under `clean`")
     rank.add_argument("--format", choices=("table", "json", "csv", "markdown"), default="table")
     rank.add_argument("--allow-missing", action="store_true", help="rank an incomplete table, marked as such")
+    rank.add_argument(
+        "--deviation",
+        choices=("sample", "population"),
+        default="sample",
+        help="standard deviation of the z-scores: by n - 1 (default) or by n",
+    )
     rank.set_defaults(command=_rank)
 
     report = verbs.add_parser("report", help="write one HTML page: ranking, doubt, cost, robustness, search")
@@ -206,8 +212,9 @@ def _rank(arguments: argparse.Namespace) -> int:
     from raybench.report.published import PREFIX, rank_published
     from raybench.report.terminal import rank_storage
 
+    ddof = int(arguments.deviation == "sample")
     if str(arguments.storage).startswith(PREFIX):
-        print(rank_published(str(arguments.storage), output_format=arguments.format))
+        print(rank_published(str(arguments.storage), output_format=arguments.format, ddof=ddof))
         return EXIT_DONE
     print(
         rank_storage(
@@ -218,6 +225,7 @@ def _rank(arguments: argparse.Namespace) -> int:
             condition=arguments.condition,
             output_format=arguments.format,
             allow_missing=arguments.allow_missing,
+            ddof=ddof,
         )
     )
     return EXIT_DONE

@@ -27,6 +27,14 @@ def test_the_command_line_knows_it(capsys):
     assert content["ranking"][0]["overall_rank"] == 1
 
 
+def test_dividing_by_n_stretches_every_z_score_by_one_factor(capsys):
+    zscores = []
+    for deviation in ("sample", "population"):
+        assert main(["rank", "published:bob", "--format", "csv", "--deviation", deviation]) == 0
+        zscores.append(pl.read_csv(capsys.readouterr().out.encode()).sort("backbone")["mean_zscore"])
+    assert zscores[1].to_list() == pytest.approx((zscores[0] * (33 / 32) ** 0.5).to_list(), abs=1e-11)
+
+
 def test_another_paper_is_refused_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="did you mean 'bob'"):
         rank_published("published:bobs")
