@@ -8,6 +8,7 @@ from torch import nn
 from raybench.backbones.mini.mae import MaskedAutoencoder
 from raybench.backbones.mini.method import Method
 from raybench.backbones.mini.simclr import SimCLR
+from raybench.backbones.mini.simmim import SimMIM
 from raybench.backbones.mini.supervised import Supervised
 from raybench.catalog.mini import ARCHITECTURES
 from raybench.errors import UnknownNameError
@@ -35,6 +36,7 @@ METHODS: Mapping[str, Recipe] = {
     "supervised10": Recipe(method=Supervised, epochs=70, batch_size=64, weight_decay=0.1, on_a_tenth=True),
     "simclr": Recipe(method=SimCLR, epochs=8, batch_size=256),
     "mae": Recipe(method=MaskedAutoencoder, epochs=20, batch_size=256, lr=2e-3),
+    "simmim": Recipe(method=SimMIM, epochs=20, batch_size=256, lr=2e-3),
 }
 TRANSFORMER_LR = 1.5e-3
 """Transformers diverge at the rate that convolutions like best."""

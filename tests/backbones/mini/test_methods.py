@@ -9,6 +9,7 @@ from raybench.backbones.mini.augment import colour_jitter, crop_flip, cutout, re
 from raybench.backbones.mini.mae import NUM_VISIBLE, MaskedAutoencoder, patch_targets
 from raybench.backbones.mini.recipes import METHODS, recipe_of
 from raybench.backbones.mini.simclr import nt_xent
+from raybench.backbones.mini.simmim import SimMIM, grow, hidden_blocks
 from raybench.catalog.mini import ARCHITECTURES, MINI
 from raybench.errors import UnknownNameError
 
@@ -83,6 +84,29 @@ def test_the_autoencoder_s_loss_does_not_reach_the_pixels_it_was_shown() -> None
     torch.manual_seed(5)
     hidden = torch.rand(4, 16).argsort(dim=1)[:, NUM_VISIBLE:]
     error = patch_targets(pixels, 8).square().mean(dim=2).gather(1, hidden).mean()
+    assert loss.item() == pytest.approx(error.item(), rel=1e-5)
+
+
+def test_simmim_scores_hidden_pixels_only_and_no_hidden_pixel_reaches_the_backbone() -> None:
+    """Painting zeros costs the mean absolute hidden pixel; other hidden pixels give the same features."""
+    shape = ARCHITECTURES["mini_swin"]
+    method = SimMIM(timm.create_model(shape.timm, num_classes=0, **shape.kwargs), 144).eval()
+    pixels = torch.randn(4, 3, 32, 32)
+    torch.manual_seed(5)
+    hidden = grow(hidden_blocks(4, 4), 8)
+    assert hidden.flatten(1).sum(dim=1).tolist() == [10 * 64] * 4
+    shown = pixels.masked_fill(hidden[:, None], 7.0)
+    painted = []
+    method.paint.register_forward_hook(lambda _module, _inputs, output: painted.append(output))
+    for view in (pixels, shown):
+        torch.manual_seed(5)
+        method((view,), torch.zeros(4))
+    assert torch.equal(painted[0], painted[1])
+    torch.nn.init.zeros_(method.paint.weight)
+    torch.nn.init.zeros_(method.paint.bias)
+    torch.manual_seed(5)
+    loss = method((pixels,), torch.zeros(4))
+    error = pixels.abs().mean(dim=1)[hidden].mean()
     assert loss.item() == pytest.approx(error.item(), rel=1e-5)
 
 
