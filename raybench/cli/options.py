@@ -1,0 +1,24 @@
+"""Options that several commands share."""
+
+import argparse
+from pathlib import Path
+from typing import TypeAlias
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `add_subparsers` returns; commands are added to it."""
+
+DEFAULT_STORAGE = Path("runs")
+
+
+def storage_option(parser: argparse.ArgumentParser) -> None:
+    """`--storage`, for commands whose positional argument is something else."""
+    parser.add_argument(
+        "--storage", type=Path, default=DEFAULT_STORAGE, help="folder of results and features (default: runs)"
+    )
+
+
+def at_least_one(text: str) -> int:
+    """An option's value as a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)

@@ -1,0 +1,78 @@
+"""`raybench run` and `raybench plan`: carry an experiment out, or say what that would be."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raybench.cli import exits
+from raybench.cli.options import Verbs, at_least_one, storage_option
+
+if TYPE_CHECKING:
+    from raybench.run import Outcome
+
+
+def add(verbs: Verbs) -> None:
+    """Add `run` and `plan` to the command line."""
+    run = verbs.add_parser("run", help="run an experiment, or what is left of it")
+    run.add_argument("spec", type=Path, help="experiment file, e.g. experiments/quickstart.yaml")
+    storage_option(run)
+    run.add_argument(
+        "--tracking-uri", help="MLflow server (default: $MLFLOW_TRACKING_URI, else SQLite in the storage)"
+    )
+    run.add_argument("--num-cpus", type=at_least_one, help="CPUs of a local Ray (default: all)")
+    run.set_defaults(command=_run)
+
+    plan = verbs.add_parser("plan", help="print what an experiment would do, without starting anything")
+    plan.add_argument("spec", type=Path)
+    plan.set_defaults(command=_plan)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from raybench.run import run_experiment
+    from raybench.spec import load_spec, make_plan
+
+    spec = load_spec(arguments.spec)
+    print(make_plan(spec).render(), flush=True)
+    outcome = run_experiment(
+        spec, arguments.storage, tracking_uri=arguments.tracking_uri, num_cpus=arguments.num_cpus
+    )
+    return _report(arguments, spec.name, outcome)
+
+
+def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") -> int:
+    """Say what came out, where it is, and how to go on."""
+    storage = arguments.storage
+    if outcome.measured:
+        from raybench.report.terminal import rank_storage
+
+        print(rank_storage(storage, experiment=experiment, allow_missing=True))
+    if outcome.num_trials_run == 0 and not outcome.is_interrupted:
+        print("Nothing was left to run: every pair of this spec is already measured in this storage.")
+    for note in outcome.notes:
+        print(f"note      {note}")
+    print(f"\nresults   {storage}/measurements   (raybench rank {storage})")
+    if outcome.tracking_uri.startswith("sqlite"):
+        print(f"tracking  {storage}/mlflow.db   (raybench ui {storage})")
+    print(f"recipes   {storage}/experiments/{experiment}/recipes   (raybench run RECIPE.yaml --storage …)")
+    if outcome.unsent:
+        print(
+            f"{len(outcome.unsent)} trials have not reached the tracking server; nothing is lost: "
+            f"`raybench track {storage}` sends them."
+        )
+    if outcome.is_interrupted:
+        print(
+            f"Interrupted. What was measured is kept; "
+            f"`raybench run {arguments.spec} --storage {storage}` goes on."
+        )
+        return exits.TERMINATED if outcome.is_terminated else exits.INTERRUPTED
+    for pair, reason in outcome.failed.items():
+        print(f"failed    {pair.task} · {pair.backbone}: {reason}", file=sys.stderr)
+    return exits.FAILED_PAIRS if outcome.failed else exits.DONE
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from raybench.spec import load_spec, make_plan
+
+    print(make_plan(load_spec(arguments.spec)).render())
+    return exits.DONE

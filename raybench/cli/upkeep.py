@@ -1,0 +1,103 @@
+"""`raybench list`, `ui`, `track`, `cache` and `doctor`: look around and keep order."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from raybench.cli import exits
+from raybench.cli.options import DEFAULT_STORAGE, Verbs, storage_option
+
+LISTINGS = (
+    "backbones",
+    "groups",
+    "datasets",
+    "tasks",
+    "protocols",
+    "spaces",
+    "budgets",
+    "metrics",
+    "evaluators",
+)
+
+
+def add(verbs: Verbs) -> None:
+    """Add `list`, `ui`, `track`, `cache` and `doctor` to the command line."""
+    listing = verbs.add_parser("list", help="print a catalogue")
+    listing.add_argument("what", choices=LISTINGS)
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(command=_list)
+
+    ui = verbs.add_parser("ui", help="open the MLflow UI of a storage on this machine")
+    ui.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    ui.add_argument("--port", type=int, default=5000)
+    ui.set_defaults(command=_ui)
+
+    track = verbs.add_parser("track", help="rebuild the MLflow experiments of a storage from its results")
+    track.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    track.add_argument("--experiment", help="only this experiment")
+    track.add_argument("--tracking-uri")
+    track.set_defaults(command=_track)
+
+    cache = verbs.add_parser("cache", help="say how much the feature store holds, or empty it")
+    cache.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    cache.add_argument(
+        "--clear", action="store_true", help="delete all features; they are computed anew when needed"
+    )
+    cache.set_defaults(command=_cache)
+
+    doctor = verbs.add_parser("doctor", help="check versions, devices, storage and tracking server")
+    storage_option(doctor)
+    doctor.add_argument("--tracking-uri")
+    doctor.set_defaults(command=_doctor)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from raybench.catalog.listing import listing
+    from raybench.report.columns import aligned
+
+    rows = listing(arguments.what)
+    print(json.dumps(rows, indent=1) if arguments.json else aligned(rows))
+    return exits.DONE
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    from raybench.tracking.ui import serve
+
+    return serve(arguments.storage, port=arguments.port)
+
+
+def _track(arguments: argparse.Namespace) -> int:
+    from raybench import ledger
+    from raybench.tracking import rebuild
+
+    names = [arguments.experiment] if arguments.experiment else ledger.experiments(arguments.storage)
+    if not names:
+        print(f"raybench: {arguments.storage} holds no experiment.", file=sys.stderr)
+        return exits.BAD_INPUT
+    for name in names:
+        refused = rebuild(arguments.storage, name, arguments.tracking_uri)
+        print(f"{name}: {'up to date' if not refused else f'{len(refused)} trials refused by MLflow'}")
+    return exits.DONE
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    from raybench.features.store import FeatureStore
+
+    store = FeatureStore(arguments.storage / "features")
+    entries = store.entries()
+    mebibytes = store.size_bytes() / 2**20
+    print(f"{len(entries)} feature sets, {mebibytes:.1f} MiB in {arguments.storage}/features")
+    if arguments.clear:
+        store.clear()
+        print("emptied.")
+    return exits.DONE
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from raybench.doctor import diagnose
+
+    findings = diagnose(arguments.storage, arguments.tracking_uri)
+    for finding in findings:
+        print(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.what}: {finding.says}")
+    return exits.DONE if all(finding.is_ok for finding in findings) else exits.FAILED_PAIRS
