@@ -100,13 +100,17 @@ class Progress:
 
 
 class PlainProgress(Progress):
-    """One line per finished pair, and one every half minute: for logs, where nothing can be redrawn."""
+    """A line at the start, per finished pair, and every half minute: for logs, where nothing is redrawn."""
 
     INTERVAL_SECONDS = 30.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._last = time.monotonic()
+
+    def __enter__(self) -> "PlainProgress":
+        self._say(self.summary())
+        return self
 
     def draw(self) -> None:
         if time.monotonic() - self._last >= self.INTERVAL_SECONDS:

@@ -47,6 +47,8 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     """What was found wrong with a dataset and put right."""
     tracking_uri: str
+    tracking_address: str = ""
+    """Where a browser shows the runs, if a server holds them."""
     num_trials_run: int
 
 
@@ -100,6 +102,7 @@ def run_experiment(
         unsent=unsent,
         notes=hygiene_notes(studies),
         tracking_uri=tracker.public_uri,
+        tracking_address=tracker.table_address,
         num_trials_run=num_trials_run,
     )
 

@@ -54,6 +54,8 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
     print(f"\nresults   {storage}/measurements   (raybench rank {storage})")
     if outcome.tracking_uri.startswith("sqlite"):
         print(f"tracking  {storage}/mlflow.db   (raybench ui {storage})")
+    else:
+        print(f"tracking  {outcome.tracking_address or outcome.tracking_uri}")
     print(f"recipes   {storage}/experiments/{experiment}/recipes   (raybench run RECIPE.yaml --storage …)")
     if outcome.unsent:
         print(

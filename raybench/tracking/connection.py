@@ -15,11 +15,12 @@ from raybench.errors import RaybenchError, TrackingError
 from raybench.tracking.address import artifact_root, is_server, sqlite_file, without_credentials
 from raybench.tracking.content import Labels
 from raybench.tracking.store import RunWriter
+from raybench.tracking.table import VIEW_TAG, shared_view
 
 PERMANENT_ERRORS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_ALREADY_EXISTS")
 """MLflow's error codes that a second attempt cannot cure."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes MLflow's UI open the table of runs, not its view for language models."""
+"""Makes MLflow's UI open the table of runs, not its view for language models (see table.py)."""
 
 
 class _Settings:
@@ -75,6 +76,8 @@ def connect(uri: str, labels: Labels, storage: Path) -> RunWriter:
             tags = {**EXPERIMENT_TAGS, "mlflow.note.content": _note(labels)}
             identity = client.create_experiment(labels.experiment, artifact_location=location, tags=tags)
             experiment = client.get_experiment(identity)
+        if labels.tasks and experiment.tags.get(VIEW_TAG) != (view := shared_view(labels.tasks)):
+            client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, view)
     except (MlflowException, OSError, ImportError, ValueError) as error:
         raise TrackingError(refusal(uri, error)) from None  # The cause may spell out a password.
     except Exception as error:  # SQLAlchemy and the drivers each raise their own.

@@ -41,6 +41,8 @@ class Labels:
     spec_digest: str = ""
     backbones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Backbone → its `family` and `method`."""
+    tasks: tuple[str, ...] = ()
+    """`protocol@dataset` names, in the spec's order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def trial_content(record: TrialRecord, labels: Labels) -> RunContent:
     params = {**record.hparams, **{f"chosen.{name}": value for name, value in record.chosen.items()}}
     return RunContent(
         key=record.trial_id,
-        name=f"{record.stage}-{record.index:03d}",
+        name=f"{record.stage}-{record.index:03d} {record.backbone} {record.task}",  # The charts' legends.
         tags={**pair_tags(Pair(backbone=record.backbone, task=record.task), labels), **_trial_tags(record)},
         params={
             key: str(value)[:MAX_PARAM] for key, value in zip(safe_keys(params), params.values(), strict=True)

@@ -19,6 +19,7 @@ from raybench.records import Pair, TrialRecord
 from raybench.tracking import connection
 from raybench.tracking.address import sqlite_file, tracking_uri, without_credentials
 from raybench.tracking.store import RunWriter
+from raybench.tracking.table import table_address
 from raybench.tracking.view import ExperimentView, read_labels
 
 LOG = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class Tracker:
         self.uri = tracking_uri(storage, uri)
         self.rejected: dict[str, str] = {}
         """Trial id or pair slug → why MLflow refuses it for good."""
+        self.table_address = ""
+        """Where a browser shows the runs; empty until connected, and for a database."""
         self._experiment = experiment
         self._storage = storage
         self._changed = threading.Condition()
@@ -163,6 +166,7 @@ class Tracker:
             labels = read_labels(self._storage, self._experiment)
             with connection.request_settings(CONNECT_SECONDS):
                 writer = connection.connect(self.uri, labels, self._storage)
+            self.table_address = table_address(self.uri, writer.experiment_id)
         except Exception as error:
             is_explained = isinstance(error, RaybenchError)
             self._start_error = error if is_explained else TrackingError(connection.refusal(self.uri, error))

@@ -19,6 +19,7 @@ from raybench.tracking.address import (
     tracking_uri,
     without_credentials,
 )
+from raybench.tracking.table import WORKFLOW
 
 HOST = "127.0.0.1"
 """This machine only: MLflow's server asks nobody for a password."""
@@ -48,7 +49,7 @@ def serve(storage: Path, *, uri: str | None = None, port: int = 5000) -> int:
     try:
         _say(f"MLflow is starting from {without_credentials(uri)} ...")
         if _wait_until_it_answers(server, port):
-            _say(f"open http://{HOST}:{port}   (Ctrl-C stops it)")
+            _say(f"open http://{HOST}:{port}/#/experiments?{WORKFLOW}   (Ctrl-C stops it)")
         return server.wait()
     except KeyboardInterrupt:
         return 0
@@ -76,8 +77,6 @@ def start_server(uri: str, artifacts: Path, port: int) -> "subprocess.Popen[byte
         str(port),
         "--workers",
         "1",
-        "--artifacts-destination",
-        str(artifacts),
     ]
     environment = {
         **os.environ,

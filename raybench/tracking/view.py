@@ -126,4 +126,5 @@ def read_labels(storage: Path, experiment: str) -> Labels:
             row["name"]: {"family": row.get("family", "unknown"), "method": row.get("method", "unknown")}
             for row in spec.get("backbones", [])
         },
+        tasks=tuple(spec.get("tasks", ())),
     )

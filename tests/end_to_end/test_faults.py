@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import descendants, environment, kill_tree
+from tests.end_to_end.ray_nodes import descendants, environment, kill_tree
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 
 pytestmark = pytest.mark.slow

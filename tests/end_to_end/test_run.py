@@ -15,7 +15,8 @@ import pytest
 
 from raybench.ledger import read_records
 from raybench.results import read_measurements
-from tests.end_to_end.conftest import SPEC, environment
+from tests.end_to_end.conftest import SPEC
+from tests.end_to_end.ray_nodes import environment
 
 pytestmark = pytest.mark.slow
 
