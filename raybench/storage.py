@@ -7,6 +7,7 @@ STORAGE/
 │   ├── identities/                       digests of the backbones and datasets it began with
 │   └── recipes/PAIR.yaml                 the winners, each a spec of its own
 ├── measurements/NAME/TRIAL_ID.parquet    the measurement table
+├── costs/                               what inference costs, per checkpoint and machine
 ├── predictions/NAME/TRIAL_ID.parquet     per-example predictions of the final stage
 └── features/                             the feature store
 """

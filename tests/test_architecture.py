@@ -34,11 +34,11 @@ LAYERS = (
     {"registry", "records"},
     {"metrics", "storage"},
     {"catalog"},
-    {"results", "ledger", "artifacts"},
+    {"results", "ledger", "artifacts", "costs"},
     {"backbones", "data"},
     {"spec"},
     {"features", "perturbations", "analysis", "process_cache"},
-    {"evaluation", "recipes", "report"},
+    {"evaluation", "recipes", "report", "pricing"},
     {"final_stage", "memory"},
     {"trial"},
     {"tuning", "tracking"},
@@ -197,7 +197,7 @@ def test_help_starts_lightest():
 
 
 def test_the_records_and_the_catalogue_know_no_library():
-    parts = ("records", "errors", "registry", "catalog", "storage", "ledger")
+    parts = ("records", "errors", "registry", "catalog", "storage", "ledger", "costs")
     third_party = {
         (file.name, module)
         for file in FILES

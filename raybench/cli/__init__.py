@@ -1,4 +1,4 @@
-"""The command line: run · plan · rank · report · list · ui · track · cache · doctor.
+"""The command line: run · plan · rank · report · cost · list · ui · track · cache · doctor.
 
 Exit codes: 0 all pairs measured; 1 finished, but some pairs failed (each is named with its reason);
 2 bad input, nothing was started; 3 the storage takes no writes; 130 interrupted, 143 ended by SIGTERM. After
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from raybench import __version__
-from raybench.cli import exits, reading, running, upkeep
+from raybench.cli import exits, pricing, reading, running, upkeep
 from raybench.errors import RaybenchError, StorageUnavailableError
 
 
@@ -43,6 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"raybench {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    for commands in (running, reading, upkeep):
+    for commands in (running, reading, pricing, upkeep):
         commands.add(verbs)
     return parser

@@ -20,6 +20,7 @@ from raybench.errors import EmptyInputError
 from raybench.metrics import METRICS
 from raybench.records import Pair, TrialRecord
 from raybench.report.doubt import redrawn
+from raybench.report.expenses import inference_costs, seconds_spent, with_costs
 from raybench.results import read_measurements
 
 COST_WORDS = ("throughput", "images_per_second", "latency", "memory", "flops")
@@ -70,6 +71,10 @@ class Evidence:
     provenance: list[dict[str, Any]]
     """One row per measured pair and seed."""
     specs: list[dict[str, Any]]
+    inference: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """What inference costs, as `expenses.inference_costs` gives it."""
+    effort: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Seconds spent per pair, as `expenses.seconds_spent` gives it."""
     reference: PublishedResults | None = None
     """The published table itself, or the paper to compare with."""
     warnings: list[str] = field(default_factory=list)
@@ -129,6 +134,7 @@ def gather(storages: Sequence[Path], *, experiment: str | None, allow_missing: b
     ranked = scores.pipe(zscore_within_task).pipe(rank_within_task)
     replicates, doubt = redrawn(scores, measurements, storages)
     curves, warnings = _curves(measurements, records)
+    inference = inference_costs(measurements, storages)
     return Evidence(
         title=", ".join(names),
         sources=list(tables),
@@ -136,7 +142,9 @@ def gather(storages: Sequence[Path], *, experiment: str | None, allow_missing: b
         ranked=ranked,
         standing=overall(ranked, expected),
         missing=[Pair(backbone=b, task=t) for b, t in missing_pairs(scores, expected).iter_rows()],
-        facts=_facts(measurements, specs),
+        facts=with_costs(_facts(measurements, specs), inference),
+        inference=inference,
+        effort=seconds_spent([record for _, record in records]),
         trials=_trials([record for _, record in records]),
         replicates=replicates,
         doubt=doubt,

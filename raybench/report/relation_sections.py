@@ -6,10 +6,12 @@ import polars as pl
 
 from raybench.analysis.correlation import score_against, task_correlations
 from raybench.analysis.cost import pareto_front
+from raybench.costs import DIRECTIONS
 from raybench.metrics import METRICS
 from raybench.report import charts
 from raybench.report.evidence import Evidence
-from raybench.report.page import Absent, Figure, Part, Table
+from raybench.report.expenses import CONFIGURATION
+from raybench.report.page import Absent, Figure, Part, Table, Text
 
 
 def pareto(evidence: Evidence) -> Sequence[Part]:
@@ -19,7 +21,7 @@ def pareto(evidence: Evidence) -> Sequence[Part]:
     )
     parts: list[Part] = []
     for cost in ("params_m", *evidence.costs):
-        way = METRICS[cost].direction if cost in METRICS else "min"
+        way = DIRECTIONS.get(cost) or (METRICS[cost].direction if cost in METRICS else "min")
         if table.drop_nulls(["mean_zscore", cost]).is_empty():
             parts.append(Absent(f"{cost} is not known of any backbone."))
             continue
@@ -39,11 +41,51 @@ def pareto(evidence: Evidence) -> Sequence[Part]:
                 f"pareto_{cost}",
             ),
         ]
-    if not evidence.costs:
-        parts.append(
-            Absent("throughput and memory were not measured in this experiment, so size stands for cost.")
-        )
-    return parts
+    return [*_inference(evidence), *parts, *_effort(evidence)]
+
+
+def _inference(evidence: Evidence) -> list[Part]:
+    """On what the costs were measured, and all of them."""
+    table = evidence.inference
+    if table.is_empty():
+        where = evidence.sources[0] if evidence.specs else "STORAGE"
+        return [
+            Absent(
+                "throughput, FLOPs and memory were not measured, so size stands for cost; "
+                f"`raybench cost {where}` measures them on the machine that counts."
+            )
+        ]
+    shown = table.filter("is_shown")
+    row = shown.row(0, named=True)
+    others = table.select(CONFIGURATION).unique().height - 1
+    more = f" {others} other ways of running are in the table." if others else ""
+    return [
+        Text(
+            f"Inference measured on {row['hardware']}, {row['dtype']}, batches of {row['batch_size']}: "
+            f"images per second are the median of {row['num_batches']} timed batches, half of which lie "
+            f"between low and high; latency is that of one image. {shown['backbone'].n_unique()} of "
+            f"{evidence.standing.height} backbones have been measured so.{more} FLOPs count a multiplication "
+            "and an addition as two."
+        ),
+        Table(table.drop("is_shown"), "What inference costs", "inference_costs", is_folded=True),
+    ]
+
+
+def _effort(evidence: Evidence) -> list[Part]:
+    """What the measurements themselves took."""
+    effort = evidence.effort
+    if effort.is_empty():
+        return []
+    total = effort.select(pl.sum_horizontal("search_seconds", "final_seconds").sum()).item()
+    devices = ", ".join(effort["device"].drop_nulls().unique().sort()) or "devices that were not kept"
+    return [
+        Text(
+            f"All trials together took {total:,.0f} s on {devices}: wall-clock seconds of trials, several of "
+            "which may have run at once and shared a device; failed ones count. Computing features, which "
+            "tasks share, is a row of its own."
+        ),
+        Table(effort, "Seconds spent per pair", "seconds_spent", is_folded=True),
+    ]
 
 
 def scaling(evidence: Evidence) -> Sequence[Part]:

@@ -168,7 +168,7 @@ def test_too_few_tasks_are_said_and_leave_no_empty_plot(tmp_path):
 
 def test_what_no_evaluator_measured_is_said(page):
     assert "robust accuracy: the evaluator `adversarial` has measured nothing here" in page
-    assert "throughput and memory were not measured" in page
+    assert "throughput, FLOPs and memory were not measured" in page
 
 
 def test_an_incomplete_table_is_refused_or_marked(tmp_path):

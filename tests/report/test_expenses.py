@@ -1,0 +1,123 @@
+"""Costs of inference and seconds spent, as the report shows them."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from raybench import ledger
+from raybench.costs import write_cost
+from raybench.records import Measurement
+from raybench.report.document import report_html
+from raybench.report.evidence import gather
+from raybench.report.expenses import inference_costs, seconds_spent
+from raybench.results import read_measurements, write_measurements
+from tests.test_costs import COST
+
+from .results_on_disk import fill, tables_of
+
+SPEED = {"a": 100.0, "b": 300.0, "c": 50.0}
+ACCURACY = {"a": 0.9, "b": 0.5, "c": 0.4}
+
+
+def measured(storage, backbones=tuple(SPEED), input_size=32):
+    """Measurements and costs of backbones whose checkpoint is named as they are."""
+    for name in backbones:
+        measurement = Measurement(
+            experiment="e",
+            backbone=name,
+            task="knn@digits",
+            split="test",
+            metric="accuracy",
+            value=ACCURACY[name],
+            num_examples=10,
+            seed=0,
+        )
+        origin = {"checkpoint_digest": name, "preprocessing": {"input_size": input_size}}
+        write_measurements(storage, "e", name, [measurement], origin)
+    return storage
+
+
+def cost_of(name, **changes):
+    return replace(
+        COST,
+        **{"backbone": name, "checkpoint_digest": name, "images_per_second": SPEED[name], **changes},
+    )
+
+
+def test_the_front_is_drawn_by_measured_throughput(tmp_path):
+    measured(tmp_path)
+    for name in SPEED:
+        write_cost(tmp_path, cost_of(name))
+    page = report_html([tmp_path])
+    front = pl.read_csv(tables_of(page)["pareto_images_per_second.csv"].encode())
+    assert dict(front.select("backbone", "on_front").iter_rows()) == {"a": True, "b": True, "c": False}
+    assert dict(front.select("backbone", "dominated_by").iter_rows())["c"] in ("a", "b")
+    assert "Inference measured on Abacus, 1 threads, float32, batches of 8" in page
+    assert "3 of 3 backbones have been measured so." in page
+    assert pl.read_csv(tables_of(page)["inference_costs.csv"].encode()).height == 3
+
+
+def test_a_cost_of_another_checkpoint_or_size_is_not_taken(tmp_path):
+    measured(tmp_path)
+    write_cost(tmp_path, cost_of("a", checkpoint_digest="retrained"))
+    write_cost(tmp_path, cost_of("b", input_size=64))
+    assert inference_costs(read_measurements(tmp_path), [tmp_path]).is_empty()
+
+
+def test_two_names_of_one_checkpoint_share_its_cost(tmp_path):
+    measured(tmp_path)
+    write_cost(tmp_path, cost_of("a", backbone="alias"))
+    assert inference_costs(read_measurements(tmp_path), [tmp_path])["backbone"].to_list() == ["a"]
+
+
+def test_machines_are_not_mixed_and_that_of_most_backbones_is_shown(tmp_path):
+    measured(tmp_path)
+    for name in ("a", "b"):
+        write_cost(tmp_path, cost_of(name))
+    write_cost(tmp_path, cost_of("c", hardware="A faster one", images_per_second=9999.0))
+    costs = inference_costs(read_measurements(tmp_path), [tmp_path])
+    assert dict(costs.select("backbone", "is_shown").iter_rows()) == {"a": True, "b": True, "c": False}
+    facts = gather([tmp_path], experiment=None, allow_missing=False).facts
+    assert dict(facts.select("backbone", "images_per_second").iter_rows()) == {"a": 100, "b": 300, "c": None}
+
+
+def test_costs_of_two_storages_are_united(tmp_path):
+    one, two = measured(tmp_path / "one", ("a",)), measured(tmp_path / "two", ("b",))
+    write_cost(one, cost_of("a"))
+    write_cost(two, cost_of("b"))
+    evidence = gather([one, two], experiment=None, allow_missing=True)
+    assert evidence.costs == ["flops_g", "images_per_second", "latency_ms", "peak_memory_mib"]
+    assert evidence.facts["images_per_second"].to_list() == [100, 300]
+
+
+def test_seconds_are_summed_per_pair_and_stage_failures_included(tmp_path):
+    fill(tmp_path, tasks=("knn@digits",), backbones=("good",))
+    records = ledger.read_records(tmp_path, "e")
+    timed = [
+        replace(
+            r,
+            wall_seconds=2.0,
+            status="failed" if r.stage == "search" else "completed",
+            provenance={"device": "Abacus"} if r.stage == "final" else {},
+        )
+        for r in records
+    ]
+    features = replace(timed[0], stage="features", wall_seconds=7.0)
+    spent = seconds_spent([*timed, features]).to_dicts()
+    assert spent[0] | {"num_search": 1, "search_seconds": 7.0} == spent[0]
+    assert spent[0]["task"] == "features (knn@digits)"
+    assert spent[1] == {
+        "backbone": "good",
+        "task": "knn@digits",
+        "num_search": 3,
+        "search_seconds": 6.0,
+        "num_final": 2,
+        "final_seconds": 4.0,
+        "device": "Abacus",
+    }
+
+
+@pytest.mark.parametrize("records", [[]])
+def test_no_trial_took_no_time(records):
+    assert seconds_spent(records).is_empty()
