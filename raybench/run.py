@@ -142,20 +142,22 @@ def _tune(
 
 def _summary(storage: Path, experiment: str) -> dict[str, str]:
     """Files of MLflow's summary run: ranking and report, as far as they are complete."""
+    from raybench.analysis.standing import RankingRule
     from raybench.report.document import report_html
-    from raybench.report.terminal import rank_storage
+    from raybench.report.sources import read_results
+    from raybench.report.terminal import rank_text
 
+    rule = RankingRule(missing="mean_of_rest")
     try:
+        results = read_results([storage], experiment=experiment)
         files = {
-            f"ranking.{suffix}": rank_storage(
-                storage, experiment=experiment, output_format=output_format, allow_missing=True
-            )
+            f"ranking.{suffix}": rank_text(results, rule=rule, output_format=output_format)
             for suffix, output_format in (("md", "markdown"), ("csv", "csv"))
         }
     except RaybenchError as error:
         return {"ranking.md": f"No ranking: {error}"}
     try:
-        page = report_html([storage], experiment=experiment, allow_missing=True)
+        page = report_html(results, rule=rule)
     except RaybenchError as error:
         page = f"<p>No report: {html.escape(str(error))}</p>"
     return {**files, "report.html": page}

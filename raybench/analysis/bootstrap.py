@@ -98,12 +98,13 @@ def _redraw(values: NDArray[np.float32], num_replicates: int, rng: np.random.Gen
     return means
 
 
-def zscores_of(values: Array, *, ddof: int = 1) -> Array:
+def zscores_of(values: Array, *, ddof: int = 1, weights: Array | None = None) -> Array:
     """Mean z-score per backbone, by the paper's rule; a constant task counts 0.
 
     Args:
         values: scores, higher is better, shape [..., backbones, tasks].
         ddof: 1 for the sample's standard deviation, 0 for the population's.
+        weights: of the tasks, shape [tasks]; None: every task weighs the same.
 
     Returns:
         Shape [..., backbones].
@@ -115,7 +116,7 @@ def zscores_of(values: Array, *, ddof: int = 1) -> Array:
     num_backbones = values.shape[-2]
     variance = (centred**2).sum(axis=-2, keepdims=True) / max(num_backbones - ddof, 1)
     deviation = np.where(high > low, np.sqrt(variance), 1.0)
-    return np.asarray((np.where(high > low, centred, 0.0) / deviation).mean(axis=-1))
+    return np.asarray(np.average(np.where(high > low, centred, 0.0) / deviation, axis=-1, weights=weights))
 
 
 def ranks_of(zscores: Array) -> Array:
@@ -145,7 +146,12 @@ def score_intervals(replicates: Replicates, *, level: float = 0.95) -> pl.DataFr
 
 
 def standing_intervals(
-    replicates: Replicates, *, level: float = 0.95, top: int = 3, ddof: int = 1
+    replicates: Replicates,
+    *,
+    level: float = 0.95,
+    top: int = 3,
+    ddof: int = 1,
+    weights: Array | None = None,
 ) -> pl.DataFrame:
     """One row per backbone, best first, with the doubt about its place.
 
@@ -153,7 +159,8 @@ def standing_intervals(
     p_first and p_top (the shares of replicates in which it is first, or among the first `top`; a tie
     across the border counts by the share of the tied that fit).
     """
-    measured, drawn = zscores_of(replicates.measured, ddof=ddof), zscores_of(replicates.drawn, ddof=ddof)
+    measured = zscores_of(replicates.measured, ddof=ddof, weights=weights)
+    drawn = zscores_of(replicates.drawn, ddof=ddof, weights=weights)
     ranks = ranks_of(drawn)
     tail = (1 - level) / 2
     zscore_low, zscore_high = np.quantile(drawn, [tail, 1 - tail], axis=0)
@@ -179,12 +186,21 @@ def _in_top(zscores: Array, top: int) -> Array:
     return np.asarray(np.clip((top - first + 1) / (last - first + 1), 0.0, 1.0))
 
 
-def win_probabilities(replicates: Replicates, *, ddof: int = 1) -> pl.DataFrame:
+def first_among(
+    replicates: Replicates, names: Sequence[str], *, ddof: int = 1, weights: Array | None = None
+) -> pl.DataFrame:
+    """P(best) of `names` among themselves, by z-scores among all: backbone, p_first; a tie is shared."""
+    places = [replicates.backbones.index(name) for name in names]
+    drawn = zscores_of(replicates.drawn, ddof=ddof, weights=weights)[:, places]
+    return pl.DataFrame({"backbone": list(names), "p_first": _in_top(drawn, 1).mean(axis=0)})
+
+
+def win_probabilities(replicates: Replicates, *, ddof: int = 1, weights: Array | None = None) -> pl.DataFrame:
     """P(A beats B) in mean z-score, one row per ordered pair: backbone, other, probability; a tie is half.
 
     It is the share of bootstrap replicates, so P(A beats B) + P(B beats A) = 1.
     """
-    drawn = zscores_of(replicates.drawn, ddof=ddof).round(12)
+    drawn = zscores_of(replicates.drawn, ddof=ddof, weights=weights).round(12)
     difference = np.sign(drawn[:, :, None] - drawn[:, None, :])
     probability = (difference.mean(axis=0) + 1) / 2
     names = replicates.backbones

@@ -3,14 +3,20 @@
 Every function maps a frame to a frame. The rule (Goldblum et al., NeurIPS 2023): within one task a
 backbone's z-score is (its value − the mean over backbones) / their standard deviation; its overall score is
 the mean of its z-scores. What the paper leaves open is decided here and can be said otherwise: the deviation
-is the sample's (`ddof=1`; the order within a task cannot depend on it), every task weighs the same, and the
-sign is turned where lower is better, so that a higher z-score is better everywhere.
+is the sample's (`ddof=1`; the order within a task cannot depend on it), every task weighs the same (`micro`),
+and the sign is turned where lower is better, so that a higher z-score is better everywhere.
+`standing.RankingRule` names all choices and has the same defaults.
 """
+
+from typing import Literal
 
 import polars as pl
 
+Mean = Literal["micro", "macro"]
+"""`micro`: every task weighs the same; `macro`: every category, and within it every task."""
 
-def zscore_within_task(scores: pl.DataFrame, *, ddof: int = 1) -> pl.DataFrame:
+
+def zscore_within_task(scores: pl.DataFrame, *, ddof: int = 1, turns_sign: bool = True) -> pl.DataFrame:
     """Add `zscore`: by how many standard deviations a backbone is better than the task's mean.
 
     Where all backbones of a task are equal it is 0: the task tells nobody apart.
@@ -18,11 +24,13 @@ def zscore_within_task(scores: pl.DataFrame, *, ddof: int = 1) -> pl.DataFrame:
     Args:
         scores: columns read: backbone, task, value (finite), direction ("min" or "max").
         ddof: 1 for the sample's standard deviation, 0 for the population's.
+        turns_sign: False leaves z-scores of lower-is-better metrics as they are: higher is then worse.
 
     Source: Goldblum et al., "Battle of the Backbones", NeurIPS 2023.
     """
     value, task = pl.col("value"), "task"
-    sign = pl.when(pl.col("direction") == "min").then(-1.0).otherwise(1.0)
+    is_turned = (pl.col("direction") == "min") & turns_sign
+    sign = pl.when(is_turned).then(-1.0).otherwise(1.0)
     # Scaled to [0, 1] first, which no z-score notices: differences of very small values do not underflow.
     low, high = value.min().over(task), value.max().over(task)
     scaled = (value - low) / (high - low)
@@ -41,29 +49,41 @@ def rank_within_task(scores: pl.DataFrame) -> pl.DataFrame:
     return scores.with_columns(rank=lower_is_better.rank("average").over("task"))
 
 
-def overall(ranked: pl.DataFrame, expected: pl.DataFrame | None = None) -> pl.DataFrame:
+def overall(
+    ranked: pl.DataFrame,
+    expected: pl.DataFrame | None = None,
+    *,
+    mean: Mean = "micro",
+    zero_for_missing: bool = False,
+) -> pl.DataFrame:
     """One row per backbone, best first.
 
-    Columns: overall_rank, backbone, mean_zscore, mean_rank, num_tasks, is_complete. Every task weighs
-    the same (macro average). `overall_rank` is by `mean_zscore`; equals share the smaller number. A
-    backbone without any score has neither rank nor means, and stands last.
+    Columns: overall_rank, backbone, mean_zscore, mean_rank, num_tasks, is_complete. `overall_rank` is by
+    `mean_zscore`; equals share the smaller number. A backbone without any score has neither rank nor means,
+    and stands last.
 
     Args:
-        ranked: columns read: backbone, task, zscore, rank.
+        ranked: columns read: backbone, task, zscore, rank; category where the mean is macro.
         expected: pairs that ought to be there, columns backbone and task; all their backbones are listed.
+        mean: what weighs the same: every task, or every category.
+        zero_for_missing: count a pair without z-score as 0, the task's average, instead of leaving it out.
     """
     pairs = ranked.select("backbone", "task")
     pairs = pairs if expected is None else pl.concat([pairs, expected.select("backbone", "task")])
     everyone = pairs.select("backbone").unique().sort("backbone")
     num_tasks = pairs["task"].n_unique()
     # Sorted and rounded: a sum in another order must not part a tie.
-    means = ranked.group_by("backbone").agg(
-        mean_zscore=pl.col("zscore").sort().mean().round(12),
-        mean_rank=pl.col("rank").sort().mean().round(12),
-        num_tasks=pl.len(),
+    counts = ranked.group_by("backbone").agg(
+        mean_rank=pl.col("rank").sort().mean().round(12), num_tasks=pl.len()
     )
+    counted = with_zeros(ranked) if zero_for_missing else ranked
+    average = pl.col("zscore").sort().mean().round(12)
+    if mean == "macro":
+        counted = counted.group_by("backbone", "category").agg(zscore=average)
+    means = counted.group_by("backbone").agg(mean_zscore=average)
     return (
         everyone.join(means, on="backbone", how="left")
+        .join(counts, on="backbone", how="left")
         .with_columns(pl.col("num_tasks").fill_null(0))
         .with_columns(
             overall_rank=pl.col("mean_zscore").rank("min", descending=True),
@@ -72,6 +92,17 @@ def overall(ranked: pl.DataFrame, expected: pl.DataFrame | None = None) -> pl.Da
         .select("overall_rank", "backbone", "mean_zscore", "mean_rank", "num_tasks", "is_complete")
         .sort("overall_rank", "backbone", nulls_last=True)
     )
+
+
+def with_zeros(ranked: pl.DataFrame) -> pl.DataFrame:
+    """`ranked` with a row of z-score 0 for every pair it lacks, other columns null.
+
+    Columns read: backbone, task, zscore, and category if there is one.
+    """
+    of_task = ["task", *(["category"] if "category" in ranked.columns else [])]
+    every = ranked.select("backbone").unique().join(ranked.select(of_task).unique(), how="cross")
+    lacking = every.join(ranked, on=["backbone", "task"], how="anti").with_columns(zscore=pl.lit(0.0))
+    return pl.concat([ranked, lacking], how="diagonal")
 
 
 def beside_tasks(standing: pl.DataFrame, ranked: pl.DataFrame, column: str = "value") -> pl.DataFrame:

@@ -1,15 +1,17 @@
-"""`raybench report`: storages or a published table → one self-contained HTML file."""
+"""`raybench report`: results → one self-contained HTML file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from raybench.analysis.standing import RankingRule
 from raybench.errors import EmptyInputError, MissingMeasurementError
 from raybench.report import background_sections as background
 from raybench.report import ranking_sections as first
 from raybench.report import relation_sections as relations
-from raybench.report.evidence import Evidence, gather, gather_published
+from raybench.report.categories import CLEAN, Criterion
+from raybench.report.evidence import Evidence, gather
 from raybench.report.page import Absent, Part, Section, render
-from raybench.report.published import PREFIX
+from raybench.report.sources import Results
 from raybench.storage import write_whole
 
 SECTIONS: tuple[tuple[str, str, Callable[[Evidence], Sequence[Part]]], ...] = (
@@ -33,42 +35,35 @@ SECTIONS: tuple[tuple[str, str, Callable[[Evidence], Sequence[Part]]], ...] = (
 
 
 def write_report(
-    sources: Sequence[str | Path], output: Path, *, experiment: str | None = None, allow_missing: bool = False
+    results: Results,
+    output: Path,
+    criterion: Criterion | None = None,
+    rule: RankingRule | None = None,
 ) -> None:
-    """Write the report of storages, or of one published table, whole or not at all.
+    """Write the report, whole or not at all.
 
     Raises:
         RaybenchError: as `report_html`, and if the file cannot be written.
     """
-    html = report_html(sources, experiment=experiment, allow_missing=allow_missing)
+    html = report_html(results, criterion, rule)
     write_whole(output, lambda file: file.write(html.encode()))
 
 
-def report_html(
-    sources: Sequence[str | Path], *, experiment: str | None = None, allow_missing: bool = False
-) -> str:
+def report_html(results: Results, criterion: Criterion | None = None, rule: RankingRule | None = None) -> str:
     """The page; the same results give the same text.
 
     Args:
-        sources: storages, which are united, or one `published:NAME`.
-        experiment: only this one.
-        allow_missing: rank an incomplete table, marked as such.
+        results: of one place or several.
+        criterion: what to rank by; None takes every task's objective.
+        rule: the open choices of the paper's rule; None takes the defaults.
 
     Raises:
-        EmptyInputError: if nothing was measured, or a published table is named among others.
-        MissingMeasurementError: if a pair has no score, unless `allow_missing`.
-        StorageError, DuplicateMeasurementError: if results cannot be read or contradict each other.
+        RaybenchError: as `ranking.rank_results`.
     """
-    names = [str(source) for source in sources]
-    tables = [name for name in names if name.startswith(PREFIX)]
-    if tables and len(names) > 1:
-        raise EmptyInputError(f"{tables[0]!r} cannot be united with {len(names) - 1} more; report it alone.")
-    if tables:
-        evidence = gather_published(tables[0].removeprefix(PREFIX))
-    else:
-        evidence = gather([Path(name) for name in names], experiment=experiment, allow_missing=allow_missing)
+    evidence = gather(results, criterion, rule)
     num_backbones, num_tasks = evidence.standing.height, evidence.scores["task"].n_unique()
-    subtitle = f"{num_backbones} backbones on {num_tasks} tasks · {', '.join(evidence.sources)}"
+    under = "" if evidence.condition == CLEAN else f" under {evidence.condition}"
+    subtitle = f"{num_backbones} backbones on {num_tasks} tasks{under} · {', '.join(evidence.sources)}"
     sections = [Section(anchor, title, _parts(make, evidence)) for anchor, title, make in SECTIONS]
     return render(f"raybench: {evidence.title}", subtitle, sections)
 

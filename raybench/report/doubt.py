@@ -1,63 +1,145 @@
 """From stored predictions to bootstrap replicates: per-example correctness, paired over backbones."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from raybench.analysis.bootstrap import Replicates, replicate
+from raybench.analysis.bootstrap import (
+    Replicates,
+    first_among,
+    replicate,
+    score_intervals,
+    standing_intervals,
+    win_probabilities,
+)
+from raybench.analysis.standing import RankingRule
 from raybench.artifacts import per_query_of
+from raybench.errors import EmptyInputError
+from raybench.report.categories import CLEAN
+from raybench.report.sources import Results
 from raybench.results import predictions_file, predictions_of
 
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doubts:
+    """How sure a ranking by one rule is, as far as it can be told."""
+
+    replicates: Replicates | None
+    said: str
+    """What was redrawn, or why nothing was."""
+    rule: RankingRule = field(default_factory=RankingRule)
+    weights: Array | None = None
+    """Of the replicates' tasks; None: all the same."""
+    turned: frozenset[str] = frozenset()
+    """Tasks whose values have changed sign in the replicates, so that higher is better."""
+
+    def standing(self, *, top: int = 3) -> pl.DataFrame:
+        """`bootstrap.standing_intervals` by the rule."""
+        drawn = self._drawn()
+        return standing_intervals(drawn, top=top, ddof=self.rule.ddof, weights=self.weights)
+
+    def wins(self) -> pl.DataFrame:
+        """`bootstrap.win_probabilities` by the rule."""
+        return win_probabilities(self._drawn(), ddof=self.rule.ddof, weights=self.weights)
+
+    def first_among(self, names: Sequence[str]) -> pl.DataFrame:
+        """`bootstrap.first_among` by the rule."""
+        return first_among(self._drawn(), names, ddof=self.rule.ddof, weights=self.weights)
+
+    def scores(self) -> pl.DataFrame:
+        """`bootstrap.score_intervals`, in the metric's own sign."""
+        is_turned = pl.col("task").is_in(list(self.turned))
+        return score_intervals(self._drawn()).with_columns(
+            value=pl.when(is_turned).then(-pl.col("value")).otherwise("value"),
+            low=pl.when(is_turned).then(-pl.col("high")).otherwise("low"),
+            high=pl.when(is_turned).then(-pl.col("low")).otherwise("high"),
+        )
+
+    def _drawn(self) -> Replicates:
+        if self.replicates is None:
+            raise EmptyInputError(self.said)
+        return self.replicates
+
+
 def redrawn(
-    scores: pl.DataFrame, measurements: pl.DataFrame, storages: Sequence[Path], *, num_replicates: int = 1000
-) -> tuple[Replicates | None, str]:
+    scores: pl.DataFrame,
+    results: Results,
+    *,
+    condition: str = CLEAN,
+    rule: RankingRule | None = None,
+    num_replicates: int = 1000,
+) -> Doubts:
     """Bootstrap replicates of the tasks that every backbone has, and a sentence that says what was redrawn.
 
     Per example where all backbones kept values of the same test examples whose mean is the score; else the
-    scores of the seeds alone. None where neither varies.
+    scores of the seeds alone. Nothing where neither varies.
 
     Args:
-        scores: columns read: backbone, task, metric, direction, value.
-        measurements: the measurement table.
-        storages: where predictions lie.
+        scores: columns read: backbone, task, category, metric, direction, value.
+        results: where they come from: the measurement table, and the storages that hold predictions.
+        condition: under which the scores were measured; values per example are kept of `clean` only.
+        rule: the ranking's.
         num_replicates: how often to redraw.
     """
+    rule = rule or RankingRule()
+    if results.published is not None:
+        said = "The published table holds one number per cell and no test examples, so there is no interval."
+        return Doubts(replicates=None, said=said, rule=rule)
     backbones = scores["backbone"].unique().sort().to_list()
     per_example: dict[str, Array] = {}
     only_seeds: list[str] = []
+    incomplete: list[str] = []
+    turned: set[str] = set()
     for (task,), group in sorted(scores.group_by("task")):
         if group.height < len(backbones):
+            incomplete.append(str(task))
             continue
-        rows = measurements.filter(
-            task=task, split="test", condition="clean", metric=group["metric"][0]
+        rows = results.measurements.filter(
+            task=task, split="test", condition=condition, metric=group["metric"][0]
         ).unique(["backbone", "seed"], maintain_order=True)
-        sign = -1.0 if group["direction"][0] == "min" else 1.0
-        found = _by_example(rows, backbones, storages)
+        found = _by_example(rows, backbones, results.storages) if condition == CLEAN else None
         if found is None:
             only_seeds.append(str(task))
             found = _by_seed(rows, backbones)
-        per_example[str(task)] = sign * found
-    if not per_example:
-        return None, "No task has a score of every backbone, so no interval can be given."
-    varies = any(array.shape[1] > 1 or array.shape[2] > 1 for array in per_example.values())
-    if len(backbones) < 2 or not varies:
-        return None, (
-            "There is only one backbone, so no order to be unsure of."
-            if len(backbones) < 2
-            else "Neither test examples nor several seeds were kept, so no interval can be given."
-        )
-    return replicate(per_example, backbones, num_replicates=num_replicates), _said(
-        list(per_example), only_seeds, num_replicates
+        if group["direction"][0] == "min" and rule.turns_sign:
+            turned.add(str(task))
+        per_example[str(task)] = -found if str(task) in turned else found
+    problem = _too_little(per_example, backbones)
+    if problem:
+        return Doubts(replicates=None, said=problem, rule=rule)
+    return Doubts(
+        replicates=replicate(per_example, backbones, num_replicates=num_replicates),
+        said=_said(list(per_example), only_seeds, incomplete, num_replicates),
+        rule=rule,
+        weights=_weights(scores, sorted(per_example)) if rule.mean == "macro" else None,
+        turned=frozenset(turned),
     )
 
 
-def _said(tasks: list[str], only_seeds: list[str], num_replicates: int) -> str:
+def _too_little(per_example: dict[str, Array], backbones: list[str]) -> str:
+    if not per_example:
+        return "No task has a score of every backbone, so no interval can be given."
+    if len(backbones) < 2:
+        return "There is only one backbone, so no order to be unsure of."
+    if not any(array.shape[1] > 1 or array.shape[2] > 1 for array in per_example.values()):
+        return "Neither test examples nor several seeds were kept, so no interval can be given."
+    return ""
+
+
+def _weights(scores: pl.DataFrame, tasks: list[str]) -> Array:
+    """Of each task, so that every category weighs the same, shape [tasks]."""
+    category = dict(scores.select("task", "category").unique().iter_rows())
+    sizes = [sum(category[other] == category[task] for other in tasks) for task in tasks]
+    return 1.0 / np.array(sizes)
+
+
+def _said(tasks: list[str], only_seeds: list[str], incomplete: list[str], num_replicates: int) -> str:
     what = "test examples (the same draw for all backbones) and seeds"
     said = (
         f"Intervals hold 95 % of {num_replicates:,} bootstrap replicates that redraw "
@@ -65,6 +147,8 @@ def _said(tasks: list[str], only_seeds: list[str], num_replicates: int) -> str:
     )
     if only_seeds:
         said += f" Seeds only, because values per example are not at hand: {', '.join(only_seeds)}."
+    if incomplete:
+        said += f" Without the tasks that not every backbone has: {', '.join(incomplete)}."
     return said
 
 

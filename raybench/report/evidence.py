@@ -1,7 +1,6 @@
-"""What a report is made of: frames gathered from storages, or from a published table, before any page."""
+"""What a report is made of: frames gathered from results, before any page."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,30 +9,21 @@ import polars as pl
 
 from raybench import ledger
 from raybench.analysis.bootstrap import Replicates
-from raybench.analysis.merge import merge, require_no_conflict
-from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
-from raybench.analysis.scores import missing_pairs, objective_of, require_complete, select_scores
+from raybench.analysis.scores import objective_of
+from raybench.analysis.standing import RankingRule
 from raybench.artifacts import read_curves
 from raybench.catalog.published import PublishedResults, published
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.errors import EmptyInputError
 from raybench.metrics import METRICS
 from raybench.records import Pair, TrialRecord
-from raybench.report.doubt import redrawn
-from raybench.report.expenses import inference_costs, seconds_spent, with_costs
-from raybench.results import read_measurements
+from raybench.report.categories import CLEAN, Criterion
+from raybench.report.doubt import Doubts, redrawn
+from raybench.report.expenses import inference_costs, seconds_spent
+from raybench.report.facts import FACTS, facts_of
+from raybench.report.ranking import rank_results
+from raybench.report.sources import Results
 
-COST_WORDS = ("throughput", "images_per_second", "latency", "memory", "flops")
-"""A metric whose name holds one of these is a cost, and enters the Pareto section when it was measured."""
-FACTS = pl.Schema(
-    {
-        "backbone": pl.String,
-        "family": pl.String,
-        "method": pl.String,
-        "params_m": pl.Float64,
-        "pretrain_images": pl.Int64,
-    }
-)
 TRIALS = pl.Schema(
     {
         "backbone": pl.String,
@@ -61,11 +51,12 @@ class Evidence:
     missing: list[Pair]
     facts: pl.DataFrame
     """Per backbone, columns as FACTS and one per measured cost."""
+    random_init: tuple[str, ...]
+    """Backbones without pretraining."""
     trials: pl.DataFrame
     """Search trials that ended with an objective on val, columns as TRIALS."""
-    replicates: Replicates | None
-    doubt: str
-    """What was redrawn for the intervals, or why there are none."""
+    doubts: Doubts
+    """How sure the ranking is."""
     curves: pl.DataFrame
     """Rows of evaluators' figures: figure, backbone, task and the figure's own columns."""
     provenance: list[dict[str, Any]]
@@ -79,6 +70,11 @@ class Evidence:
     """The published table itself, or the paper to compare with."""
     warnings: list[str] = field(default_factory=list)
     """What evaluators warned of."""
+    condition: str = CLEAN
+    """What was done to the images of `scores`."""
+    rule: RankingRule = field(default_factory=RankingRule)
+    notes: list[str] = field(default_factory=list)
+    """What the rule leaves out."""
 
     @property
     def complete(self) -> pl.DataFrame:
@@ -94,9 +90,13 @@ class Evidence:
         return shared
 
     @property
-    def random_init(self) -> tuple[str, ...]:
-        """Backbones without pretraining."""
-        return tuple(self.facts.filter(method="none")["backbone"])
+    def replicates(self) -> Replicates | None:
+        return self.doubts.replicates
+
+    @property
+    def doubt(self) -> str:
+        """What was redrawn for the intervals, or why there are none."""
+        return self.doubts.said
 
     @property
     def costs(self) -> list[str]:
@@ -104,120 +104,51 @@ class Evidence:
         return [name for name in self.facts.columns if name not in FACTS]
 
 
-def gather(storages: Sequence[Path], *, experiment: str | None, allow_missing: bool) -> Evidence:
-    """Read one storage or unite several.
+def gather(results: Results, criterion: Criterion | None = None, rule: RankingRule | None = None) -> Evidence:
+    """All that a report of `results` shows.
+
+    Args:
+        results: of one place or several.
+        criterion: what to rank by; None takes every task's objective.
+        rule: the open choices of the paper's rule; None takes the defaults.
 
     Raises:
-        StorageError: if one cannot be read.
-        EmptyInputError: if nothing was measured.
-        MissingMeasurementError: if a pair has no score, unless `allow_missing`.
-        DuplicateMeasurementError: if two measurements of one thing differ.
+        RaybenchError: as `ranking.rank_results`.
     """
-    tables = {str(storage): read_measurements(storage, experiment) for storage in storages}
-    measurements = next(iter(tables.values()))
-    if len(tables) > 1:
-        measurements, conflicts = merge(tables)
-        require_no_conflict(conflicts)
-    if measurements.is_empty():
-        asked = f" of experiment {experiment!r}" if experiment else ""
-        raise EmptyInputError(
-            f"nothing{asked} is measured in {', '.join(tables)}; `raybench run` an experiment with it first."
-        )
-    names = measurements["experiment"].unique().sort().to_list()
-    places = [(s, n) for s in storages for n in names if ledger.experiment_dir(s, n).is_dir()]
-    specs = [spec for place in places if (spec := ledger.load_spec(*place))]
-    records = [(s, r) for s, n in places for r in ledger.read_records(s, n)]
-    expected = _expected(specs)
-    scores = _with_category(select_scores(measurements))
-    if not allow_missing:
-        require_complete(scores, expected)
-    ranked = scores.pipe(zscore_within_task).pipe(rank_within_task)
-    replicates, doubt = redrawn(scores, measurements, storages)
-    curves, warnings = _curves(measurements, records)
-    inference = inference_costs(measurements, storages)
-    return Evidence(
-        title=", ".join(names),
-        sources=list(tables),
-        scores=scores,
-        ranked=ranked,
-        standing=overall(ranked, expected),
-        missing=[Pair(backbone=b, task=t) for b, t in missing_pairs(scores, expected).iter_rows()],
-        facts=with_costs(_facts(measurements, specs), inference),
-        inference=inference,
-        effort=seconds_spent([record for _, record in records]),
-        trials=_trials([record for _, record in records]),
-        replicates=replicates,
-        doubt=doubt,
-        curves=curves,
-        provenance=_provenance(measurements),
-        specs=specs,
-        reference=published("bob"),
-        warnings=warnings,
-    )
-
-
-def gather_published(name: str) -> Evidence:
-    """The evidence of a published table, which has neither examples nor trials."""
-    results = published(name)
-    scores = pl.DataFrame(results.scores).with_columns(num_seeds=pl.lit(1))
-    ranked = scores.pipe(zscore_within_task).pipe(rank_within_task)
-    facts = [
-        (b.backbone, b.family, b.pretrain_style, b.params_m, b.pretrain_images) for b in results.backbones
+    criterion = criterion or Criterion()
+    ranking = rank_results(results, criterion, rule)
+    paper = results.published
+    records = [
+        (storage, record)
+        for storage in results.storages
+        for name in results.experiments
+        if ledger.experiment_dir(storage, name).is_dir()
+        for record in ledger.read_records(storage, name)
+        if not criterion.tasks or record.task in ranking.tasks
     ]
+    curves, warnings = _curves(results.measurements, records)
     return Evidence(
-        title=f"published:{name}",
-        sources=[results.citation],
-        scores=scores,
-        ranked=ranked,
-        standing=overall(ranked),
-        missing=[],
-        facts=pl.DataFrame(facts, schema=FACTS, orient="row"),
-        trials=pl.DataFrame(schema=TRIALS),
-        replicates=None,
-        doubt="The published table holds one number per cell and no test examples, so there is no interval.",
-        curves=pl.DataFrame(),
-        provenance=[],
-        specs=[],
-        reference=results,
+        title=", ".join(results.experiments),
+        sources=results.names,
+        scores=ranking.ranked.drop("zscore", "rank"),
+        ranked=ranking.ranked,
+        standing=ranking.standing,
+        missing=ranking.missing,
+        facts=facts_of(results),
+        inference=inference_costs(results.measurements, results.storages),
+        effort=seconds_spent([record for _, record in records]),
+        random_init=results.random_init,
+        trials=_trials([record for _, record in records]),
+        doubts=redrawn(ranking.ranked, results, condition=ranking.condition, rule=ranking.rule),
+        curves=curves,
+        provenance=_provenance(results.measurements),
+        specs=[dict(spec) for spec in results.specs if results.storages],
+        reference=paper or published("bob"),
+        warnings=warnings,
+        condition=ranking.condition,
+        rule=ranking.rule,
+        notes=ranking.notes,
     )
-
-
-def _expected(specs: list[dict[str, Any]]) -> pl.DataFrame:
-    pairs = [(b["name"], t) for s in specs for b in s.get("backbones", ()) for t in s.get("tasks", ())]
-    return pl.DataFrame(pairs, schema={"backbone": pl.String, "task": pl.String}, orient="row").unique()
-
-
-def _with_category(scores: pl.DataFrame) -> pl.DataFrame:
-    is_retrieval = pl.col("task").str.starts_with("retrieval@")
-    return scores.with_columns(
-        category=pl.when(is_retrieval).then(pl.lit("retrieval")).otherwise(pl.lit("classification"))
-    )
-
-
-def _facts(measurements: pl.DataFrame, specs: list[dict[str, Any]]) -> pl.DataFrame:
-    """Parameters as counted when measuring; the rest as the specs' catalogue rows say."""
-    rows = {row["name"]: row for spec in specs for row in spec.get("backbones", ())}
-    counted = {b: json.loads(p) for b, p in measurements.select("backbone", "provenance").iter_rows()}
-    found = []
-    for backbone in measurements["backbone"].unique().sort():
-        row, num_params = rows.get(backbone, {}), counted[backbone].get("num_params")
-        params = num_params / 1e6 if num_params else row.get("params_m")
-        found.append(
-            (
-                backbone,
-                row.get("family", "unknown"),
-                row.get("method", "unknown"),
-                params,
-                row.get("pretrain_images"),
-            )
-        )
-    facts = pl.DataFrame(found, schema=FACTS, orient="row")
-    is_cost = pl.col("metric").str.contains_any(list(COST_WORDS))
-    costs = measurements.filter(is_cost).group_by("backbone", "metric").agg(pl.col("value").sort().mean())
-    if costs.is_empty():
-        return facts
-    wide = costs.sort("metric").pivot("metric", index="backbone", values="value")
-    return facts.join(wide, on="backbone", how="left")
 
 
 def _trials(records: list[TrialRecord]) -> pl.DataFrame:

@@ -11,7 +11,6 @@ from raybench.analysis.alternatives import (
     rankings_agree,
     robust_standings,
 )
-from raybench.analysis.bootstrap import score_intervals, standing_intervals, win_probabilities
 from raybench.analysis.ranking import beside_tasks
 from raybench.analysis.stability import leave_one_task_out, predictive_tasks, rank_ranges
 from raybench.analysis.standing import rules_compared
@@ -34,9 +33,9 @@ def decision(evidence: Evidence) -> Sequence[Part]:
     ]
     if evidence.replicates is None:
         return [*said, Text(evidence.doubt), *_marks(evidence)]
-    doubts = standing_intervals(evidence.replicates)
+    doubts = evidence.doubts.standing()
     first = doubts.filter(backbone=best).row(0, named=True)
-    wins = win_probabilities(evidence.replicates).filter(backbone=best)
+    wins = evidence.doubts.wins().filter(backbone=best)
     rivals = wins.filter(pl.col("probability") < SURE).sort("probability", "other")
     said.append(
         Text(
@@ -71,7 +70,7 @@ def ranking(evidence: Evidence) -> Sequence[Part]:
     """The standing with intervals."""
     standing = evidence.standing
     if evidence.replicates is not None:
-        doubts = standing_intervals(evidence.replicates)
+        doubts = evidence.doubts.standing()
         columns = ["zscore_low", "zscore_high", "rank_low", "rank_high", "p_first", "p_top"]
         standing = standing.join(
             doubts.select("backbone", *columns), on="backbone", how="left", maintain_order="left"
@@ -100,15 +99,8 @@ def score_table(evidence: Evidence) -> Sequence[Part]:
     )
     values = evidence.scores.select("backbone", "task", "metric", "direction", "value", "num_seeds")
     if evidence.replicates is not None:
-        found = score_intervals(evidence.replicates)
-        # Lower-is-better metrics were turned for the bootstrap, and are turned back here.
-        turned = found.join(values.select("backbone", "task", "direction"), on=["backbone", "task"])
-        is_min = pl.col("direction") == "min"
-        turned = turned.with_columns(
-            low=pl.when(is_min).then(-pl.col("high")).otherwise("low"),
-            high=pl.when(is_min).then(-pl.col("low")).otherwise("high"),
-        ).select("backbone", "task", "low", "high", "standard_error")
-        values = values.join(turned, on=["backbone", "task"], how="left")
+        found = evidence.doubts.scores().select("backbone", "task", "low", "high", "standard_error")
+        values = values.join(found, on=["backbone", "task"], how="left")
     metrics = evidence.scores.select("task", "metric").unique().sort("task").iter_rows()
     return [
         Text("Judged by: " + "; ".join(f"{task}: {metric}" for task, metric in metrics) + "."),
@@ -130,8 +122,8 @@ def win_matrix(evidence: Evidence) -> Sequence[Part]:
     """P(A beats B)."""
     if evidence.replicates is None:
         return [Absent(evidence.doubt)]
-    wins = win_probabilities(evidence.replicates)
-    order = standing_intervals(evidence.replicates)["backbone"].to_list()
+    wins = evidence.doubts.wins()
+    order = evidence.doubts.standing()["backbone"].to_list()
     svg = charts.heat_map(
         wins, x="other", y="backbone", value="probability", order=(order, order), domain=(0.0, 1.0)
     )
@@ -178,7 +170,7 @@ def differences(evidence: Evidence) -> Sequence[Part]:
 def choices(evidence: Evidence) -> Sequence[Part]:
     """Does the ranking depend on the rule's open choices, or on the z-score itself?"""
     scores = evidence.complete
-    rules = rules_compared(scores, random_init=evidence.random_init)
+    rules = rules_compared(scores, random_init=evidence.random_init, default=evidence.rule)
     standings = robust_standings(scores)
     moved, bests = max(rules["num_moved"].to_list()), rules["best"].unique().sort().to_list()
     same = f"all name {bests[0]} as best" if len(bests) == 1 else f"the best is one of {', '.join(bests)}"

@@ -3,42 +3,54 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from raybench import ledger
-from raybench.analysis.ranking import beside_tasks, overall, rank_within_task, zscore_within_task
-from raybench.analysis.scores import missing_pairs, require_complete, select_scores
-from raybench.errors import EmptyInputError, MissingMeasurementError, UnknownNameError
+from raybench.analysis.ranking import beside_tasks
+from raybench.analysis.standing import RankingRule
+from raybench.catalog.published import PublishedResults
+from raybench.errors import UnknownNameError
 from raybench.metrics import METRICS
-from raybench.records import Pair
 from raybench.registry import suggest
-from raybench.report.categories import CLEAN, headline
+from raybench.report.categories import CLEAN, Criterion
 from raybench.report.columns import NO_VALUE, aligned, markdown
-from raybench.results import measured_experiments, read_measurements
+from raybench.report.ranking import INTERVALS, SCORE_INTERVALS, Ranking, rank_results
+from raybench.report.sources import Results, read_results
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """What the formats show."""
+def rank_text(
+    results: Results,
+    criterion: Criterion | None = None,
+    rule: RankingRule | None = None,
+    *,
+    output_format: str = "table",
+    with_intervals: bool = False,
+) -> str:
+    """Rank the backbones of `results` by z-score, and write the ranking out.
 
-    experiments: list[str]
-    ranked: pl.DataFrame
-    """Per backbone and task: metric, direction, value, num_seeds, zscore, rank."""
-    standing: pl.DataFrame
-    """Per backbone, best first."""
-    missing: list[Pair]
-    """Pairs without a score; empty unless asked to rank without them."""
-    condition: str = CLEAN
-    """What was done to the images."""
+    Args:
+        results: of one place or several.
+        criterion: what to rank by; None takes every task's objective.
+        rule: the open choices of the paper's rule; None takes the defaults.
+        output_format: a key of FORMATS; the table of a published source also lists what its text reports.
+        with_intervals: add 95 % intervals of scores, z-scores and ranks, and the probability of being first.
 
-    @property
-    def tasks(self) -> Mapping[str, str]:
-        """Task → the metric it is judged by, sorted by task."""
-        return dict(self.ranked.select("task", "metric").unique().sort("task").iter_rows())
+    Returns:
+        The text, without a newline at the end. Percent for people (`table`, `markdown`), fractions
+        for programs (`json`, `csv`).
+
+    Raises:
+        UnknownNameError: if there is no such format.
+        RaybenchError: as `ranking.rank_results`.
+    """
+    if output_format not in FORMATS:
+        hint = suggest(output_format, FORMATS) or "."
+        raise UnknownNameError(f"unknown format {output_format!r}{hint} There are {', '.join(FORMATS)}.")
+    text = FORMATS[output_format](rank_results(results, criterion, rule, with_intervals=with_intervals))
+    if output_format == "table" and results.published is not None:
+        return f"{text}\n{_said(results.published)}"
+    return text
 
 
 def rank_storage(
@@ -46,122 +58,22 @@ def rank_storage(
     *,
     experiment: str | None = None,
     metric: str | None = None,
-    category: str | None = None,
-    condition: str | None = None,
     output_format: str = "table",
     allow_missing: bool = False,
-    ddof: int = 1,
 ) -> str:
-    """Rank the backbones measured on a storage by z-score, and write the ranking out.
-
-    Args:
-        storage: folder that `raybench run` filled.
-        experiment: only this one; None takes all, if they do not contradict each other.
-        metric: judge every task by this metric; None takes each task's objective.
-        category: an evaluator: judge the tasks it has measured by its headline metric.
-        condition: count measurements under this condition only; None takes `clean`, or the category's own.
-        output_format: a key of FORMATS.
-        allow_missing: rank an incomplete table all the same, and mark what is missing.
-        ddof: 1 for the sample's standard deviation in the z-scores, 0 for the population's.
-
-    Returns:
-        The text, without a newline at the end. Percent for people (`table`, `markdown`), fractions
-        for programs (`json`, `csv`).
-
-    Raises:
-        UnknownNameError: if there is no such experiment, metric or format.
-        EmptyInputError: if nothing was measured yet.
-        MissingMeasurementError: if a pair has no score, with the reason, unless `allow_missing`.
-        StorageError: if the storage cannot be read.
-    """
-    if output_format not in FORMATS:
-        hint = suggest(output_format, FORMATS) or "."
-        raise UnknownNameError(f"unknown format {output_format!r}{hint} There are {', '.join(FORMATS)}.")
-    ranking = rank_measured(
-        storage,
-        experiment=experiment,
-        metric=metric,
-        category=category,
-        condition=condition,
-        allow_missing=allow_missing,
-        ddof=ddof,
-    )
-    return FORMATS[output_format](ranking)
+    """`rank_text` of one storage by the default rule; `allow_missing` ranks an incomplete table, marked."""
+    rule = RankingRule(missing="mean_of_rest" if allow_missing else "refuse")
+    results = read_results([storage], experiment=experiment)
+    return rank_text(results, Criterion(metric=metric), rule, output_format=output_format)
 
 
-def rank_measured(
-    storage: Path,
-    *,
-    experiment: str | None = None,
-    metric: str | None = None,
-    category: str | None = None,
-    condition: str | None = None,
-    allow_missing: bool = False,
-    ddof: int = 1,
-) -> Ranking:
-    """The ranking that `rank_storage` writes out, as frames."""
-    measurements = _read(storage, experiment)
-    experiments = measurements["experiment"].unique().sort().to_list()
-    expected = _expected_pairs(storage, experiments)
-    if category is not None:
-        metric, condition = headline(measurements, category, condition)
-        has_metric = measurements.filter(metric=metric, condition=condition)["task"].unique()
-        expected = expected.filter(pl.col("task").is_in(has_metric.implode()))
-    scores = select_scores(measurements, metric=metric, condition=condition or "clean")
-    missing = [Pair(backbone=b, task=t) for b, t in missing_pairs(scores, expected).iter_rows()]
-    if missing and not allow_missing:
-        try:
-            require_complete(scores, expected)
-        except MissingMeasurementError as error:
-            raise MissingMeasurementError(f"{error}{_why(storage, experiments, missing)}") from None
-    ranked = scores.pipe(zscore_within_task, ddof=ddof).pipe(rank_within_task)
-    return Ranking(
-        experiments=experiments,
-        ranked=ranked,
-        standing=overall(ranked, expected),
-        missing=missing,
-        condition=condition or CLEAN,
-    )
-
-
-def _read(storage: Path, experiment: str | None) -> pl.DataFrame:
-    measurements = read_measurements(storage, experiment)
-    if measurements.height:
-        return measurements
-    known = sorted({*ledger.experiments(storage), *measured_experiments(storage)})
-    if experiment is not None and experiment not in known:
-        hint = suggest(experiment, known) or "."
-        raise UnknownNameError(
-            f"no experiment {experiment!r} in {str(storage)!r}{hint} It holds {', '.join(known) or 'none'}."
-        )
-    raise EmptyInputError(
-        f"nothing is measured in {str(storage)!r} yet; `raybench run` an experiment with this storage first."
-    )
-
-
-def _expected_pairs(storage: Path, experiments: list[str]) -> pl.DataFrame:
-    """Every pair that the stored specs ask for: a backbone that failed everywhere left no measurement."""
-    pairs = []
-    for experiment in experiments:
-        spec = ledger.load_spec(storage, experiment) or {}
-        pairs += [
-            (info["name"], task) for info in spec.get("backbones", ()) for task in spec.get("tasks", ())
-        ]
-    return pl.DataFrame(pairs, schema={"backbone": pl.String, "task": pl.String}, orient="row")
-
-
-def _why(storage: Path, experiments: list[str], missing: list[Pair]) -> str:
-    """What the ledger says of the first missing pair, and what several experiments have to do with it."""
-    reasons = [
-        record.reason
-        for experiment in experiments
-        for record in ledger.read_records(storage, experiment, pair=missing[0])
-        if record.status == "failed"
+def _said(paper: PublishedResults) -> str:
+    """The citation, and numbers of the text with how certain each is."""
+    rows = [
+        {"reported": s.quantity, "for": s.setting, "value": f"{s.value:g}", "certainty": s.certainty}
+        for s in paper.scalars
     ]
-    why = f" {missing[0].backbone!r} on {missing[0].task!r} failed: {reasons[-1]}" if reasons else ""
-    if len(experiments) > 1:
-        why += f" This storage holds {len(experiments)} experiments; choose one with `--experiment`."
-    return why
+    return "\n".join([f"Source: {paper.citation}", "", aligned(rows)])
 
 
 def _as_table(ranking: Ranking) -> str:
@@ -187,7 +99,7 @@ def _as_markdown(ranking: Ranking) -> str:
 def _as_csv(ranking: Ranking) -> str:
     """One line per backbone; per task its value, z-score and rank, each a column of its own."""
     frame = ranking.standing
-    for column in ("value", "zscore", "rank"):
+    for column in ("value", *_cell_intervals(ranking), "zscore", "rank"):
         beside = beside_tasks(ranking.standing.select("backbone"), ranking.ranked, column)
         names = {
             task: f"{task}/{ranking.tasks[task] if column == 'value' else column}" for task in ranking.tasks
@@ -197,7 +109,7 @@ def _as_csv(ranking: Ranking) -> str:
 
 
 def _as_json(ranking: Ranking) -> str:
-    columns = ("metric", "value", "num_seeds", "zscore", "rank")
+    columns = ("metric", "value", *_cell_intervals(ranking), "num_seeds", "zscore", "rank")
     tasks: dict[str, dict[str, Any]] = {}
     for row in ranking.ranked.sort("backbone", "task").iter_rows(named=True):
         tasks.setdefault(row["backbone"], {})[row["task"]] = {name: row[name] for name in columns}
@@ -211,6 +123,11 @@ def _as_json(ranking: Ranking) -> str:
             row | {"tasks": tasks.get(row["backbone"], {})} for row in ranking.standing.iter_rows(named=True)
         ],
         "missing": [{"backbone": pair.backbone, "task": pair.task} for pair in ranking.missing],
+        "condition": ranking.condition,
+        "rule": asdict(ranking.rule),
+        "sources": ranking.sources,
+        "conflicts": ranking.conflicts.to_dicts(),
+        "intervals": ranking.doubt or None,
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -240,6 +157,12 @@ def _count(number: int, noun: str) -> str:
 def _readable_rows(ranking: Ranking) -> list[dict[str, str]]:
     """Rounded cells by column title, values as percent where the metric is a fraction."""
     rows = []
+    within: dict[tuple[str, str], tuple[float | None, float | None]] = {}
+    if names := _cell_intervals(ranking):
+        within = {
+            (backbone, task): (low, high)
+            for backbone, task, low, high in ranking.ranked.select("backbone", "task", *names).iter_rows()
+        }
     for row in beside_tasks(ranking.standing, ranking.ranked).iter_rows(named=True):
         mark = "" if row["is_complete"] else "*"
         cells = {
@@ -248,10 +171,28 @@ def _readable_rows(ranking: Ranking) -> list[dict[str, str]]:
             "z-score": _cell(row["mean_zscore"], "+.2f"),
             "mean rank": _cell(row["mean_rank"], ".1f"),
         }
+        if INTERVALS[0] in row:
+            cells["z-score"] += f" {_range(row['zscore_low'], row['zscore_high'], '+.2f')}"
+            cells["rank 95 %"] = _range(row["rank_low"], row["rank_high"], "g")
+            cells["P(best)"] = _cell(row["p_first"], ".2f")
         for task, metric in ranking.tasks.items():
-            cells[task] = _cell(row[task], ".3f" if not _is_fraction(metric) else ".2f", _is_fraction(metric))
+            pattern = ".2f" if _is_fraction(metric) else ".3f"
+            cells[task] = _cell(row[task], pattern, _is_fraction(metric))
+            low, high = within.get((row["backbone"], task), (None, None))
+            if low is not None:
+                cells[task] += f" {_range(low, high, pattern, _is_fraction(metric))}"
         rows.append(cells)
     return rows
+
+
+def _cell_intervals(ranking: Ranking) -> tuple[str, ...]:
+    return tuple(name for name in SCORE_INTERVALS if name in ranking.ranked.columns)
+
+
+def _range(low: float | None, high: float | None, pattern: str, is_percent: bool = False) -> str:
+    if low is None or high is None:
+        return NO_VALUE
+    return f"[{_cell(low, pattern, is_percent)}, {_cell(high, pattern, is_percent)}]"
 
 
 def _is_fraction(metric: str) -> bool:
@@ -275,9 +216,27 @@ def _notes(ranking: Ranking) -> list[str]:
         where = "Under the tasks" if len(by_metric) == 1 else f"Under {', '.join(tasks)}"
         under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
         notes.append(f"{where}: {metric}{unit}{better}{under}.")
-    notes.append("z-score: standard deviations above a task's mean over backbones, averaged over tasks.")
+    notes.append(_said_of(ranking.rule))
+    notes += ranking.notes
+    if ranking.doubt:
+        notes.append(ranking.doubt)
+    if ranking.conflicts.height:
+        num_things = ranking.conflicts.filter("is_kept").height
+        notes.append(
+            f"{_count(num_things, 'measurement')} found with different values; the preferred source decided "
+            "(`--format json` lists them)."
+        )
     if ranking.missing:
         names = ", ".join(f"{pair.backbone} on {pair.task}" for pair in ranking.missing[:5])
         more = f" and {len(ranking.missing) - 5} more" if len(ranking.missing) > 5 else ""
-        notes.append(f"* Not comparable, ranked over fewer tasks. No score: {names}{more}.")
+        how = "counted as z-score 0" if ranking.rule.missing == "zero" else "ranked over fewer tasks"
+        notes.append(f"* Not comparable, {how}. No score: {names}{more}.")
     return notes
+
+
+def _said_of(rule: RankingRule) -> str:
+    """The rule in a sentence, with what is not the default spelt out."""
+    weighing = "averaged over tasks" + (", then over categories" if rule.mean == "macro" else "")
+    deviation = "" if rule.deviation == "sample" else " (the population's)"
+    sign = "" if rule.turns_sign else "; signs of lower-is-better metrics are left as they are"
+    return f"z-score: standard deviations{deviation} above a task's mean over backbones, {weighing}{sign}."

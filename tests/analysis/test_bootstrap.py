@@ -9,6 +9,7 @@ from scipy import stats
 
 from raybench.analysis.bootstrap import (
     Replicates,
+    first_among,
     ranks_of,
     replicate,
     score_intervals,
@@ -17,6 +18,7 @@ from raybench.analysis.bootstrap import (
     zscores_of,
 )
 from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
+from raybench.analysis.standing import RankingRule, standing_by
 from raybench.errors import EmptyInputError, NonFiniteMeasurementError
 
 
@@ -146,3 +148,27 @@ def coverage(num_worlds: int, n: int) -> tuple[float, float, float]:
 def test_95_percent_intervals_hold_the_truth_93_to_97_percent_of_the_time():
     for share in coverage(num_worlds=600, n=1000):
         assert 0.93 <= share <= 0.97
+
+
+def test_weights_of_tasks_weigh_z_scores_as_the_macro_mean_does():
+    values = np.random.default_rng(3).random((4, 3))
+    scores = pl.DataFrame(
+        [
+            {"backbone": f"b{i}", "task": f"t{j}", "category": "xxy"[j], "direction": "max", "value": v}
+            for (i, j), v in np.ndenumerate(values)
+        ]
+    )
+    macro = standing_by(scores, RankingRule(mean="macro")).sort("backbone")["mean_zscore"].to_numpy()
+    assert zscores_of(values, weights=np.array([0.25, 0.25, 0.5])) == pytest.approx(macro)
+
+
+def test_the_probability_of_being_best_among_some_ignores_who_is_left_out():
+    rng = np.random.default_rng(0)
+    cells = {"t": (rng.random((3, 400)) < np.array([[0.9], [0.5], [0.5]])).astype(float)}
+    drawn = replicate(cells, ["a", "b", "c"], num_replicates=200)
+    assert first_among(drawn, ["a", "b", "c"])["p_first"].to_list() == [1.0, 0.0, 0.0]
+    among = first_among(drawn, ["c", "b"])
+    assert among["backbone"].to_list() == ["c", "b"]
+    assert among["p_first"].sum() == pytest.approx(1.0)
+    beats = win_probabilities(drawn).filter(backbone="c", other="b")["probability"].item()
+    assert among["p_first"][0] == pytest.approx(beats)

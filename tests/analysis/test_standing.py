@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
 from raybench.analysis.standing import RankingRule, on_a_budget, rules_compared, standing_by
 from raybench.catalog.published import published
 from raybench.errors import EmptyInputError, MissingMeasurementError
@@ -108,8 +109,38 @@ def test_a_ranking_that_depends_on_the_mean_is_shown_to():
     # Three easy tasks of one category say b1, one of another says b0 by far.
     values = np.array([[0.0, 0.0, 0.0, 9.0], [1.0, 1.0, 1.0, 0.0], [0.4, 0.4, 0.4, 0.2]])
     compared = rules_compared(frame(values, ["x"] * 3 + ["y"]))
-    assert compared.filter(mean="macro")["num_moved"].to_list() == [0, 0]
-    assert all(moved > 0 for moved in compared.filter(mean="micro")["num_moved"])
+    assert compared.filter(mean="micro")["num_moved"].to_list() == [0, 0]
+    assert all(moved > 0 for moved in compared.filter(mean="macro")["num_moved"])
+    by_macro = rules_compared(frame(values, ["x"] * 3 + ["y"]), default=RankingRule(mean="macro"))
+    assert by_macro["mean"][0] == "macro"
+    assert by_macro.filter(mean="macro")["num_moved"].to_list() == [0, 0]
+
+
+def test_the_default_weighs_every_task_the_same_and_so_does_the_plain_ranking():
+    # Two backbones: every z-score is ±1/√2. b0 wins both tasks of x, b1 the one of y.
+    scores = frame(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), ["x", "x", "y"])
+    third = 0.5**0.5 / 3
+    assert RankingRule().mean == "micro"
+    assert means(standing_by(scores)) == pytest.approx([third, -third])
+    assert means(standing_by(scores, RankingRule(mean="macro"))) == pytest.approx([0.0, 0.0])
+    plain = overall(rank_within_task(zscore_within_task(scores)))
+    assert standing_by(scores).select(plain.columns).equals(plain)
+
+
+def test_signs_that_are_not_turned_put_the_highest_loss_first():
+    losses = frame(np.array([[0.1], [0.4], [0.7]])).with_columns(direction=pl.lit("min"))
+    assert standing_by(losses)["backbone"].to_list() == ["b0", "b1", "b2"]
+    as_is = standing_by(losses, RankingRule(lower_is_better="as_is"))
+    assert as_is["backbone"].to_list() == ["b2", "b1", "b0"]
+    assert means(as_is) == pytest.approx([-1, 0, 1])
+    assert as_is.sort("backbone")["mean_rank"].to_list() == [1, 2, 3]
+
+
+def test_a_missing_score_that_counts_as_zero_is_a_zero_in_its_category():
+    values = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, np.nan]])
+    rule = RankingRule(missing="zero", mean="macro")
+    standing = standing_by(frame(values, ["x", "y", "y"]), rule).filter(backbone="b2")
+    assert standing.select("z_x", "z_y", "mean_zscore", "num_tasks").row(0) == (1.0, 0.5, 0.75, 2)
 
 
 @settings(deadline=None, max_examples=40)

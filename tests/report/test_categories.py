@@ -5,7 +5,9 @@ import pytest
 
 from raybench.errors import EmptyInputError, UnknownNameError
 from raybench.records import Measurement
-from raybench.report.terminal import rank_storage
+from raybench.report.categories import Criterion
+from raybench.report.sources import read_results
+from raybench.report.terminal import rank_text
 from raybench.results import write_measurements
 
 TASKS = ("knn@digits", "linear_probe@digits")
@@ -35,6 +37,10 @@ def storage(tmp_path):
             ]
             write_measurements(tmp_path, "e", f"{backbone}-{task}", measurements, {})
     return tmp_path
+
+
+def rank_storage(storage, output_format="table", **criterion):
+    return rank_text(read_results([storage]), Criterion(**criterion), output_format=output_format)
 
 
 def best(text):

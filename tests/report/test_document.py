@@ -11,16 +11,23 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from raybench.analysis.bootstrap import standing_intervals, win_probabilities
-from raybench.analysis.standing import rules_compared
+from raybench.analysis.standing import RankingRule, rules_compared
 from raybench.analysis.tuning_curves import gain_over_defaults
 from raybench.cli import main
 from raybench.errors import DuplicateMeasurementError, EmptyInputError, MissingMeasurementError
-from raybench.report.document import SECTIONS, report_html
+from raybench.report.document import SECTIONS
+from raybench.report.document import report_html as report_of
 from raybench.report.evidence import gather
-from raybench.report.terminal import rank_measured
+from raybench.report.ranking import rank_results
+from raybench.report.sources import read_results
 from raybench.run import _summary
 
 from .results_on_disk import SKILLS, fill, tables_of
+
+
+def report_html(addresses, *, allow_missing=False):
+    rule = RankingRule(missing="mean_of_rest" if allow_missing else "refuse")
+    return report_of(read_results(addresses), rule=rule)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,7 @@ def page(storage):
 
 @pytest.fixture(scope="module")
 def evidence(storage):
-    return gather([storage], experiment=None, allow_missing=False)
+    return gather(read_results([storage]))
 
 
 VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
@@ -102,7 +109,7 @@ def test_every_drawing_says_in_words_what_it_shows(page):
 
 
 def test_the_ranking_is_that_of_the_command_rank(page, storage):
-    expected = rank_measured(storage).standing
+    expected = rank_results(read_results([storage])).standing
     found = read(page, "ranking")
     assert_frame_equal(found.select(expected.columns), expected, check_dtypes=False)
 
@@ -199,7 +206,7 @@ def test_a_published_table_has_its_page_with_references_and_no_interval():
 
 
 def test_a_published_table_is_reported_alone(storage):
-    with pytest.raises(EmptyInputError, match="report it alone"):
+    with pytest.raises(EmptyInputError, match="read it alone"):
         report_html(["published:bob", storage])
 
 

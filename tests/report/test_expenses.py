@@ -6,11 +6,13 @@ import polars as pl
 import pytest
 
 from raybench import ledger
+from raybench.analysis.standing import RankingRule
 from raybench.costs import write_cost
 from raybench.records import Measurement
-from raybench.report.document import report_html
+from raybench.report.document import report_html as report_of
 from raybench.report.evidence import gather
 from raybench.report.expenses import inference_costs, seconds_spent
+from raybench.report.sources import read_results
 from raybench.results import read_measurements, write_measurements
 from tests.test_costs import COST
 
@@ -18,6 +20,10 @@ from .results_on_disk import fill, tables_of
 
 SPEED = {"a": 100.0, "b": 300.0, "c": 50.0}
 ACCURACY = {"a": 0.9, "b": 0.5, "c": 0.4}
+
+
+def report_html(storages):
+    return report_of(read_results(storages))
 
 
 def measured(storage, backbones=tuple(SPEED), input_size=32):
@@ -78,7 +84,7 @@ def test_machines_are_not_mixed_and_that_of_most_backbones_is_shown(tmp_path):
     write_cost(tmp_path, cost_of("c", hardware="A faster one", images_per_second=9999.0))
     costs = inference_costs(read_measurements(tmp_path), [tmp_path])
     assert dict(costs.select("backbone", "is_shown").iter_rows()) == {"a": True, "b": True, "c": False}
-    facts = gather([tmp_path], experiment=None, allow_missing=False).facts
+    facts = gather(read_results([tmp_path])).facts
     assert dict(facts.select("backbone", "images_per_second").iter_rows()) == {"a": 100, "b": 300, "c": None}
 
 
@@ -86,7 +92,7 @@ def test_costs_of_two_storages_are_united(tmp_path):
     one, two = measured(tmp_path / "one", ("a",)), measured(tmp_path / "two", ("b",))
     write_cost(one, cost_of("a"))
     write_cost(two, cost_of("b"))
-    evidence = gather([one, two], experiment=None, allow_missing=True)
+    evidence = gather(read_results([one, two]), rule=RankingRule(missing="mean_of_rest"))
     assert evidence.costs == ["flops_g", "images_per_second", "latency_ms", "peak_memory_mib"]
     assert evidence.facts["images_per_second"].to_list() == [100, 300]
 

@@ -8,7 +8,13 @@ import pytest
 
 from raybench.cli import main
 from raybench.errors import UnknownNameError
-from raybench.report.published import rank_published
+from raybench.report.sources import read_results
+from raybench.report.terminal import rank_text
+
+
+def rank_published(address, **options):
+    return rank_text(read_results([address]), **options)
+
 
 DERIVED = Path(__file__).parents[3] / "shared/bob/tables/retrieval_mrr_zscores_DERIVED.csv"
 

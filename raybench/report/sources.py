@@ -1,0 +1,167 @@
+"""Where results come from, for every command that reads them: one table, however many places it lies in.
+
+A place is a storage, a CSV table (`table_file`), what an MLflow server holds, or a published table
+(`published:bob`). Several are united: who measured what stays known, and where two found different values of
+one thing, that is reported and never averaged.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from raybench import ledger
+from raybench.analysis.merge import merge, require_no_conflict
+from raybench.catalog.published import PublishedResults, published
+from raybench.errors import EmptyInputError, UnknownNameError
+from raybench.registry import suggest
+from raybench.report.table_file import SUFFIX, read_table
+from raybench.results import SCHEMA, measured_experiments, read_measurements
+
+PREFIX = "published:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One place's results."""
+
+    name: str
+    """As the user wrote it."""
+    measurements: pl.DataFrame
+    """The measurement table, columns as `results.COLUMNS`."""
+    specs: Sequence[Mapping[str, Any]] = ()
+    """Specs as `ledger.load_spec` gives them, or as much of them as is known: `backbones` and `tasks`."""
+    storage: Path | None = None
+    """Where ledger and predictions lie, if this place has them."""
+    experiments: Sequence[str] = ()
+    """Names of all its experiments, asked for or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What all places say together."""
+
+    names: list[str]
+    """The places."""
+    measurements: pl.DataFrame
+    """United; with `source` and `sources` (list) where there are several places."""
+    specs: list[Mapping[str, Any]]
+    storages: list[Path]
+    conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Identities with several values that a preferred place has decided; columns as `merge` gives them."""
+    published: PublishedResults | None = None
+    """The published table, in which case there are no measurements."""
+
+    @property
+    def experiments(self) -> list[str]:
+        if self.published is not None:
+            return [f"{PREFIX}{self.published.name}"]
+        return self.measurements["experiment"].unique().sort().to_list()
+
+    @property
+    def expected(self) -> pl.DataFrame:
+        """Every pair that the specs ask for: a backbone that failed everywhere left no measurement."""
+        pairs = [(row["name"], task) for spec, row in self._rows() for task in spec.get("tasks", ())]
+        return pl.DataFrame(pairs, schema={"backbone": pl.String, "task": pl.String}, orient="row").unique()
+
+    @property
+    def random_init(self) -> tuple[str, ...]:
+        """Backbones without pretraining: those that the specs call so, and twins named `NAME.random`."""
+        if self.published is not None:
+            return tuple(b.backbone for b in self.published.backbones if b.pretrain_style == "none")
+        said = {row["name"]: row.get("method") for _, row in self._rows()}
+        found = {*said, *self.measurements["backbone"].unique()}
+        return tuple(
+            sorted(n for n in found if said.get(n) == "none" or (not said.get(n) and n.endswith(".random")))
+        )
+
+    def _rows(self) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        for spec in self.specs:
+            for row in spec.get("backbones", ()):
+                yield spec, row
+
+
+def read_results(
+    addresses: Sequence[str | Path],
+    *,
+    experiment: str | None = None,
+    prefer: Sequence[str] = (),
+    beside: Sequence[Source] = (),
+) -> Results:
+    """Read every place and unite what they say.
+
+    Args:
+        addresses: storages, CSV tables, or one `published:NAME` alone.
+        experiment: only this one.
+        prefer: names of places, the most trusted first, that decide where values differ.
+        beside: places read already: what a tracking server holds.
+
+    Raises:
+        EmptyInputError: if nothing is measured there, or a published table is named among others.
+        UnknownNameError: if there is no such experiment or published table.
+        DuplicateMeasurementError: if two values of one thing differ, and no preferred place decides.
+        StorageError: if a place cannot be read.
+    """
+    names = [str(address) for address in addresses]
+    tables = [name for name in names if name.startswith(PREFIX)]
+    if tables and len(names) + len(beside) > 1:
+        raise EmptyInputError(
+            f"{tables[0]!r} cannot be united with {len(names) + len(beside) - 1} more; read it alone."
+        )
+    if tables:
+        found = published(tables[0].removeprefix(PREFIX))
+        return Results(
+            names=[found.citation], measurements=pl.DataFrame(schema=SCHEMA), specs=[], storages=[],
+            published=found,
+        )  # fmt: skip
+    sources = [*(_read(name, experiment) for name in dict.fromkeys(names)), *beside]
+    if all(source.measurements.is_empty() for source in sources):
+        raise _nothing(sources, experiment)
+    measurements, conflicts = sources[0].measurements, pl.DataFrame()
+    if len(sources) > 1:
+        measurements, conflicts = merge({s.name: s.measurements for s in sources}, prefer=tuple(prefer))
+        require_no_conflict(conflicts)
+    elif prefer and prefer[0] != sources[0].name:
+        raise EmptyInputError(f"no source {prefer[0]!r} to prefer; there is {sources[0].name} only.")
+    return Results(
+        names=[source.name for source in sources],
+        measurements=measurements,
+        specs=[spec for source in sources for spec in source.specs],
+        storages=[source.storage for source in sources if source.storage is not None],
+        conflicts=conflicts,
+    )
+
+
+def _read(name: str, experiment: str | None) -> Source:
+    if name.lower().endswith(SUFFIX) and not Path(name).is_dir():
+        measurements, spec = read_table(Path(name))
+        known = measurements["experiment"].unique().sort().to_list()
+        if experiment is not None:
+            measurements = measurements.filter(experiment=experiment)
+        return Source(name=name, measurements=measurements, specs=[spec], experiments=known)
+    storage = Path(name)
+    measurements = read_measurements(storage, experiment)
+    measured = measurements["experiment"].unique().sort().to_list()
+    return Source(
+        name=name,
+        measurements=measurements,
+        specs=[kept for found in measured if (kept := ledger.load_spec(storage, found))],
+        storage=storage,
+        experiments=sorted({*ledger.experiments(storage), *measured_experiments(storage)}),
+    )
+
+
+def _nothing(sources: Sequence[Source], experiment: str | None) -> EmptyInputError | UnknownNameError:
+    places = ", ".join(repr(source.name) for source in sources)
+    known = sorted({name for source in sources for name in source.experiments})
+    if experiment is not None and experiment not in known:
+        hint = suggest(experiment, known) or "."
+        holds = "It holds" if len(sources) == 1 else "They hold"
+        return UnknownNameError(
+            f"no experiment {experiment!r} in {places}{hint} {holds} {', '.join(known) or 'none'}."
+        )
+    return EmptyInputError(
+        f"nothing is measured in {places} yet; `raybench run` an experiment with this storage first."
+    )

@@ -1,0 +1,96 @@
+"""Several places as one table: united with provenance, contradictions refused or decided aloud."""
+
+import json
+
+import pytest
+
+from raybench.cli import main
+from raybench.errors import DuplicateMeasurementError, EmptyInputError, UnknownNameError
+from raybench.report.sources import read_results
+from raybench.report.terminal import rank_storage, rank_text
+from raybench.results import read_measurements
+
+from .results_on_disk import fill
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("storage"))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The same pairs with other values."""
+    return fill(tmp_path_factory.mktemp("other"), num_examples=30)
+
+
+def test_one_storage_is_its_own_table(storage):
+    results = read_results([storage])
+    assert results.measurements.equals(read_measurements(storage))
+    assert results.experiments == ["e"]
+    assert results.expected.height == 9
+
+
+def test_two_labs_halves_rank_as_the_whole(tmp_path, storage):
+    whole = read_measurements(storage)
+    fill(tmp_path / "lab", tasks=("knn@digits",), experiment="lab")
+    first = fill(tmp_path / "one", tasks=("knn@digits",))
+    second = tmp_path / "two.csv"
+    whole.filter(whole["task"] != "knn@digits").write_csv(second)
+    united = read_results([first, second])
+    assert united.measurements["source"].unique().sort().to_list() == sorted([str(first), str(second)])
+    assert united.measurements.height == whole.height
+    assert rank_text(united).splitlines()[2:] != []
+    assert json.loads(rank_text(united, output_format="json"))["sources"] == [str(first), str(second)]
+
+
+def test_the_same_found_twice_counts_once(tmp_path, storage):
+    again = fill(tmp_path)
+    united = read_results([storage, again])
+    assert united.measurements["sources"].to_list() == [[str(storage), str(again)]] * 18
+    assert rank_text(united, output_format="csv") == rank_storage(storage, output_format="csv")
+    assert united.conflicts.is_empty()
+
+
+def test_a_contradiction_is_refused_unless_a_source_is_preferred(storage, other, capsys):
+    with pytest.raises(DuplicateMeasurementError, match="say which source to prefer"):
+        read_results([storage, other])
+    assert main(["rank", str(storage), str(other), "--prefer", str(storage), "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    alone = json.loads(rank_storage(storage, output_format="json"))
+    assert content["ranking"] == alone["ranking"]
+    kept = [row for row in content["conflicts"] if row["is_kept"]]
+    assert kept
+    assert {source for row in kept for source in row["sources"]} == {str(storage)}
+    assert main(["rank", str(storage), str(other), "--prefer", str(storage)]) == 0
+    assert "the preferred source decided" in capsys.readouterr().out
+
+
+def test_a_preferred_source_that_was_not_named_is_refused(storage, other):
+    with pytest.raises(EmptyInputError, match="no source 'x' to prefer"):
+        read_results([storage, other], prefer=["x"])
+    with pytest.raises(EmptyInputError, match="no source 'x' to prefer"):
+        read_results([storage], prefer=["x"])
+
+
+def test_an_experiment_is_looked_for_in_every_source(tmp_path, storage):
+    lab = fill(tmp_path, experiment="lab")
+    assert read_results([storage, lab], experiment="lab").experiments == ["lab"]
+    with pytest.raises(UnknownNameError, match=r"'labb' in .*did you mean 'lab'.* They hold e, lab"):
+        read_results([storage, lab], experiment="labb")
+
+
+def test_a_published_table_stands_alone(storage):
+    with pytest.raises(EmptyInputError, match="read it alone"):
+        read_results(["published:bob", storage])
+
+
+def test_backbones_without_pretraining_are_known_by_spec_or_name(tmp_path):
+    file = tmp_path / "t.csv"
+    lines = [
+        "a,knn@digits,accuracy,0.5,none",
+        "b.random,knn@digits,accuracy,0.5,",
+        "c,knn@digits,accuracy,1,mae",
+    ]
+    file.write_text("\n".join(["backbone,task,metric,value,method", *lines]))
+    assert read_results([file]).random_init == ("a", "b.random")

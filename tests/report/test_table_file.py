@@ -1,0 +1,119 @@
+"""A CSV table as a source: read to the last digit, and refused with the line that is wrong."""
+
+import polars as pl
+import pytest
+
+from raybench.errors import (
+    DataError,
+    DuplicateMeasurementError,
+    EmptyInputError,
+    OutOfBoundsError,
+    StorageError,
+    UnknownNameError,
+)
+from raybench.report.sources import read_results
+from raybench.report.table_file import parse_tables, read_table
+from raybench.results import SCHEMA, read_measurements
+
+from .results_on_disk import fill
+
+HEAD = "backbone,task,metric,value\n"
+LINE = "a,knn@digits,accuracy,0.5\n"
+
+
+def test_a_storages_table_written_as_csv_comes_back_equal(tmp_path):
+    measurements = read_measurements(fill(tmp_path / "storage"))
+    measurements.write_csv(tmp_path / "table.csv")
+    assert read_results([tmp_path / "table.csv"]).measurements.equals(measurements)
+    halves = [part.write_csv() for part in (measurements[:7], measurements[7:])]
+    assert parse_tables(halves, "halves").equals(measurements)
+
+
+def test_what_is_left_out_has_its_stated_value(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("\ufeff" + HEAD + LINE)
+    measurements, spec = read_table(file)
+    assert measurements.schema == SCHEMA
+    assert measurements.row(0, named=True) == {
+        "experiment": "mine",
+        "backbone": "a",
+        "task": "knn@digits",
+        "split": "test",
+        "condition": "clean",
+        "metric": "accuracy",
+        "seed": 0,
+        "value": 0.5,
+        "num_examples": None,
+        "trial_id": "",
+        "provenance": "{}",
+    }
+    assert spec == {"name": "mine", "backbones": [{"name": "a"}], "tasks": ["knn@digits"]}
+
+
+def test_facts_of_a_backbone_may_stand_in_any_of_its_lines(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text(
+        "backbone,task,metric,value,family,params_m\n"
+        "a,knn@digits,accuracy,0.5,cnn,5.5\na,finetune@digits,accuracy,0.5,,\n"
+    )
+    _, spec = read_table(file)
+    assert spec["backbones"] == [{"name": "a", "family": "cnn", "params_m": 5.5}]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "sentence"),
+    [
+        ("", EmptyInputError, "first line must name the columns"),
+        (HEAD, EmptyInputError, "holds no measurement"),
+        ("backbone,task,metric\na,knn@digits,accuracy\n", DataError, "lacks the column 'value'"),
+        (HEAD.replace(",", ";") + LINE.replace(",", ";"), DataError, "unknown column .*separated by commas"),
+        (HEAD.replace("value", "valeu") + LINE, DataError, "'valeu'; did you mean 'value'"),
+        (
+            HEAD + LINE + "b,knn@digits,accuracy,much\n",
+            DataError,
+            "line 3: `value` must be a number, got 'much'",
+        ),
+        (HEAD + LINE + 'b,knn@digits,accuracy,"0,5"\n', DataError, "line 3: `value` must be a number"),
+        (HEAD + LINE + "b,,accuracy,0.5\n", DataError, "line 3: `task` is empty"),
+        (HEAD + LINE + LINE, DuplicateMeasurementError, "share an identity"),
+        (HEAD + LINE.replace("0.5", "50"), OutOfBoundsError, "fractions are stored, not percent"),
+        (HEAD + LINE.replace("accuracy", "acuracy"), UnknownNameError, "did you mean 'accuracy'"),
+        (HEAD + LINE.replace("0.5", "0.5,9,9"), DataError, "is no CSV"),
+        (
+            "backbone,task,metric,value,split\na,knn@digits,accuracy,0.5,train\n",
+            DataError,
+            "line 2: `split` must be val or test, got 'train'",
+        ),
+        (
+            "backbone,task,metric,value,seed\na,knn@digits,accuracy,0.5,1.5\n",
+            DataError,
+            "line 2: `seed` must be a whole number, got '1.5'",
+        ),
+        (
+            "backbone,task,metric,value,params_m\na,knn@digits,accuracy,0.5,1\na,finetune@digits,accuracy,1,2\n",
+            DataError,
+            "gives 'a' several params_m: 1.0 and 2.0",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path, text, error, sentence):
+    file = tmp_path / "t.csv"
+    file.write_text(text)
+    with pytest.raises(error, match=sentence):
+        read_table(file)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="No such file"):
+        read_results([tmp_path / "gone.csv"])
+    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StorageError, match="not UTF-8"):
+        read_results([tmp_path / "t.csv"])
+
+
+def test_every_backbone_is_expected_on_every_task_of_the_file(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text(HEAD + LINE + "b,finetune@digits,accuracy,0.5\n")
+    pairs = read_results([file]).expected.sort("backbone", "task")
+    assert pairs.rows() == [(b, t) for b in "ab" for t in ("finetune@digits", "knn@digits")]
+    assert isinstance(pairs, pl.DataFrame)
