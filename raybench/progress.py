@@ -92,6 +92,10 @@ class Progress:
     def draw(self) -> None:
         """Show the present state."""
 
+    def note(self, line: str) -> None:
+        """Show a line that stays, between the others."""
+        print(line, file=self.stream, flush=True)
+
     def __enter__(self) -> "Progress":
         return self
 
@@ -145,6 +149,9 @@ class LiveProgress(Progress):
 
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
+
+    def note(self, line: str) -> None:
+        self._live.console.print(line)
 
     def draw(self) -> None:
         self._live.update(self._table())

@@ -58,6 +58,7 @@ def run_experiment(
     *,
     tracking_uri: str | None = None,
     num_cpus: int | None = None,
+    wait_seconds: float | None = None,
     stream: TextIO | None = None,
 ) -> Outcome:
     """Run what the spec asks for and the storage does not hold yet.
@@ -67,6 +68,8 @@ def run_experiment(
         storage: folder of results, features and ledger; created if absent.
         tracking_uri: MLflow server; by default a SQLite file in the storage.
         num_cpus: limit of a local Ray; None takes the machine's.
+        wait_seconds: how long to wait for nodes that a cluster does not have yet; None: only for those that
+            its autoscaler can add.
         stream: where progress is shown; standard output by default.
 
     Raises:
@@ -89,7 +92,7 @@ def run_experiment(
             num_trials_run, is_finished = 0, True
         else:
             num_trials_run, is_finished, unsent = _tune(
-                spec, storage, studies, tracker, num_cpus, stream, sigterm
+                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm
             )
             if is_finished and not unsent:
                 _mark_tracked(storage, spec, uri)
@@ -113,6 +116,7 @@ def _tune(
     studies: list[PairStudy],
     tracker: Tracker,
     num_cpus: int | None,
+    wait_seconds: float | None,
     stream: TextIO | None,
     sigterm: threading.Event,
 ) -> tuple[int, bool, list[str]]:
@@ -126,7 +130,9 @@ def _tune(
                 for record in study.records.values():
                     tracker.log(record)
         else:
-            num_run, is_finished = _search(spec, storage, studies, tracker, num_cpus, stream, sigterm)
+            num_run, is_finished = _search(
+                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm
+            )
         recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
         tracker.log_summary(_summary(storage, spec.name))
     except StorageUnavailableError:
@@ -169,6 +175,7 @@ def _search(
     studies: list[PairStudy],
     tracker: Tracker,
     num_cpus: int | None,
+    wait_seconds: float | None,
     stream: TextIO | None,
     sigterm: threading.Event,
 ) -> tuple[int, bool]:
@@ -209,6 +216,8 @@ def _search(
             collect=collect,
             on_end=on_end,
             on_sigterm=sigterm.set,
+            wait_seconds=wait_seconds,
+            say=progress.note,
         )
     return num_run, is_finished
 

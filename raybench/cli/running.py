@@ -21,6 +21,13 @@ def add(verbs: Verbs) -> None:
         "--tracking-uri", help="MLflow server (default: $MLFLOW_TRACKING_URI, else SQLite in the storage)"
     )
     run.add_argument("--num-cpus", type=at_least_one, help="CPUs of a local Ray (default: all)")
+    run.add_argument(
+        "--wait-for-resources",
+        type=at_least_one,
+        metavar="MINUTES",
+        help="wait for nodes that the cluster does not have yet (default: 30 where Ray's autoscaler can add "
+        "them, else not at all)",
+    )
     run.set_defaults(command=_run)
 
     plan = verbs.add_parser("plan", help="print what an experiment would do, without starting anything")
@@ -34,8 +41,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     spec = load_spec(arguments.spec)
     print(make_plan(spec).render(), flush=True)
+    minutes = arguments.wait_for_resources
     outcome = run_experiment(
-        spec, arguments.storage, tracking_uri=arguments.tracking_uri, num_cpus=arguments.num_cpus
+        spec,
+        arguments.storage,
+        tracking_uri=arguments.tracking_uri,
+        num_cpus=arguments.num_cpus,
+        wait_seconds=None if minutes is None else 60.0 * minutes,
     )
     return _report(arguments, spec.name, outcome)
 

@@ -1,14 +1,20 @@
-"""Joining or starting Ray, and refusing at once what no node of the cluster can ever run."""
+"""Joining or starting Ray, waiting for nodes that are to come, and refusing what no node can ever run."""
 
 import contextlib
+import math
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from raybench.errors import ResourceError
+from raybench.tuning.growth import Resources
 
-Resources = tuple[float, float]
-"""(CPUs, GPUs) of one trial."""
+PROMISED_SECONDS = 30 * 60.0
+"""How long a node that the autoscaler can add is awaited, unless the user says otherwise."""
+SAY_SECONDS = 60.0
+POLL_SECONDS = 1.0
 
 
 @contextlib.contextmanager
@@ -45,35 +51,124 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def settle(wanted: dict[str, Resources], demanded: tuple[bool, bool]) -> dict[str, Resources]:
-    """What a trial of each protocol gets on this cluster.
+def settle(
+    wanted: dict[str, Resources],
+    demanded: tuple[bool, bool],
+    *,
+    can_add: Callable[[Resources], bool | None] = lambda resources: None,
+    wait_seconds: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Resources]:
+    """What a trial of each protocol gets on this cluster; returns when there is a node for each.
 
-    A protocol's own wish is cut to the largest node (no GPU anywhere: it runs on the CPU). What the spec
-    demands is given or refused, before anything waits for ever.
+    A protocol's own wish is cut to the largest node (no GPU anywhere: it runs on the CPU), unless a larger
+    one can still come. What the spec demands is given or refused, before anything waits for ever.
 
     Args:
         wanted: protocol → (CPUs, GPUs) per trial.
         demanded: whether the CPUs, the GPUs are the spec's demand.
+        can_add: whether a node of that size can still come; None: nobody knows.
+        wait_seconds: how long to wait for nodes that are not there yet. None: for those that `can_add`
+            promises `PROMISED_SECONDS`, for others not at all.
+        say: takes a line about what is waited for.
 
     Raises:
         ResourceError: naming what asks, what it asks for and the nodes there are.
     """
+    started = time.monotonic()
+
+    def settle_one(name: str, wish: Resources) -> Resources:
+        fit = _Fit(name, wish, demanded)
+        if (found := fit.as_wished()) is not None:
+            return found
+        promise = can_add(wish)
+        patience = wait_seconds if wait_seconds is not None else PROMISED_SECONDS if promise else 0.0
+        deadline = started + patience
+        if promise and (found := fit.wait(fit.as_wished, deadline, say)) is not None:
+            return found
+        if (found := fit.cut_to_the_largest()) is not None:
+            return found
+        # A cluster that is still empty, or an autoscaler without GPUs: any node that takes a trial will do.
+        if not promise and wish[1] and not demanded[1]:
+            promise = can_add((wish[0], 0.0))
+        if promise is not False:
+            patience = wait_seconds if wait_seconds is not None else PROMISED_SECONDS if promise else 0.0
+            deadline = started + patience
+            if (found := fit.wait(fit.cut_to_the_largest, deadline, say)) is not None:
+                return found
+        raise fit.refusal(promise, patience)
+
+    return {name: settle_one(name, wish) for name, wish in wanted.items()}
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Whether the nodes there are can hold a trial of one protocol."""
+
+    name: str
+    wish: Resources
+    demanded: tuple[bool, bool]
+
+    def as_wished(self) -> Resources | None:
+        return self._if_held(self.wish)
+
+    def cut_to_the_largest(self) -> Resources | None:
+        """The wish cut to the largest node; never to no CPU at all, which would be a head without trials."""
+        gpus, cpus = max(((gpus, cpus) for cpus, gpus in _nodes()), default=(0.0, 0.0))
+        cut = (
+            self.wish[0] if self.demanded[0] else min(self.wish[0], cpus),
+            self.wish[1] if self.demanded[1] else min(self.wish[1], gpus),
+        )
+        return self._if_held(cut) if cut[0] or not self.wish[0] else None
+
+    def wait(
+        self, attempt: Callable[[], Resources | None], deadline: float, say: Callable[[str], None]
+    ) -> Resources | None:
+        """What `attempt` gives at last; None once the deadline (of the monotonic clock) has passed."""
+        said_at = -math.inf
+        while (found := attempt()) is None and time.monotonic() < deadline:
+            if time.monotonic() - said_at >= SAY_SECONDS:
+                minutes = max(1, round((deadline - time.monotonic()) / 60))
+                say(
+                    f"waiting for a node with {_in_words(self.wish)}, for trials of {self.name!r} "
+                    f"(nodes now: {_nodes_in_words()}; at most {minutes} min)"
+                )
+                said_at = time.monotonic()
+            time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+        return found
+
+    def refusal(self, promise: bool | None, waited: float) -> ResourceError:
+        if promise is False:
+            why = "no node has that many, and the autoscaler has no kind of node that does"
+        elif waited:
+            why = f"no node has that many, nor has one come within {waited / 60:g} min"
+        else:
+            why = "no node has that many"
+        return ResourceError(
+            f"a trial of {self.name!r} asks for {_in_words(self.wish)}, but {why} "
+            f"(nodes: {_nodes_in_words()}); lower `resources` in the spec or add a larger node "
+            "(`--wait-for-resources` waits for one that is still to come)."
+        )
+
+    def _if_held(self, resources: Resources) -> Resources | None:
+        is_held = any(cpus >= resources[0] and gpus >= resources[1] for cpus, gpus in _nodes())
+        return resources if is_held else None
+
+
+def _nodes() -> list[Resources]:
+    """(CPUs, GPUs) of every live node."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    largest = max((node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in nodes)
-    settled = {}
-    for name, (cpus, gpus) in wanted.items():
-        cpus = cpus if demanded[0] else min(cpus, largest[1])
-        gpus = gpus if demanded[1] else min(gpus, largest[0])
-        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-            there_are = ", ".join(f"{n.get('CPU', 0):g} CPUs + {n.get('GPU', 0):g} GPUs" for n in nodes)
-            raise ResourceError(
-                f"a trial of {name!r} asks for {cpus:g} CPUs and {gpus:g} GPUs, but no node has that many "
-                f"(nodes: {there_are}); lower `resources` in the spec or add a larger node."
-            )
-        settled[name] = (cpus, gpus)
-    return settled
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive]
+
+
+def _nodes_in_words() -> str:
+    return ", ".join(f"{cpus:g} CPUs + {gpus:g} GPUs" for cpus, gpus in _nodes())
+
+
+def _in_words(resources: Resources) -> str:
+    return f"{resources[0]:g} CPUs and {resources[1]:g} GPUs"
 
 
 def num_slots(wanted: dict[str, Resources]) -> int:
@@ -85,3 +180,24 @@ def num_slots(wanted: dict[str, Resources]) -> int:
     by_cpu = int(total.get("CPU", 1) / cpus) if cpus else 1_000
     by_gpu = int(total.get("GPU", 0) / gpus) if gpus else 1_000
     return max(1, min(by_cpu, by_gpu))
+
+
+class Slots:
+    """How many trials may be under way: as many as fit, on a cluster whose nodes come and go.
+
+    Where more nodes may come, as many again are started: trials that wait are what an autoscaler goes by.
+    """
+
+    REFRESH_SECONDS = 2.0
+
+    def __init__(self, wanted: dict[str, Resources], *, may_grow: bool) -> None:
+        self._wanted = wanted
+        self._factor = 2 if may_grow else 1
+        self._counted_at = -math.inf
+        self._count = 1
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._counted_at >= self.REFRESH_SECONDS:
+            self._count = self._factor * num_slots(self._wanted)
+            self._counted_at = time.monotonic()
+        return self._count

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from raybench.errors import StorageUnavailableError
 from raybench.records import TrialRequest
-from raybench.tuning.cluster import Resources, num_slots, ray_session, settle
+from raybench.tuning.cluster import Slots, ray_session, settle
+from raybench.tuning.growth import Resources, autoscaler
 from raybench.tuning.study import PairStudy
 from raybench.tuning.termination import sigterm_interrupts
 from raybench.tuning.watchdog import step_limit
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_RETRIES = 1
 """A trial whose process died (node lost, out of memory) is tried once more from its own checkpoint."""
+MAX_TRIALS_UNDER_WAY = 10_000
+"""For Tune, which takes a fixed number; `Slots` follows the cluster."""
 
 
 def tune_experiment(
@@ -37,6 +40,8 @@ def tune_experiment(
     collect: "Collect",
     on_end: "OnEnd",
     on_sigterm: Callable[[], None] = lambda: None,
+    wait_seconds: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> bool:
     """Run every trial the studies still ask for; True if it ended by itself, False if it was interrupted.
 
@@ -48,13 +53,16 @@ def tune_experiment(
         num_cpus: limit of a local Ray; None takes the machine's.
         on_start, collect, on_end: called in the driver, from Tune's own thread.
         on_sigterm: called when this process is asked to leave, which then ends like an interrupt.
+        wait_seconds, say: for nodes that are not there yet; see `settle`.
 
     Raises:
         ResourceError: if no node can ever run one of the trials.
         StorageUnavailableError: if the storage takes no writes any more: full, or away for long.
     """
     with ray_session(num_cpus):
-        resources = settle(resources, demanded)
+        with autoscaler() as asked:
+            resources = settle(resources, demanded, can_add=asked.can_add, wait_seconds=wait_seconds, say=say)
+            slots = Slots(resources, may_grow=asked.is_there or bool(wait_seconds))
         step_seconds = step_limit()
         from ray import tune
 
@@ -82,6 +90,7 @@ def tune_experiment(
             on_start=on_start,
             collect=collect,
             on_end=on_end,
+            num_slots=slots,
         )
         # What failed is said by raybench, with the reason; Tune would list its own trial ids.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -96,7 +105,7 @@ def tune_experiment(
                         early_stopping=early_stopping, failure_reasons=searcher.failure_reasons
                     ),
                     num_samples=-1,
-                    max_concurrent_trials=num_slots(resources),
+                    max_concurrent_trials=MAX_TRIALS_UNDER_WAY,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(

@@ -32,7 +32,9 @@ class ExperimentSearcher(Searcher):
         on_start: Callable[[TrialRequest], None],
         collect: Collect,
         on_end: OnEnd,
+        num_slots: Callable[[], int],
     ) -> None:
+        """`num_slots` says how many trials may be under way now."""
         super().__init__()  # No metric: studies read the ledger, and a feature trial has no objective.
         self._studies = studies
         self._feature_key = feature_key
@@ -43,6 +45,7 @@ class ExperimentSearcher(Searcher):
         self._on_start = on_start
         self._collect = collect
         self._on_end = on_end
+        self._num_slots = num_slots
         self.failure_reasons: dict[str, str] = {}
         """Tune trial id → why its process failed; filled by `FailureReasons`, which hears of it first."""
         self.stopped_by: str | None = None
@@ -56,6 +59,8 @@ class ExperimentSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.stopped_by is not None:
             return None if self._running else str(Searcher.FINISHED)
+        if len(self._running) >= self._num_slots():
+            return None
         for study in self._studies:
             request = self._next_of(study)
             if request is not None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 START_SECONDS = 90
@@ -30,10 +31,19 @@ def free_port() -> int:
 class RealCluster:
     """A head and further nodes of one CPU each. Use it as a context; it leaves nothing running."""
 
-    def __init__(self, *, with_jobs: bool = False, **variables: str) -> None:
+    def __init__(
+        self,
+        *,
+        with_jobs: bool = False,
+        head_options: Sequence[str] = (),
+        head_variables: Mapping[str, str] | None = None,
+        **variables: str,
+    ) -> None:
         """
         Args:
             with_jobs: the head serves `ray job submit` at `dashboard`.
+            head_options: more for the head's `ray start`.
+            head_variables: more for the head's environment, which the other nodes do not get.
             variables: what the nodes, and so the drivers of submitted jobs, find in their environment.
         """
         self.environment = {
@@ -49,6 +59,7 @@ class RealCluster:
         self.address = f"127.0.0.1:{port}"
         self.dashboard = f"http://127.0.0.1:{dashboard_port}"
         self._variables = variables
+        self._head_variables = head_variables or {}
         self._folders: list[str] = []
         serving = ["--include-dashboard=false"]
         if with_jobs:
@@ -58,6 +69,7 @@ class RealCluster:
             f"--port={port}",
             f"--ray-client-server-port={free_port()}",
             *serving,
+            *head_options,
         ]
         self._ports = [port, dashboard_port] if with_jobs else [port]
 
@@ -110,13 +122,14 @@ class RealCluster:
         self._folders.append(tempfile.mkdtemp(prefix="ray"))
         shape = [] if any(option.startswith("--num-cpus") for option in options) else ["--num-cpus=1"]
         command = ["ray", "start", *options, *shape, "--node-ip-address=127.0.0.1", "--block"]
+        own = self._variables if self.nodes else {**self._variables, **self._head_variables}
         agent = [f"--dashboard-agent-listen-port={free_port()}"]
         self.nodes.append(
             subprocess.Popen(
                 [*command, *agent, f"--temp-dir={self._folders[-1]}"],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=self.environment | self._variables,
+                env=self.environment | own,
                 start_new_session=True,
             )
         )

@@ -6,7 +6,8 @@ import pytest
 import ray
 
 from raybench.errors import ResourceError
-from raybench.tuning.cluster import num_slots, ray_session, settle
+from raybench.tuning import cluster as subject
+from raybench.tuning.cluster import Slots, num_slots, ray_session, settle
 
 WANTED = {"knn": (1.0, 0.125), "finetune": (2.0, 1.0)}
 WISHES, DEMANDS = (False, False), (True, True)
@@ -81,6 +82,83 @@ def test_a_demand_is_not_met_by_two_nodes_together(cluster):
 def test_a_demand_for_cpus_leaves_the_gpus_a_wish(cluster):
     cluster((4, 0))
     assert settle({"finetune": (4.0, 1.0)}, (True, False)) == {"finetune": (4.0, 0.0)}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(subject, "POLL_SECONDS", 0.01)
+
+
+def test_a_demand_waits_for_the_node_that_the_autoscaler_promises(cluster, quick):
+    cluster((0, 0))
+    said = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        cluster((0, 0), (8, 1))  # The node comes while one waits.
+
+    settled = settle({"finetune": (4.0, 1.0)}, DEMANDS, can_add=lambda resources: True, say=say)
+    assert settled == {"finetune": (4.0, 1.0)}
+    assert said == [
+        "waiting for a node with 4 CPUs and 1 GPUs, for trials of 'finetune' "
+        "(nodes now: 0 CPUs + 0 GPUs; at most 30 min)"
+    ]
+
+
+def test_a_wish_for_a_gpu_waits_where_one_can_still_come(cluster, quick):
+    cluster((8, 0))
+    settled = settle(WANTED, WISHES, can_add=lambda resources: True, say=lambda line: cluster((8, 0), (8, 1)))
+    assert settled == WANTED
+
+
+def test_what_the_autoscaler_can_never_bring_is_refused_at_once(cluster):
+    cluster((2, 0))
+    with pytest.raises(ResourceError, match="the autoscaler has no kind of node that does"):
+        settle({"finetune": (4.0, 1.0)}, DEMANDS, can_add=lambda resources: False, wait_seconds=3600)
+
+
+def test_an_autoscaler_without_gpus_brings_cpus_for_a_wish(cluster, quick):
+    cluster((0, 0))
+    settled = settle(
+        {"finetune": (2.0, 1.0)},
+        WISHES,
+        can_add=lambda resources: resources[1] == 0,
+        say=lambda line: cluster((0, 0), (2, 0)),
+    )
+    assert settled == {"finetune": (2.0, 0.0)}
+
+
+def test_without_an_autoscaler_one_waits_only_if_told_to(cluster, quick):
+    cluster((0, 0))
+    with pytest.raises(ResourceError, match="asks for 2 CPUs and 0 GPUs, but no node has that many"):
+        settle({"finetune": (2.0, 0.0)}, WISHES)
+    came = settle({"knn": (2.0, 0.0)}, DEMANDS, wait_seconds=60, say=lambda line: cluster((0, 0), (4, 0)))
+    assert came == {"knn": (2.0, 0.0)}
+
+
+def test_a_node_that_does_not_come_in_time_is_told(cluster, quick):
+    cluster((1, 0))
+    with pytest.raises(ResourceError, match=r"nor has one come within 0\.001 min"):
+        settle({"knn": (2.0, 0.0)}, DEMANDS, wait_seconds=0.06)
+
+
+def test_a_head_without_cpus_gets_no_trials(cluster):
+    cluster((0, 0), (4, 0))
+    assert settle({"knn": (1.0, 0.0)}, WISHES) == {"knn": (1.0, 0.0)}
+    cluster((0, 0))
+    with pytest.raises(ResourceError, match="nodes: 0 CPUs"):
+        settle({"knn": (1.0, 0.0)}, WISHES)
+
+
+def test_trials_under_way_follow_the_nodes_that_come_and_go(cluster, monkeypatch):
+    monkeypatch.setattr(Slots, "REFRESH_SECONDS", 0.0)
+    cluster((2, 0))
+    fixed, growing = (Slots({"knn": (1.0, 0.0)}, may_grow=grows) for grows in (False, True))
+    assert (fixed(), growing()) == (2, 4)
+    cluster((2, 0), (6, 0))
+    assert (fixed(), growing()) == (8, 16)
+    cluster((1, 0))
+    assert (fixed(), growing()) == (1, 2)
 
 
 def test_a_dead_node_has_nothing_to_give(cluster):
