@@ -126,6 +126,18 @@ def read_measurements(storage: Path, experiment: str | None = None) -> pl.DataFr
     return validated(_read(storage / "measurements", experiment, SCHEMA))
 
 
+def measurements_of(storage: Path, experiment: str, trial_id: str) -> list[dict[str, Any]]:
+    """The rows of one trial and its evaluators, columns as COLUMNS; empty if it has none.
+
+    Raises:
+        StorageError: if a file cannot be read.
+    """
+    own = measurements_file(storage, experiment, trial_id)
+    files = [own, *sorted(own.parent.glob(f"{trial_id}.*.parquet"))] if own.is_file() else []
+    frames = [_read_file(file, SCHEMA) for file in files]
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *frames]).sort(IDENTITY).to_dicts()
+
+
 def measured_experiments(storage: Path) -> list[str]:
     """Names of the experiments that measured something on this storage, sorted."""
     return sorted({file.parent.name for file in (storage / "measurements").glob("*/*.parquet")})

@@ -91,7 +91,20 @@ def results_of(arguments: argparse.Namespace) -> "Results":
     from raybench.report.sources import Source, read_results
 
     beside: list[Source] = []
-    addresses = arguments.sources or ([] if arguments.tracking_uri else [DEFAULT_STORAGE])
+    if arguments.tracking_uri:
+        from raybench.report.table_file import parse_tables
+        from raybench.tracking.reading import read_tracked
+
+        beside = [
+            Source(
+                name=tracked.name,
+                measurements=parse_tables(tracked.tables, tracked.name),
+                specs=[tracked.spec],
+                experiments=[tracked.spec["name"]],
+            )
+            for tracked in read_tracked(arguments.tracking_uri, arguments.experiment)
+        ]
+    addresses = arguments.sources or ([] if beside else [DEFAULT_STORAGE])
     return read_results(addresses, experiment=arguments.experiment, prefer=arguments.prefer, beside=beside)
 
 

@@ -62,7 +62,7 @@ def connect(uri: str, labels: Labels, storage: Path) -> RunWriter:
     Raises:
         TrackingError: if the place refuses, is absent, or holds the experiment as deleted.
     """
-    _prepare_mlflow()
+    prepare_mlflow()
     from mlflow.exceptions import MlflowException  # Deferred: MLflow takes seconds to load.
     from mlflow.tracking import MlflowClient
 
@@ -131,7 +131,8 @@ def is_permanent(error: Exception) -> bool:
     return isinstance(error, (RaybenchError, TypeError, ValueError, KeyError, AttributeError))
 
 
-def _prepare_mlflow() -> None:
+def prepare_mlflow() -> None:
+    """Load MLflow: no telemetry, no chatter."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     import mlflow  # noqa: F401 - it configures its loggers while loading, so they are quieted after.

@@ -14,7 +14,11 @@ from raybench.records import Pair, TrialRecord, digest_of
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
+PRETRAIN_IMAGES_TAG = "raybench.pretrain_images"
 SPEC_DIGEST_TAG = "raybench.spec_digest"
+MEASUREMENTS_TAG = "raybench.measurements"
+MEASUREMENTS_FILE = "measurements.csv"
+"""Rows of the measurement table that a final trial's run holds: how many, and the rows."""
 MAX_KEY = 250
 MAX_PARAM = 6000
 MAX_TAG = 8000
@@ -40,7 +44,7 @@ class Labels:
     storage_id: str
     spec_digest: str = ""
     backbones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Backbone → its `family` and `method`."""
+    """Backbone → its `family`, `method` and, where they are known, `pretrain_images`."""
     tasks: tuple[str, ...] = ()
     """`protocol@dataset` names, in the spec's order."""
 
@@ -74,11 +78,19 @@ class RunContent:
         return digest_of([self.name, tags, params, points, self.status, self.end, files, self.dataset])
 
 
-def trial_content(record: TrialRecord, labels: Labels) -> RunContent:
+def trial_content(
+    record: TrialRecord, labels: Labels, measurements: Sequence[Mapping[str, Any]] = ()
+) -> RunContent:
     """The child run of a trial: parameters, final values, learning curve, packed grid.
 
     Final values are named as everywhere (`val/accuracy`), the learning curve `curve/val/accuracy`: MLflow's
     run table shows the last step of a metric, which need not be the best epoch's.
+
+    Args:
+        record: the ledger's.
+        labels: the experiment's.
+        measurements: the rows of a final trial in the measurement table. They go along as a file, to the last
+            digit and with conditions that a metric's name cannot spell; a tag says how many there are.
     """
     end = milliseconds(record.started_at + record.wall_seconds)
     values = {**record.metrics, "wall_seconds": record.wall_seconds}
@@ -87,7 +99,11 @@ def trial_content(record: TrialRecord, labels: Labels) -> RunContent:
     return RunContent(
         key=record.trial_id,
         name=f"{record.stage}-{record.index:03d} {record.backbone} {record.task}",  # The charts' legends.
-        tags={**pair_tags(Pair(backbone=record.backbone, task=record.task), labels), **_trial_tags(record)},
+        tags={
+            **pair_tags(Pair(backbone=record.backbone, task=record.task), labels),
+            **_trial_tags(record),
+            **({MEASUREMENTS_TAG: str(len(measurements))} if record.stage == "final" else {}),
+        },
         params={
             key: str(value)[:MAX_PARAM] for key, value in zip(safe_keys(params), params.values(), strict=True)
         },
@@ -95,7 +111,10 @@ def trial_content(record: TrialRecord, labels: Labels) -> RunContent:
         status="FAILED" if record.status == "failed" else "FINISHED",
         start=milliseconds(record.started_at),
         end=end,
-        files={"grid.csv": as_csv(record.grid)} if record.grid else {},
+        files={
+            **({"grid.csv": as_csv(record.grid)} if record.grid else {}),
+            **({MEASUREMENTS_FILE: as_csv(measurements)} if measurements else {}),
+        },
     )
 
 

@@ -8,6 +8,7 @@ from raybench.metrics import METRICS
 from raybench.records import Pair, TrialRecord
 from raybench.tracking.content import (
     MAX_TAG,
+    PRETRAIN_IMAGES_TAG,
     SPEC_DIGEST_TAG,
     Labels,
     Point,
@@ -50,6 +51,7 @@ def pair_content(
             "raybench.kind": "pair",
             **_outcome_tags(records, search, final),
             **_winner_tags(final),
+            **_size_of_pretraining(labels, pair.backbone),
         },
         points=tuple(
             Point(key=key, value=value, step=0, timestamp=end)
@@ -154,6 +156,11 @@ def _winner_tags(final: Sequence[TrialRecord]) -> dict[str, str]:
     """Tags, not parameters: MLflow never changes those, and an extended search may find another winner."""
     winner = {**final[0].chosen, **final[0].hparams} if final else {}
     return {key: str(value)[:MAX_TAG] for key, value in zip(_best_keys(winner), winner.values(), strict=True)}
+
+
+def _size_of_pretraining(labels: Labels, backbone: str) -> dict[str, str]:
+    images = labels.backbones.get(backbone, {}).get("pretrain_images", "")
+    return {PRETRAIN_IMAGES_TAG: images} if images else {}
 
 
 def _best_keys(names: Mapping[str, object]) -> list[str]:

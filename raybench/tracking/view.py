@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from raybench.artifacts import read_curves
 from raybench.ledger import experiment_dir, load_spec, read_record, read_records
 from raybench.records import Pair, TrialRecord, digest_of
 from raybench.report.figures import draw
+from raybench.results import measurements_of
 from raybench.tracking.address import storage_id
-from raybench.tracking.content import Labels, trial_content
+from raybench.tracking.content import Labels, RunContent, trial_content
 from raybench.tracking.store import RunWriter
 from raybench.tracking.summaries import current_final, opening_content, pair_content, summary_content
 
@@ -57,7 +59,7 @@ class ExperimentView:
         pair = self._meet(record)
         if record.stage == "features":
             return
-        content = trial_content(record, self._labels)
+        content = self._content(record)
         if self._writer.holds(content):
             return
         self._touched.add(pair.slug)
@@ -76,12 +78,17 @@ class ExperimentView:
         self._touched.add(slug)
         for record in records:
             if record.stage != "features":
-                content = trial_content(record, self._labels)
+                content = self._content(record)
                 self._writer.write_trial(content, parent=opening_content(pair, record, self._labels))
         recipe = experiment_dir(self._storage, self._experiment) / "recipes" / f"{slug}.yaml"
         files = {"recipe.yaml": recipe.read_text(encoding="utf-8")} if recipe.exists() else {}
         files |= self._figures(records)
         self._writer.write_parent(pair_content(pair, records, self._labels, files))
+
+    def _content(self, record: TrialRecord) -> RunContent:
+        is_final = record.stage == "final"
+        where = (self._storage, self._experiment, record.trial_id)
+        return trial_content(record, self._labels, measurements_of(*where) if is_final else ())
 
     def _figures(self, records: list[TrialRecord]) -> dict[str, str]:
         """Artifact path → SVG, of what evaluators found on the first seed's classifier."""
@@ -122,9 +129,15 @@ def read_labels(storage: Path, experiment: str) -> Labels:
         experiment=experiment,
         storage_id=storage_id(storage),
         spec_digest=digest_of(spec) if spec else "",
-        backbones={
-            row["name"]: {"family": row.get("family", "unknown"), "method": row.get("method", "unknown")}
-            for row in spec.get("backbones", [])
-        },
+        backbones={row["name"]: _facts(row) for row in spec.get("backbones", [])},
         tasks=tuple(spec.get("tasks", ())),
     )
+
+
+def _facts(row: Mapping[str, Any]) -> dict[str, str]:
+    images = row.get("pretrain_images")
+    return {
+        "family": row.get("family", "unknown"),
+        "method": row.get("method", "unknown"),
+        **({"pretrain_images": str(images)} if images is not None else {}),
+    }
