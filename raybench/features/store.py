@@ -8,6 +8,7 @@ ROOT/<key>.partial/        being written, or left by a killed writer: never read
 ROOT/<key>.lock            held by the writer
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from raybench.data.dataset import Dataset
 from raybench.errors import StorageUnavailableError
 from raybench.features.extraction import extract_views
 from raybench.records import Split, digest_of
+from raybench.storage import patiently, read_whole
 
 CODE_VERSION = 1
 """Raise when the same key would give other features."""
@@ -96,15 +98,15 @@ class FeatureStore:
 
         Raises:
             SplitLockedError: test was asked for with a locked dataset.
-            StorageUnavailableError: the store's folder cannot be written.
+            StorageUnavailableError: the store's folder cannot be written, or stays away.
         """
         folder = self.root / self.key(info, dataset, split, view)
         views = [view] if self._is_complete(folder) else list(dict.fromkeys([view, *beside]))
         self.ensure(info, dataset, [split], device=device, batch_size=batch_size, views=views)
         return FeatureSet(
-            features=np.load(folder / "features.npy", mmap_mode="r"),
-            targets=np.load(folder / "targets.npy"),
-            ids=json.loads((folder / "ids.json").read_text()),
+            features=patiently(lambda: np.load(folder / "features.npy", mmap_mode="r")),
+            targets=patiently(lambda: np.load(folder / "targets.npy")),
+            ids=json.loads(read_whole(folder / "ids.json")),
         )
 
     def ensure(
@@ -128,7 +130,7 @@ class FeatureStore:
             missing = sorted(key for key in keys if not self._is_complete(self.root / key))
             with ExitStack() as locks:
                 for key in missing:  # Sorted: two processes that want the same views cannot block each other.
-                    locks.enter_context(self._lock(key))
+                    patiently(functools.partial(self._enter, locks, key))
                 # Another process may have written them while this one waited.
                 wanted = [key for key in missing if not self._is_complete(self.root / key)]
                 if not wanted:
@@ -192,9 +194,12 @@ class FeatureStore:
                 shutil.rmtree(folder, ignore_errors=True)
         return before - self.size_bytes()
 
+    def _enter(self, locks: ExitStack, key: str) -> None:
+        locks.enter_context(self._lock(key))
+
     def _lock(self, key: str) -> FileLock:
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            patiently(functools.partial(self.root.mkdir, parents=True, exist_ok=True))
         except OSError as error:
             raise StorageUnavailableError(
                 f"the feature store {str(self.root)!r} cannot be written ({error})."
@@ -202,10 +207,15 @@ class FeatureStore:
         return FileLock(self.root / f"{key}.lock")
 
     def _is_complete(self, folder: Path) -> bool:
-        """Whether an entry is whole. Renaming is atomic, but a disk that lost power may have cut a file."""
+        """Whether an entry is whole. Renaming is atomic, but a disk that lost power may have cut a file.
+
+        A storage that is away is waited for: to take the entry for absent would be to compute it again.
+        """
         try:
-            expected = json.loads((folder / MANIFEST).read_text())["file_bytes"]
+            expected = json.loads(read_whole(folder / MANIFEST))["file_bytes"]
             return all((folder / name).stat().st_size == size for name, size in expected.items())
+        except StorageUnavailableError:
+            raise
         except (OSError, ValueError, KeyError):
             return False
 
@@ -217,12 +227,13 @@ class FeatureStore:
         ids: list[str],
         width_if_empty: int,
     ) -> None:
-        """Write entries (key → manifest) beside their places and rename them into these; locks are held."""
+        """Write entries (key → manifest) beside their places and rename them into these; locks are held.
+
+        A storage that is away is waited for, so that what a backbone has computed is not lost.
+        """
         try:
             for key in manifests:
-                for leftover in (self._partial(key), self.root / key):
-                    shutil.rmtree(leftover, ignore_errors=True)
-                self._partial(key).mkdir(parents=True)
+                patiently(functools.partial(self._begin, key))
             maps: list[np.ndarray] = []
             start = 0
             for batch in batches:
@@ -233,31 +244,41 @@ class FeatureStore:
                 start += len(batch[0])
             maps = maps or self._maps(manifests, len(targets), [width_if_empty] * len(manifests))
             for (key, manifest), features in zip(manifests.items(), maps, strict=True):
-                features.flush()  # type: ignore[attr-defined]
-                self._finish(key, {**manifest, "shape": list(features.shape)}, targets, ids)
+                patiently(features.flush)  # type: ignore[attr-defined]
+                described = {**manifest, "shape": list(features.shape)}
+                patiently(functools.partial(self._finish, key, described, targets, ids))
         except OSError as error:
             raise StorageUnavailableError(
                 f"the feature store {str(self.root)!r} cannot be written ({error})."
             ) from error
 
+    def _begin(self, key: str) -> None:
+        for leftover in (self._partial(key), self.root / key):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._partial(key).mkdir(parents=True, exist_ok=True)
+
     def _partial(self, key: str) -> Path:
         return self.root / f"{key}.partial"
 
     def _maps(self, keys: Iterable[str], num: int, widths: Sequence[int]) -> list[np.ndarray]:
+        def make(key: str, width: int) -> np.ndarray:
+            path = self._partial(key) / "features.npy"
+            return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(num, width))
+
         return [
-            np.lib.format.open_memmap(
-                self._partial(key) / "features.npy", mode="w+", dtype=np.float32, shape=(num, width)
-            )
-            for key, width in zip(keys, widths, strict=True)
+            patiently(functools.partial(make, key, width)) for key, width in zip(keys, widths, strict=True)
         ]
 
     def _finish(
         self, key: str, manifest: Mapping[str, Any], targets: Int64[np.ndarray, " n"], ids: list[str]
     ) -> None:
+        """Complete the entry and give it its name. May be called again after it has failed."""
         partial = self._partial(key)
+        if not partial.exists() and self._is_complete(self.root / key):
+            return  # Renamed by an attempt whose answer was lost.
         np.save(partial / "targets.npy", targets)
         (partial / "ids.json").write_text(json.dumps(ids))
-        sizes = {file.name: file.stat().st_size for file in partial.iterdir()}
+        sizes = {file.name: file.stat().st_size for file in partial.iterdir() if file.name != MANIFEST}
         described = {**manifest, "key": key, "file_bytes": sizes}
         (partial / MANIFEST).write_text(json.dumps(described, indent=1))
         partial.rename(self.root / key)

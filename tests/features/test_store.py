@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from raybench.backbones.loading import checkpoint_digest
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.backbones.view import View
 from raybench.catalog.backbones import find_backbone
-from raybench.errors import SplitLockedError, StorageError
+from raybench.errors import SplitLockedError, StorageError, StorageUnavailableError
 from raybench.features.store import FeatureStore
 from raybench.records import digest_of
 
@@ -145,6 +146,68 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path, info, dataset):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="file' cannot be written"):
         FeatureStore(tmp_path / "file").get(info, dataset, "val")
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """`away(name, times)`: a call of `Path.name` on a path below a store fails so many times, then works."""
+    monkeypatch.setattr("raybench.storage.time.sleep", lambda seconds: None)
+
+    def set_up(name: str, times: int) -> list[int]:
+        plain, left = getattr(Path, name), [times]
+
+        def flaky(self: Path, *arguments: object, **options: object) -> object:
+            if left[0]:
+                left[0] -= 1
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return plain(self, *arguments, **options)
+
+        monkeypatch.setattr(Path, name, flaky)
+        return left
+
+    return set_up
+
+
+@pytest.mark.parametrize("call", ["rename", "mkdir", "write_text", "read_bytes", "iterdir"])
+def test_a_storage_that_is_away_for_a_moment_costs_no_image_a_second_pass(
+    tmp_path, store, info, dataset, away, call
+):
+    expected = np.array(store.get(info, dataset, "val").features)
+    other = FeatureStore(tmp_path / "other")
+    left = away(call, 3)
+    found = other.get(info, dataset, "val")
+    assert left == [0], "the storage was never away"
+    np.testing.assert_array_equal(found.features, expected)
+    assert other.num_forward_images == store.num_forward_images
+    assert [entry.key for entry in other.entries()] == [store.key(info, dataset, "val")]
+
+
+def test_a_warm_entry_that_cannot_be_read_now_is_not_taken_for_absent(
+    store, info, dataset, away, monkeypatch
+):
+    store.get(info, dataset, "val")
+    before = store.num_forward_images
+    away("read_bytes", 3)
+    store.get(info, dataset, "val")
+    assert store.num_forward_images == before
+    monkeypatch.setattr("raybench.storage.PATIENCE_SECONDS", 0.0)
+    away("read_bytes", 1000)
+    with pytest.raises(StorageUnavailableError, match="cannot read"):
+        store.get(info, dataset, "val")
+
+
+def test_an_entry_whose_renaming_was_done_but_not_answered_is_kept(store, info, dataset, monkeypatch):
+    monkeypatch.setattr("raybench.storage.time.sleep", lambda seconds: None)
+    plain, calls = Path.rename, []
+
+    def done_but_lost(self: Path, target: Path) -> Path:
+        calls.append(plain(self, target))
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    monkeypatch.setattr(Path, "rename", done_but_lost)
+    found = store.get(info, dataset, "val")
+    assert len(calls) == 1
+    assert np.isfinite(found.features).all()
 
 
 WRITER = """
