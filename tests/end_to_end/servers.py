@@ -122,7 +122,7 @@ def s3() -> Iterator[str]:
 class MlflowServer:
     """`mlflow server` as a deployment runs it: PostgreSQL behind it, artifacts passed on to S3."""
 
-    database: str
+    database: str = field(repr=False)
     s3_address: str
     port: int = field(default_factory=free_port)
     output: IO[bytes] = field(default_factory=tempfile.TemporaryFile)

@@ -4,14 +4,19 @@ Everything is reached as a user reaches it: the job with `ray job`, the runs ove
 browser.
 """
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import polars as pl
@@ -19,7 +24,8 @@ import pytest
 
 from raybench.tracking.table import WORKFLOW
 from tests.end_to_end.browser import Page, chromium
-from tests.end_to_end.ray_nodes import RealCluster
+from tests.end_to_end.conftest import SPEC
+from tests.end_to_end.ray_nodes import RealCluster, descendants
 from tests.end_to_end.servers import BUCKET, MlflowServer, mlflow_server
 from tests.end_to_end.test_run import NUM_TRIALS, values
 
@@ -27,6 +33,9 @@ pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
 JOB = "raybench-small"
+PATIENCE_SECONDS = 200
+DOWN_SECONDS = 45
+"""And some more until MLflow answers again: a minute in all."""
 
 
 @dataclass
@@ -39,7 +48,7 @@ class Submitted:
     output: str
     log: str
     """What `ray job logs` prints, without the lines of Ray's own command."""
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
 
     def ask(self, path: str, **content: Any) -> dict[str, Any]:
         """MLflow's answer to one request of its REST API."""
@@ -51,10 +60,10 @@ class Submitted:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Every active run of the experiment: id, name, status, tags, metrics."""
+    def runs(self, experiment: str = "small") -> list[dict[str, Any]]:
+        """Every active run of an experiment: id, name, status, tags, metrics."""
         experiments = self.ask("experiments/search", max_results=10)["experiments"]
-        identity = next(e["experiment_id"] for e in experiments if e["name"] == "small")
+        identity = next(e["experiment_id"] for e in experiments if e["name"] == experiment)
         found = self.ask("runs/search", experiment_ids=[identity], max_results=1000)["runs"]
         return [
             {
@@ -72,28 +81,57 @@ class Submitted:
         return [run for run in self.runs() if run["tags"]["raybench.kind"] == kind]
 
 
-def working_folder(folder: Path, spec: str) -> Path:
-    """A checkout as far as a job needs it: the package and an experiment."""
+def working_folder(folder: Path) -> Path:
+    """A checkout as far as a job needs it: the package and two experiments that differ in their names."""
     shutil.copytree(PROJECT / "raybench", folder / "raybench", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "experiments").mkdir()
-    (folder / "experiments" / "small.yaml").write_text(spec)
+    (folder / "experiments" / "small.yaml").write_text(SPEC)
+    (folder / "experiments" / "drill.yaml").write_text(SPEC.replace("name: small", "name: drill"))
     return folder
 
 
+@dataclass
+class Deployment:
+    """What runs, and the folder that jobs are submitted from."""
+
+    server: MlflowServer
+    cluster: RealCluster
+    folder: Path
+
+    def submit(self, job: str, spec: str, storage: Path, *options: str) -> CompletedProcess[str]:
+        """As the README says."""
+        command = ["raybench", "run", f"experiments/{spec}", "--storage", str(storage)]
+        where = ["--working-dir", ".", f"--submission-id={job}"]
+        return self.cluster.job("submit", *where, *options, "--", *command, cwd=self.folder)
+
+    def log(self, job: str) -> str:
+        return self.cluster.job("logs", job).stdout.partition("Running entrypoint")[2].partition("\n")[2]
+
+    def wait(self, job: str, status: str) -> None:
+        """Until Ray reports the job as `succeeded` or `failed`, whichever is asked for."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while f"Job '{job}' {status}" not in (said := self.cluster.job("status", job).stdout):
+            assert time.monotonic() < give_up, said + self.log(job)
+            time.sleep(1)
+
+
 @pytest.fixture(scope="module")
-def submitted(spec_file, tmp_path_factory) -> Iterator[Submitted]:
-    folder = working_folder(tmp_path_factory.mktemp("checkout"), spec_file.read_text())
+def deployment(tmp_path_factory) -> Iterator[Deployment]:
+    folder = working_folder(tmp_path_factory.mktemp("checkout"))
+    with mlflow_server() as server, RealCluster(with_jobs=True, MLFLOW_TRACKING_URI=server.uri) as cluster:
+        cluster.add_node()
+        yield Deployment(server, cluster, folder)
+
+
+@pytest.fixture(scope="module")
+def submitted(deployment, tmp_path_factory) -> Submitted:
     storage = tmp_path_factory.mktemp("storage")
-    with mlflow_server() as server:
-        with RealCluster(with_jobs=True, MLFLOW_TRACKING_URI=server.uri) as cluster:
-            cluster.add_node()
-            command = ["raybench", "run", "experiments/small.yaml", "--storage", str(storage)]
-            options = ["--working-dir", ".", f"--submission-id={JOB}"]
-            job = cluster.job("submit", *options, "--", *command, cwd=folder)
-            log = cluster.job("logs", JOB).stdout.partition("Running entrypoint")[2].partition("\n")[2]
-        password = server.database.partition("mlflow:")[2].partition("@")[0]
-        secrets = (password, cluster.environment["RAY_AUTH_TOKEN"])
-        yield Submitted(server, storage, job.returncode, job.stdout + job.stderr, log, secrets)
+    job = deployment.submit(JOB, "small.yaml", storage)
+    server = deployment.server
+    password = server.database.partition("mlflow:")[2].partition("@")[0]
+    secrets = (password, deployment.cluster.environment["RAY_AUTH_TOKEN"])
+    output = job.stdout + job.stderr
+    return Submitted(server, storage, job.returncode, output, deployment.log(JOB), secrets)
 
 
 def test_a_submitted_job_measures_what_a_local_run_measures(submitted, finished):
@@ -169,12 +207,13 @@ def page() -> Iterator[Page]:
 
 def test_the_ui_opens_on_pairs_sorted_by_the_objective(submitted, page, tmp_path):
     address = re.search(r"^tracking  (\S+)$", submitted.log, re.MULTILINE).group(1)
-    shown = page.open(address, "4 matching runs", "test/accuracy", photograph=tmp_path / "table.png")
     best_first = sorted(submitted.runs_of("pair"), key=lambda run: -run["metrics"]["test/accuracy"])
-    places = [shown.index(run["name"]) for run in best_first]
+    names = [run["name"] for run in best_first]
+    measured = [str(run["metrics"]["test/accuracy"])[:10] for run in best_first]
+    photograph = tmp_path / "table.png"
+    shown = page.open(address, "4 matching runs", "test/accuracy", *names, *measured, photograph=photograph)
+    places = [shown.index(name) for name in names]
     assert places == sorted(places)
-    for run in best_first:
-        assert str(run["metrics"]["test/accuracy"])[:10] in shown
 
 
 def test_the_ui_draws_a_trials_curve(submitted, page, tmp_path):
@@ -199,3 +238,58 @@ def test_the_ui_shows_the_report(submitted, page, tmp_path):
     photograph = tmp_path / "report.png"
     shown = page.open(submitted.server.uri + place, "ranking.csv", "Which backbone?", photograph=photograph)
     assert "mini_resnet.supervised is first of 2 backbones" in shown
+
+
+def test_a_killed_job_submitted_again_goes_on_and_mlflow_may_be_away_for_a_minute(
+    deployment, submitted, finished, tmp_path
+):
+    """Last of this module, for it takes the MLflow server down."""
+    ledger = tmp_path / "experiments" / "drill" / "trials"
+
+    def num_trials() -> int:
+        return len([*ledger.glob("*-search-*.json"), *ledger.glob("*-final-*.json")])
+
+    def wait_for_trials(count: int) -> None:
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while num_trials() < count:
+            assert time.monotonic() < give_up, f"{num_trials()} trials"
+            time.sleep(0.05)
+
+    assert deployment.submit("killed", "drill.yaml", tmp_path, "--no-wait").returncode == 0
+    wait_for_trials(NUM_TRIALS // 4)
+    drivers = [p for p in descendants(deployment.cluster.head.pid) if "raybench\0run" in command_of(p)]
+    assert len(drivers) == 1
+    os.kill(drivers[0], signal.SIGKILL)
+    deployment.wait("killed", "failed")
+    before = num_trials()
+    assert before < NUM_TRIALS
+
+    assert deployment.submit("again", "drill.yaml", tmp_path, "--no-wait").returncode == 0
+    wait_for_trials(before + 1)
+    deployment.server.stop()
+    stopped = time.monotonic()
+    wait_for_trials(NUM_TRIALS)  # It measures on meanwhile.
+    time.sleep(max(0.0, stopped + DOWN_SECONDS - time.monotonic()))
+    deployment.server.start()
+    deployment.wait("again", "succeeded")
+
+    named = ("experiment", "trial_id")
+    assert values(tmp_path).drop(named).equals(values(finished).drop(named))
+    runs = submitted.runs("drill")
+    assert Counter(run["tags"]["raybench.kind"] for run in runs) == {
+        "pair": 4,
+        "trial": NUM_TRIALS,
+        "summary": 1,
+    }
+    assert len({run["tags"]["raybench.key"] for run in runs}) == len(runs)
+    assert {run["status"] for run in runs} == {"FINISHED"}
+    log = deployment.log("again")
+    assert "MLflow does not take" in log
+    assert "MLflow answers again; nothing was lost" in log
+
+
+def command_of(process: int) -> str:
+    """Its command line; empty if it has ended meanwhile."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+    return ""

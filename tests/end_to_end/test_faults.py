@@ -78,6 +78,39 @@ def test_a_worker_killed_costs_its_trial_one_more_try_and_nothing_else(finished,
     same_as(finished, tmp_path)
 
 
+@pytest.fixture
+def memory_group():
+    """A control group of the kernel, of 1 MiB of memory for what is put into it; making one takes root."""
+    mine = dict(line.split(":")[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    parent = Path("/sys/fs/cgroup/memory", mine.get("memory", "").lstrip("/"))
+    group = parent / f"raybench-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(2**20))
+    except OSError as error:
+        pytest.skip(f"cannot limit the memory of a process here: {error}")
+    yield group
+    give_up = time.monotonic() + 10
+    while group.exists() and time.monotonic() < give_up:
+        with contextlib.suppress(OSError):  # Busy until the last process of it is gone.
+            group.rmdir()
+        time.sleep(0.1)
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_costs_its_trial_one_more_try(
+    finished, start, memory_group, tmp_path
+):
+    driver = start(tmp_path)
+    wait_for_trials(driver, tmp_path, 3)
+    victims = workers_of(driver)
+    assert victims, "no worker was found to starve"
+    (memory_group / "cgroup.procs").write_text(str(victims[0]))
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert "oom_kill 1" in (memory_group / "memory.oom_control").read_text()
+    assert driver.returncode == 0, output
+    same_as(finished, tmp_path)
+
+
 def test_sigterm_leaves_within_the_grace_period_and_the_next_run_goes_on(
     finished, raybench, spec_file, start, tmp_path
 ):
