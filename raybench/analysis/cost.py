@@ -62,6 +62,7 @@ def recommend(
     at_least: Mapping[str, float] | None = None,
     top: int = 3,
     wins: pl.DataFrame | None = None,
+    words: Mapping[str, tuple[str, str]] | None = None,
 ) -> pl.DataFrame:
     """A short list, best first: rank, backbone, mean_zscore, reason, doubt, and the constrained columns.
 
@@ -70,11 +71,12 @@ def recommend(
         at_most: column → largest value allowed, e.g. {"params_m": 30}.
         at_least: column → smallest value allowed, e.g. {"images_per_second": 500}.
         top: how many to name.
-        wins: `bootstrap.win_probabilities`: with it the doubt says how often the next one wins.
+        wins: `bootstrap.win_probabilities`: with it the doubt says how often the next one loses.
+        words: column → (what to call it, its unit), for the sentences; a column stands for itself.
 
     Raises:
         MissingMeasurementError: if a constrained quantity was not measured for anybody.
-        EmptyInputError: if nobody meets the constraints; the message says which one excludes most.
+        EmptyInputError: if nobody meets the constraints; the message says how many each one excludes.
     """
     limits = [(name, "at most", value) for name, value in (at_most or {}).items()]
     limits += [(name, "at least", value) for name, value in (at_least or {}).items()]
@@ -87,11 +89,12 @@ def recommend(
     allowed = table.filter(pl.all_horizontal(*meets.values())) if limits else table
     ranked = allowed.drop_nulls("mean_zscore").sort(["mean_zscore", "backbone"], descending=[True, False])
     if ranked.is_empty():
-        raise EmptyInputError(_why_nobody(table, meets))
-    unknown = (
-        table.filter(pl.any_horizontal(pl.col(name).is_null() for name, _, _ in limits)) if limits else None
-    )
-    num_unknown = 0 if unknown is None else unknown.height
+        raise EmptyInputError(_why_nobody(table, meets, words or {}))
+    unknown = [
+        f"{(words or {}).get(name, (name, ''))[0]} of {table[name].null_count()}"
+        for name, _, _ in limits
+        if table[name].null_count() > 0
+    ]
     rows = []
     shortlist = ranked.head(top).to_dicts()
     for place, row in enumerate(shortlist):
@@ -101,8 +104,8 @@ def recommend(
                 "rank": place + 1,
                 "backbone": row["backbone"],
                 "mean_zscore": row["mean_zscore"],
-                "reason": _reason(row, place, ranked.height, limits),
-                "doubt": _doubt(row, rival, wins, num_unknown),
+                "reason": _reason(row, place, ranked.height, limits, words or {}),
+                "doubt": _doubt(row, rival, wins, unknown if place == 0 else []),
                 **{name: row[name] for name, _, _ in limits},
             }
         )
@@ -115,22 +118,37 @@ def _meets(limit: tuple[str, str, float]) -> pl.Expr:
     return (column <= value if side == "at most" else column >= value).fill_null(value=False)
 
 
-def _why_nobody(table: pl.DataFrame, meets: Mapping[tuple[str, str, float], pl.Expr]) -> str:
-    if not meets:
+def _why_nobody(
+    table: pl.DataFrame,
+    meets: Mapping[tuple[str, str, float], pl.Expr],
+    words: Mapping[str, tuple[str, str]],
+) -> str:
+    """Which limit excludes how many, the strictest first; and who falls only to limits together."""
+    if not meets or table.drop_nulls("mean_zscore").is_empty():
         return "no backbone has a score, so none can be recommended."
-    passing = {limit: table.filter(expression).height for limit, expression in meets.items()}
-    (name, side, value), count = min(passing.items(), key=lambda item: item[1])
-    return (
-        f"no backbone meets all constraints; {name} {side} {value:g} leaves "
-        f"{count} of {table.height}, loosen that one first."
-    )
+    excluded = {limit: table.filter(~expression).height for limit, expression in meets.items()}
+    said = []
+    for (name, side, value), count in sorted(excluded.items(), key=lambda item: -item[1]):
+        num_unknown = table[name].null_count()
+        of_them = f" ({num_unknown} because it is not known)" if num_unknown else ""
+        word, unit = words.get(name, (name, ""))
+        said.append(f"{word} {side} {' '.join([f'{value:g}', unit]).strip()} excludes {count}{of_them}")
+    return f"no backbone meets all limits: of {table.height}, {', '.join(said)}; loosen the first one first."
 
 
 def _reason(
-    row: Mapping[str, object], place: int, num_allowed: int, limits: list[tuple[str, str, float]]
+    row: Mapping[str, object],
+    place: int,
+    num_allowed: int,
+    limits: list[tuple[str, str, float]],
+    words: Mapping[str, tuple[str, str]],
 ) -> str:
     position = "best" if place == 0 else f"number {place + 1}"
-    facts = ", ".join(f"{name} {row[name]:g} ({side} {value:g})" for name, side, value in limits)
+    named = [(*words.get(name, (name, "")), row[name], side, value) for name, side, value in limits]
+    facts = ", ".join(
+        f"{word} {' '.join([f'{own:g}', unit]).strip()} ({side} {value:g})"
+        for word, unit, own, side, value in named
+    )
     among = f"{position} of {num_allowed} by mean z-score {row['mean_zscore']:+.2f}"
     return f"{among}; {facts}" if facts else among
 
@@ -139,7 +157,7 @@ def _doubt(
     row: Mapping[str, object],
     rival: Mapping[str, object] | None,
     wins: pl.DataFrame | None,
-    num_unknown: int,
+    unknown: list[str],
 ) -> str:
     parts = []
     if rival is None:
@@ -152,6 +170,6 @@ def _doubt(
             parts.append(f"beats {rival['backbone']} in {100 * found[0]:.0f} % of bootstrap replicates")
         else:
             parts.append(f"no bootstrap: whether it truly beats {rival['backbone']} is not known")
-    if num_unknown:
-        parts.append(f"{num_unknown} left out because a constrained quantity is not known")
+    if unknown:
+        parts.append(f"left out because it is not known: {', '.join(unknown)}")
     return "; ".join(parts)

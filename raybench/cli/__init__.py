@@ -1,4 +1,4 @@
-"""The command line: run · plan · rank · report · cost · list · ui · track · cache · doctor.
+"""The command line: run · plan · rank · report · recommend · cost · list · ui · track · cache · doctor.
 
 Exit codes: 0 all pairs measured; 1 finished, but some pairs failed (each is named with its reason);
 2 bad input, nothing was started; 3 the storage takes no writes; 130 interrupted, 143 ended by SIGTERM. After

@@ -1,15 +1,24 @@
-"""`raybench rank` and `raybench report`: read what was measured."""
+"""`raybench rank`, `report` and `recommend`: read what was measured."""
 
 import argparse
 from pathlib import Path
 
 from raybench.cli import exits
-from raybench.cli.options import Verbs
+from raybench.cli.options import Verbs, at_least_one
 from raybench.cli.sources import add_criterion, add_rule, add_sources, criterion_of, results_of, rule_of
+
+LIMITS = (
+    ("--max-params", "params_m", "at most N million parameters"),
+    ("--min-throughput", "images_per_second", "at least N images per second"),
+    ("--max-latency", "latency_ms", "at most N milliseconds for one image"),
+    ("--max-memory", "peak_memory_mib", "at most N MiB of memory at inference"),
+    ("--max-flops", "flops_g", "at most N GFLOPs per image"),
+)
+"""(Option, column of the facts, help); `--min-…` are lower limits."""
 
 
 def add(verbs: Verbs) -> None:
-    """Add `rank` and `report` to the command line."""
+    """Add `rank`, `report` and `recommend` to the command line."""
     rank = verbs.add_parser("rank", help="rank the backbones that were measured")
     add_sources(rank)
     add_criterion(rank)
@@ -28,6 +37,19 @@ def add(verbs: Verbs) -> None:
     add_rule(report)
     report.add_argument("-o", "--output", type=Path, default=Path("report.html"))
     report.set_defaults(command=_report)
+
+    recommend = verbs.add_parser(
+        "recommend", help="name the best backbones within limits of size and cost, with reasons and doubt"
+    )
+    add_sources(recommend)
+    add_criterion(recommend)
+    limits = recommend.add_argument_group("limits")
+    for option, column, help_text in LIMITS:
+        limits.add_argument(option, dest=column, type=_positive, metavar="N", help=help_text)
+    limits.add_argument("--top", type=at_least_one, default=3, help="how many to name (default: 3)")
+    add_rule(recommend)
+    recommend.add_argument("--format", choices=("table", "json", "markdown"), default="table")
+    recommend.set_defaults(command=_recommend)
 
 
 def _rank(arguments: argparse.Namespace) -> int:
@@ -50,3 +72,33 @@ def _report(arguments: argparse.Namespace) -> int:
     write_report(results_of(arguments), arguments.output, criterion_of(arguments), rule_of(arguments))
     print(f"written   {arguments.output}")
     return exits.DONE
+
+
+def _recommend(arguments: argparse.Namespace) -> int:
+    from raybench.report.recommendation import Limits, recommend_from, recommendation_text
+
+    given = {
+        column: (option, value)
+        for option, column, _ in LIMITS
+        if (value := getattr(arguments, column)) is not None
+    }
+    limits = Limits(
+        at_most={column: value for column, (option, value) in given.items() if option.startswith("--max")},
+        at_least={column: value for column, (option, value) in given.items() if option.startswith("--min")},
+    )
+    found = recommend_from(
+        results_of(arguments), limits, criterion_of(arguments), rule_of(arguments), top=arguments.top
+    )
+    print(recommendation_text(found, output_format=arguments.format))
+    return exits.DONE
+
+
+def _positive(text: str) -> float:
+    """An option's value as a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
