@@ -58,7 +58,8 @@ def test_strengths_are_those_of_a_logistic_fit():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_friedman_and_nemenyi_agree_with_scikit_posthocs(seed):
-    posthocs = pytest.importorskip("scikit_posthocs")
+    import scikit_posthocs as posthocs  # It loads matplotlib.
+
     values = drawn(seed)
     wanted = posthocs.posthoc_nemenyi_friedman(values.T).to_numpy()
     for row in alternatives.nemenyi(frame(values)).iter_rows(named=True):
@@ -74,6 +75,34 @@ def test_friedman_and_nemenyi_agree_with_scikit_posthocs(seed):
 def test_the_critical_difference_is_of_demsars_table(k, q):
     # Table 5(a) of Demšar, JMLR 2006, level 0.05.
     assert alternatives.critical_difference(k, 6) == pytest.approx(q * (k * (k + 1) / 36) ** 0.5, abs=2e-3)
+
+
+def test_the_critical_difference_is_where_scikit_posthocs_begins_to_tell_backbones_apart():
+    # Ranks of b0 and b1 differ by 1 or by 0 tasks at a time: the mean difference walks past the critical one.
+    import scikit_posthocs as posthocs
+
+    num_tasks, apart = 40, {True: [], False: []}
+    for num_won in range(num_tasks // 2, num_tasks + 1):
+        values = np.tile([[1.0], [0.0], [0.5]], num_tasks)
+        values[:, num_won:] = [[0.0], [1.0], [0.5]]
+        p = posthocs.posthoc_nemenyi_friedman(values.T).to_numpy()[0, 1]
+        mean_ranks = stats.rankdata(-values, axis=0).mean(axis=1)
+        apart[bool(p < 0.05)].append(mean_ranks[1] - mean_ranks[0])
+    reach = alternatives.critical_difference(3, num_tasks)
+    assert max(apart[False]) < reach < min(apart[True])
+
+
+@pytest.mark.parametrize("seed", [7, 8])
+def test_groups_are_the_pairs_that_scikit_posthocs_cannot_part(seed):
+    import scikit_posthocs as posthocs
+
+    values = drawn(seed, backbones=7, tasks=15) + 0.2 * np.arange(7)[:, None]
+    p_values = posthocs.posthoc_nemenyi_friedman(values.T).to_numpy()
+    groups = alternatives.indistinct_groups(frame(values))["backbones"].to_list()
+    together = {frozenset((a, b)) for group in groups for a in group for b in group if a != b}
+    wanted = {frozenset((f"b{i}", f"b{j}")) for i in range(7) for j in range(i) if p_values[i, j] >= 0.05}
+    assert together == wanted
+    assert 0 < len(wanted) < 21
 
 
 def test_groups_are_the_pairs_that_nemenyi_cannot_part():
