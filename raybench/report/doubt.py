@@ -38,6 +38,8 @@ class Doubts:
     """Of the replicates' tasks; None: all the same."""
     turned: frozenset[str] = frozenset()
     """Tasks whose values have changed sign in the replicates, so that higher is better."""
+    fixed: frozenset[str] = frozenset()
+    """Tasks of which nothing could be redrawn; their scores have no interval, and move no other."""
 
     def standing(self, *, top: int = 3) -> pl.DataFrame:
         """`bootstrap.standing_intervals` by the rule."""
@@ -53,12 +55,16 @@ class Doubts:
         return first_among(self._drawn(), names, ddof=self.rule.ddof, weights=self.weights)
 
     def scores(self) -> pl.DataFrame:
-        """`bootstrap.score_intervals`, in the metric's own sign."""
+        """`bootstrap.score_intervals`, in the metric's own sign; null where nothing was redrawn."""
         is_turned = pl.col("task").is_in(list(self.turned))
-        return score_intervals(self._drawn()).with_columns(
+        is_known = ~pl.col("task").is_in(list(self.fixed))
+        found = score_intervals(self._drawn()).with_columns(
             value=pl.when(is_turned).then(-pl.col("value")).otherwise("value"),
             low=pl.when(is_turned).then(-pl.col("high")).otherwise("low"),
             high=pl.when(is_turned).then(-pl.col("low")).otherwise("high"),
+        )
+        return found.with_columns(
+            pl.when(is_known).then(pl.col("low", "high", "standard_error")).otherwise(None)
         )
 
     def _drawn(self) -> Replicates:
@@ -94,6 +100,7 @@ def redrawn(
     backbones = scores["backbone"].unique().sort().to_list()
     per_example: dict[str, Array] = {}
     only_seeds: list[str] = []
+    fixed: list[str] = []
     incomplete: list[str] = []
     turned: set[str] = set()
     for (task,), group in sorted(scores.group_by("task")):
@@ -105,30 +112,31 @@ def redrawn(
         ).unique(["backbone", "seed"], maintain_order=True)
         found = _by_example(rows, backbones, results.storages) if condition == CLEAN else None
         if found is None:
-            only_seeds.append(str(task))
             found = _by_seed(rows, backbones)
+            (only_seeds if np.ptp(found, axis=1).any() else fixed).append(str(task))
         if group["direction"][0] == "min" and rule.turns_sign:
             turned.add(str(task))
         per_example[str(task)] = -found if str(task) in turned else found
-    problem = _too_little(per_example, backbones)
+    problem = _too_little(per_example, backbones, fixed)
     if problem:
         return Doubts(replicates=None, said=problem, rule=rule)
     return Doubts(
         replicates=replicate(per_example, backbones, num_replicates=num_replicates),
-        said=_said(list(per_example), only_seeds, incomplete, num_replicates),
+        said=_said(list(per_example), only_seeds, fixed, incomplete, num_replicates),
         rule=rule,
         weights=_weights(scores, sorted(per_example)) if rule.mean == "macro" else None,
         turned=frozenset(turned),
+        fixed=frozenset(fixed),
     )
 
 
-def _too_little(per_example: dict[str, Array], backbones: list[str]) -> str:
+def _too_little(per_example: dict[str, Array], backbones: list[str], fixed: list[str]) -> str:
     if not per_example:
         return "No task has a score of every backbone, so no interval can be given."
     if len(backbones) < 2:
         return "There is only one backbone, so no order to be unsure of."
-    if not any(array.shape[1] > 1 or array.shape[2] > 1 for array in per_example.values()):
-        return "Neither test examples nor several seeds were kept, so no interval can be given."
+    if len(fixed) == len(per_example):
+        return "Neither test examples nor seeds that differ were kept, so no interval can be given."
     return ""
 
 
@@ -139,14 +147,22 @@ def _weights(scores: pl.DataFrame, tasks: list[str]) -> Array:
     return 1.0 / np.array(sizes)
 
 
-def _said(tasks: list[str], only_seeds: list[str], incomplete: list[str], num_replicates: int) -> str:
-    what = "test examples (the same draw for all backbones) and seeds"
+def _said(
+    tasks: list[str], only_seeds: list[str], fixed: list[str], incomplete: list[str], num_replicates: int
+) -> str:
+    by_example = len(tasks) > len(only_seeds) + len(fixed)
+    what = "test examples (the same draw for all backbones) and seeds" if by_example else "seeds"
     said = (
-        f"Intervals hold 95 % of {num_replicates:,} bootstrap replicates that redraw "
-        f"{what if len(only_seeds) < len(tasks) else 'seeds'}; tasks and backbones stay as they are."
+        f"Intervals hold 95 % of {num_replicates:,} bootstrap replicates that redraw {what}; tasks and "
+        "backbones stay as they are."
     )
     if only_seeds:
         said += f" Seeds only, because values per example are not at hand: {', '.join(only_seeds)}."
+    if fixed:
+        said += (
+            f" Nothing to redraw, because the seeds agree and values per example are not at hand: "
+            f"{', '.join(fixed)}; counted as exact, so that the doubt is understated."
+        )
     if incomplete:
         said += f" Without the tasks that not every backbone has: {', '.join(incomplete)}."
     return said

@@ -191,6 +191,25 @@ def test_under_another_condition_only_what_was_measured_there_is_redrawn(tmp_pat
     assert page.doubts.standing()["backbone"].to_list() == ["poor", "good"]
 
 
+def test_a_task_whose_seeds_agree_has_no_interval_instead_of_one_of_no_width(tmp_path):
+    file = tmp_path / "t.csv"
+    rows = [f"{b},knn@digits,accuracy,{v},{s}" for b, v in (("a", 0.1), ("b", 0.3)) for s in (0, 1)]
+    varied = [
+        f"{b},finetune@digits,accuracy,{v + s / 10},{s}" for b, v in (("a", 0.1), ("b", 0.3)) for s in (0, 1)
+    ]
+    head = "backbone,task,metric,value,seed"
+    file.write_text("\n".join([head, *rows, *varied]))
+    found = rank_results(read_results([file]), with_intervals=True)
+    assert "Nothing to redraw" in found.doubt
+    assert "knn@digits; counted as exact" in found.doubt
+    assert found.ranked.filter(task="knn@digits")["low"].null_count() == 2
+    assert found.ranked.filter(task="finetune@digits")["low"].null_count() == 0
+    file.write_text("\n".join([head, *rows]))
+    alone = rank_results(read_results([file]), with_intervals=True)
+    assert "Neither test examples nor seeds that differ were kept" in alone.doubt
+    assert "zscore_low" not in alone.standing.columns
+
+
 def test_tasks_that_not_everybody_has_are_named_beside_the_intervals(tmp_path):
     results = read_results([fill(tmp_path, leave_out=("fair", "knn@digits"))])
     with pytest.raises(MissingMeasurementError):

@@ -89,7 +89,9 @@ def filled(tmp_path_factory, empty_database):
 
 def ranking(capsys, *arguments):
     assert main(["rank", *map(str, arguments), "--format", "json"]) == 0
-    content = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert printed.err == ""  # No progress bars of MLflow's.
+    content = json.loads(printed.out)
     return content, content.pop("sources")
 
 
