@@ -1,6 +1,7 @@
 """MLflow's own server on this machine, to look at what was tracked."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from raybench.tracking.address import (
     tracking_uri,
     without_credentials,
 )
-from raybench.tracking.table import WORKFLOW
+from raybench.tracking.table import VIEW_TAG, table_address
 
 HOST = "127.0.0.1"
 """This machine only: MLflow's server asks nobody for a password."""
@@ -49,12 +50,34 @@ def serve(storage: Path, *, uri: str | None = None, port: int = 5000) -> int:
     try:
         _say(f"MLflow is starting from {without_credentials(uri)} ...")
         if _wait_until_it_answers(server, port):
-            _say(f"open http://{HOST}:{port}/#/experiments?{WORKFLOW}   (Ctrl-C stops it)")
+            _say(f"open http://{HOST}:{port}   (Ctrl-C stops it)")
+            for name, address in table_addresses(port).items():
+                _say(f"  {name}: {address}")
         return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         stop_server(server)
+
+
+def table_addresses(port: int) -> dict[str, str]:
+    """Experiment → where a browser shows its table of pairs, for raybench's experiments on a server here.
+
+    Empty if the server does not say: an address is a convenience.
+    """
+    place = f"http://{HOST}:{port}"
+    try:
+        with urllib.request.urlopen(
+            f"http://{HOST}:{port}/api/2.0/mlflow/experiments/search?max_results=1000", timeout=30
+        ) as answer:
+            experiments = json.load(answer).get("experiments", [])
+    except (urllib.error.URLError, OSError, ValueError):
+        return {}
+    return {
+        experiment["name"]: table_address(place, experiment["experiment_id"])
+        for experiment in experiments
+        if any(tag["key"] == VIEW_TAG for tag in experiment.get("tags", []))
+    }
 
 
 def start_server(uri: str, artifacts: Path, port: int) -> "subprocess.Popen[bytes]":

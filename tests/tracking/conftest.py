@@ -90,7 +90,7 @@ def storage(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     rows = [{"name": "mini_vit.supervised", "family": "transformer", "method": "supervised"}]
-    ledger.save_spec(tmp_path, EXPERIMENT, {"name": EXPERIMENT, "backbones": rows})
+    ledger.save_spec(tmp_path, EXPERIMENT, {"name": EXPERIMENT, "backbones": rows, "tasks": [TASK]})
     return tmp_path
 
 

@@ -11,7 +11,8 @@ import pytest
 from raybench import ledger
 from raybench.errors import TrackingError
 from raybench.tracking import Tracker, rebuild
-from raybench.tracking.ui import start_server, stop_server
+from raybench.tracking.table import table_address
+from raybench.tracking.ui import start_server, stop_server, table_addresses
 
 EXPERIMENT = "demo"
 START_SECONDS = 120
@@ -81,7 +82,11 @@ def test_a_server_killed_and_restarted_mid_run_loses_and_doubles_nothing(
 
     assert rebuild(storage, EXPERIMENT, uri) == []
     assert look(MlflowClient(uri)) == seen
+    identity = MlflowClient(uri).get_experiment_by_name(EXPERIMENT).experiment_id
+    port = int(uri.rpartition(":")[2])
+    assert table_addresses(port) == {EXPERIMENT: table_address(uri, identity)}  # Not MLflow's own "Default".
     stop()
+    assert table_addresses(port) == {}
     started = time.perf_counter()
     with pytest.raises(TrackingError, match="refused"):
         Tracker(uri, EXPERIMENT, storage).start()
