@@ -144,7 +144,7 @@ def provenance(evidence: Evidence) -> Sequence[Part]:
     if not evidence.provenance:
         return [
             Text(f"Source: {'; '.join(evidence.sources)}."),
-            Text(f"Repeat: raybench report {evidence.title}"),
+            Text(f"Repeat: {evidence.commands[-1]}"),
         ]
     rows = [_origin(row) for row in evidence.provenance]
     frame = pl.DataFrame(rows, infer_schema_length=None)
@@ -152,17 +152,13 @@ def provenance(evidence: Evidence) -> Sequence[Part]:
         {f"{n} {v}" for row in evidence.provenance for n, v in (row.get("versions") or {}).items()}
     )
     sources = " ".join(evidence.sources)
-    commands = [
-        f"raybench run SPEC.yaml --storage {evidence.sources[0]}    # the spec is below",
-        f"raybench report {sources} -o report.html",
-    ]
     return [
         Text(
-            f"Storages: {sources}. Devices: {', '.join(frame['device'].unique().sort())}. "
+            f"Sources: {sources}. Devices: {', '.join(frame['device'].unique().sort())}. "
             f"Seeds: {_seeds(frame)}."
         ),
         Text(f"Versions: {', '.join(versions) or 'not kept'}."),
-        Code("Commands", "\n".join(commands)),
+        Code("Commands", "\n".join(evidence.commands)),
         *[
             Code(f"Spec of {spec.get('name', 'experiment')}", json.dumps(spec, indent=1, ensure_ascii=False))
             for spec in evidence.specs

@@ -18,6 +18,7 @@ from raybench.errors import EmptyInputError
 from raybench.metrics import METRICS
 from raybench.records import Pair, TrialRecord
 from raybench.report.categories import CLEAN, Criterion
+from raybench.report.commands import report_command
 from raybench.report.doubt import Doubts, redrawn
 from raybench.report.expenses import inference_costs, seconds_spent
 from raybench.report.facts import FACTS, facts_of
@@ -75,6 +76,8 @@ class Evidence:
     rule: RankingRule = field(default_factory=RankingRule)
     notes: list[str] = field(default_factory=list)
     """What the rule leaves out."""
+    commands: list[str] = field(default_factory=list)
+    """What makes the same again."""
 
     @property
     def complete(self) -> pl.DataFrame:
@@ -148,6 +151,10 @@ def gather(results: Results, criterion: Criterion | None = None, rule: RankingRu
         condition=ranking.condition,
         rule=ranking.rule,
         notes=ranking.notes,
+        commands=[
+            *(f"raybench run SPEC.yaml --storage {s}    # the spec is below" for s in results.storages[:1]),
+            report_command(results, criterion, ranking.rule),
+        ],
     )
 
 

@@ -51,6 +51,8 @@ class Results:
     storages: list[Path]
     conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Identities with several values that a preferred place has decided; columns as `merge` gives them."""
+    prefer: tuple[str, ...] = ()
+    """Places that decide where values differ."""
     published: PublishedResults | None = None
     """The published table, in which case there are no measurements."""
 
@@ -131,6 +133,7 @@ def read_results(
         specs=[spec for source in sources for spec in source.specs],
         storages=[source.storage for source in sources if source.storage is not None],
         conflicts=conflicts,
+        prefer=tuple(prefer),
     )
 
 

@@ -227,4 +227,6 @@ def test_a_report_takes_the_same_choices(storage, tmp_path, capsys):
     capsys.readouterr()
     page = output.read_text()
     assert "3 backbones on 1 tasks" in page
+    said = f"raybench report {storage} --experiment e --task knn@digits --deviation population --mean macro"
+    assert f"{said} -o report.html" in page
     assert "linear_probe@digits" not in page.partition("Spec of")[0]

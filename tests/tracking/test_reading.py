@@ -126,7 +126,10 @@ def test_the_storage_and_its_mirror_agree_and_the_report_reads_both(filled, caps
     assert (content["conflicts"], sources) == ([], [str(storage), uri])
     page = tmp_path / "report.html"
     assert main(["report", "--tracking-uri", uri, "--experiment", EXPERIMENT, "-o", str(page)]) == 0
-    assert "mini_vit.supervised is first of 2 backbones over 2 tasks" in page.read_text()
+    text = page.read_text()
+    assert "mini_vit.supervised is first of 2 backbones over 2 tasks" in text
+    assert f"raybench report --tracking-uri {uri} --experiment {EXPERIMENT} -o report.html" in text
+    assert "raybench run SPEC.yaml" not in text
 
 
 def test_the_rows_of_a_trial_are_those_of_its_files(filled):
