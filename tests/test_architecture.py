@@ -183,6 +183,16 @@ def test_rank_starts_light(storage, output_format):
     assert not loaded & {*HEAVY, "numpy"}
 
 
+def test_rank_starts_light_from_tables_too(storage, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("backbone,task,metric,value\na,knn@shapes,accuracy,0.5\nb,knn@shapes,accuracy,0.4\n")
+    for sources in ([str(storage), str(table)], ["published:bob"]):
+        arguments = ["rank", *sources, "--missing", "zero", "--mean", "macro"]
+        loaded = modules_after(f"from raybench.cli import main\nassert main({arguments!r}) == 0")
+        assert "polars" in loaded
+        assert not loaded & {*HEAVY, "numpy"}
+
+
 @pytest.mark.parametrize(
     "what", ["backbones", "datasets", "tasks", "protocols", "spaces", "budgets", "metrics", "evaluators"]
 )

@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections import Counter
@@ -189,6 +191,18 @@ def test_artifacts_lie_in_the_bucket(submitted):
     summary = submitted.runs_of("summary")[0]["id"]
     for name in ("report.html", "ranking.csv", "ranking.md"):
         assert re.search(rf"<Key>mlflow/\d+/{summary}/artifacts/{re.escape(name)}</Key>", listing), listing
+
+
+def test_the_ranking_read_from_mlflow_is_that_of_the_storage(submitted):
+    places = ([str(submitted.storage)], ["--tracking-uri", submitted.server.uri, "--experiment", "small"])
+    rankings = []
+    for place in places:
+        command = [sys.executable, "-m", "raybench.cli", "rank", *place, "--format", "csv"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        rankings.append(done.stdout)
+    assert rankings[0].count("\n") == 1 + 2
+    assert rankings[1] == rankings[0]
 
 
 def test_no_secret_is_in_the_log_the_runs_or_the_storage(submitted):
