@@ -93,6 +93,24 @@ def save_spec(storage: Path, experiment: str, content: Mapping[str, Any]) -> Non
     _write_json(experiment_dir(storage, experiment) / "spec.json", content)
 
 
+def save_finding(storage: Path, experiment: str, name: str, content: Mapping[str, Any]) -> None:
+    """Keep what was found out about an experiment as a whole, such as `importance`.
+
+    Raises:
+        StorageUnavailableError: if the storage cannot be written.
+    """
+    _write_json(experiment_dir(storage, experiment) / f"{name}.json", content)
+
+
+def load_finding(storage: Path, experiment: str, name: str) -> dict[str, Any] | None:
+    """What `save_finding` kept; None if there is none that can be read: it can be found out again."""
+    try:
+        content = json.loads(read_whole(experiment_dir(storage, experiment) / f"{name}.json"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def has_spec(storage: Path, experiment: str) -> bool:
     return (experiment_dir(storage, experiment) / "spec.json").is_file()
 

@@ -23,6 +23,7 @@ from raybench.storage import write_whole
 from raybench.tracking import Tracker
 from raybench.tracking.address import sqlite_file
 from raybench.tuning.driver import tune_experiment
+from raybench.tuning.importance import keep_importances
 from raybench.tuning.study import PairStudy
 
 TRACKING_PATIENCE_SECONDS = 60.0
@@ -90,6 +91,7 @@ def run_experiment(
         uri = tracker.uri
         if all(study.is_finished for study in studies) and _is_tracked(storage, spec, uri):
             num_trials_run, is_finished = 0, True
+            _keep_importances(storage, spec, studies)
         else:
             num_trials_run, is_finished, unsent = _tune(
                 spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm
@@ -133,6 +135,8 @@ def _tune(
             num_run, is_finished = _search(
                 spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm
             )
+        if is_finished:
+            _keep_importances(storage, spec, studies)
         recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
         tracker.log_summary(_summary(storage, spec.name))
     except StorageUnavailableError:
@@ -144,6 +148,10 @@ def _tune(
         patience = GRACE_SECONDS if is_stopped or sigterm.is_set() else TRACKING_PATIENCE_SECONDS
         unsent = tracker.close(patience)
     return num_run, is_finished, unsent
+
+
+def _keep_importances(storage: Path, spec: ExperimentSpec, studies: list[PairStudy]) -> None:
+    keep_importances(storage, spec, [record for study in studies for record in study.search_records])
 
 
 def _summary(storage: Path, experiment: str) -> dict[str, str]:

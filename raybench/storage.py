@@ -4,6 +4,7 @@ STORAGE/
 ├── experiments/NAME/spec.json            what was asked for
 │   ├── trials/TRIAL_ID.json              the ledger: what became of every trial
 │   ├── checkpoints/TRIAL_ID/             of trials under way only
+│   ├── importance.json                   which hyperparameters mattered
 │   ├── identities/                       digests of the backbones and datasets it began with
 │   └── recipes/PAIR.yaml                 the winners, each a spec of its own
 ├── measurements/NAME/TRIAL_ID.parquet    the measurement table

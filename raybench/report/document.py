@@ -8,6 +8,7 @@ from raybench.errors import EmptyInputError, MissingMeasurementError
 from raybench.report import background_sections as background
 from raybench.report import ranking_sections as first
 from raybench.report import relation_sections as relations
+from raybench.report import search_sections as search
 from raybench.report.categories import CLEAN, Criterion
 from raybench.report.evidence import Evidence, gather
 from raybench.report.page import Absent, Part, Section, render
@@ -26,6 +27,9 @@ SECTIONS: tuple[tuple[str, str, Callable[[Evidence], Sequence[Part]]], ...] = (
     ("robustness", "Reliability and robustness", background.robustness),
     ("search", "Was the search long enough?", background.search_budget),
     ("gain", "What tuning gained", background.tuning_gain),
+    ("importance", "Which hyperparameters matter?", search.importance),
+    ("edges", "Are the best values on an edge?", search.edges),
+    ("stopping", "What does stopping early cost?", search.stopping),
     ("choices", "Does the ranking depend on its rule?", first.choices),
     ("tasks", "Does it depend on single tasks?", first.single_tasks),
     ("references", "Beside the paper", background.references),

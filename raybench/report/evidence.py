@@ -23,6 +23,7 @@ from raybench.report.doubt import Doubts, redrawn
 from raybench.report.expenses import inference_costs, seconds_spent
 from raybench.report.facts import FACTS, facts_of
 from raybench.report.ranking import rank_results
+from raybench.report.search_evidence import SearchEvidence, search_evidence
 from raybench.report.sources import Results
 
 TRIALS = pl.Schema(
@@ -65,6 +66,8 @@ class Evidence:
     specs: list[dict[str, Any]]
     inference: pl.DataFrame = field(default_factory=pl.DataFrame)
     """What inference costs, as `expenses.inference_costs` gives it."""
+    search: SearchEvidence = field(default_factory=SearchEvidence)
+    """How the searches went."""
     effort: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Seconds spent per pair, as `expenses.seconds_spent` gives it."""
     reference: PublishedResults | None = None
@@ -121,11 +124,11 @@ def gather(results: Results, criterion: Criterion | None = None, rule: RankingRu
     criterion = criterion or Criterion()
     ranking = rank_results(results, criterion, rule)
     paper = results.published
+    places = [(s, n) for s in results.storages for n in results.experiments]
+    places = [place for place in places if ledger.experiment_dir(*place).is_dir()]
     records = [
         (storage, record)
-        for storage in results.storages
-        for name in results.experiments
-        if ledger.experiment_dir(storage, name).is_dir()
+        for storage, name in places
         for record in ledger.read_records(storage, name)
         if not criterion.tasks or record.task in ranking.tasks
     ]
@@ -139,6 +142,7 @@ def gather(results: Results, criterion: Criterion | None = None, rule: RankingRu
         missing=ranking.missing,
         facts=facts_of(results),
         inference=inference_costs(results.measurements, results.storages),
+        search=search_evidence(places, [record for _, record in records], results.specs),
         effort=seconds_spent([record for _, record in records]),
         random_init=results.random_init,
         trials=_trials([record for _, record in records]),

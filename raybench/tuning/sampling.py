@@ -85,7 +85,7 @@ class TpeSampler:
         import optuna  # Deferred: a second of import that qmc and random need not pay.
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+        self._distributions = {name: distribution_of(dimension) for name, dimension in space.items()}
         self._study = optuna.create_study(
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4), direction="maximize"
         )
@@ -112,7 +112,8 @@ class TpeSampler:
         )
 
 
-def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
+def distribution_of(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
+    """Optuna's distribution of a dimension."""
     from optuna import distributions
 
     match dimension:

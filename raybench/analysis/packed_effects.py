@@ -1,0 +1,51 @@
+"""How much each dimension of a packed grid matters: exact shares of variance, no model."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from raybench.errors import EmptyInputError
+from raybench.records import HparamValue
+
+INTERACTION = "(interaction)"
+
+
+def main_effects(cells: Sequence[Mapping[str, HparamValue]], objective: str) -> dict[str, float] | None:
+    """Dimension → share of the cells' variance that its main effect explains; the rest is INTERACTION.
+
+    The grid is full, so the decomposition is exact: the variance of the means over all other dimensions.
+    Shares lie in [0, 1] and add up to 1. None where all cells score the same.
+
+    Args:
+        cells: one per head: its hyperparameters, and `objective`.
+        objective: key of the score.
+
+    Raises:
+        EmptyInputError: if there is no cell, or the grid is not full.
+
+    >>> grid = [{"lr": lr, "wd": wd, "accuracy": lr} for lr in (1, 2) for wd in (0, 1)]
+    >>> main_effects(grid, "accuracy")
+    {'lr': 1.0, 'wd': 0.0, '(interaction)': 0.0}
+    """
+    dimensions = [name for name in (cells[0] if cells else ()) if name != objective]
+    values = np.array([float(cell[objective]) for cell in cells])
+    levels = {name: [repr(cell[name]) for cell in cells] for name in dimensions}
+    size = int(np.prod([len(set(found)) for found in levels.values()]))
+    num_distinct = len(set(zip(*levels.values(), strict=True)))
+    if not cells or not num_distinct == len(cells) == size:
+        raise EmptyInputError(f"a full grid of heads is needed, got {len(cells)} cells of {size}.")
+    total = float(values.var())
+    if total <= 1e-18:
+        return None
+    shares = {
+        name: float(
+            sum(
+                (values[places].mean() - values.mean()) ** 2 * places.mean()
+                for level in sorted(set(found))
+                for places in [np.array([entry == level for entry in found])]
+            )
+            / total
+        )
+        for name, found in levels.items()
+    }
+    return {**shares, INTERACTION: max(0.0, 1.0 - sum(shares.values()))}

@@ -1,0 +1,98 @@
+"""Importance of hyperparameters, where it is known which one decides."""
+
+import math
+
+import numpy as np
+import pytest
+
+from raybench import ledger
+from raybench.records import TrialRecord
+from raybench.spec import load_spec
+from raybench.tuning.importance import FINDING, importances, keep_importances
+from raybench.tuning.sampling import sequence
+
+SPEC = """
+name: tuned
+backbones: [mini_vit.random, mini_resnet.random]
+tasks: [finetune@digits, finetune@shapes]
+search: {num_trials: 8}
+budget: quick
+seeds: [0]
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    file = tmp_path_factory.mktemp("spec") / "tuned.yaml"
+    file.write_text(SPEC)
+    return load_spec(file)
+
+
+def trials(spec, score, *, num=16, tasks=("finetune@digits",), status="completed"):
+    """`score`: (hyperparameters, backbone) → accuracy on val."""
+    return [
+        TrialRecord(
+            trial_id=f"{backbone.name}-{task}-{index}",
+            experiment=spec.name,
+            backbone=backbone.name,
+            task=task,
+            stage="search",
+            index=index,
+            hparams=hparams,
+            seed=0,
+            status=status,
+            metrics={"val/accuracy": score(hparams, backbone.name)},
+        )
+        for task in tasks
+        for number, backbone in enumerate(spec.backbones)
+        for index, hparams in enumerate(sequence(spec.space_of("finetune"), "qmc", num, number))
+    ]
+
+
+def by_rate(hparams, backbone):
+    """The learning rate alone decides; backbones differ in level and spread."""
+    level, spread = (0.5, 0.1) if backbone == "mini_vit.random" else (0.1, 0.02)
+    return level - spread * (math.log10(hparams["lr"]) + 3) ** 2
+
+
+def test_the_decisive_one_leads_and_the_irrelevant_ones_stay_within_chance(spec):
+    rows = importances(spec, trials(spec, by_rate))
+    assert rows[0]["hyperparameter"] == "lr"
+    assert rows[0]["importance"] > 0.6
+    assert rows[0]["importance"] > rows[0]["by_chance"]
+    assert all(row["importance"] < row["by_chance"] for row in rows[1:])
+    assert sum(row["importance"] for row in rows) == pytest.approx(1)
+    assert {(row["scope"], row["num_trials"], row["num_pairs"]) for row in rows} == {
+        ("finetune@digits", 32, 2)
+    }
+
+
+def test_pure_chance_is_not_taken_for_importance(spec):
+    rng = np.random.default_rng(0)
+    rows = importances(spec, trials(spec, lambda hparams, backbone: float(rng.random())))
+    assert [row["hyperparameter"] for row in rows if row["importance"] > row["by_chance"]] == []
+
+
+def test_a_protocol_of_several_tasks_has_rows_of_its_own(spec):
+    rows = importances(spec, trials(spec, by_rate, tasks=("finetune@digits", "finetune@shapes")))
+    scopes = {row["scope"]: row["num_trials"] for row in rows}
+    assert scopes == {"finetune@digits": 32, "finetune@shapes": 32, "finetune": 64}
+
+
+def test_few_or_equal_or_stopped_trials_say_nothing(spec):
+    assert importances(spec, trials(spec, by_rate, num=3)) == []
+    assert importances(spec, trials(spec, lambda hparams, backbone: 0.5)) == []
+    assert importances(spec, trials(spec, by_rate, status="stopped")) == []
+
+
+def test_the_finding_is_kept_and_found_anew_when_trials_are_added(spec, tmp_path):
+    few = trials(spec, by_rate, num=8)
+    keep_importances(tmp_path, spec, few)
+    kept = ledger.load_finding(tmp_path, spec.name, FINDING)
+    assert kept["rows"] == importances(spec, few)
+    file = ledger.experiment_dir(tmp_path, spec.name) / f"{FINDING}.json"
+    before = file.stat().st_mtime_ns
+    keep_importances(tmp_path, spec, list(reversed(few)))
+    assert file.stat().st_mtime_ns == before
+    keep_importances(tmp_path, spec, trials(spec, by_rate))
+    assert ledger.load_finding(tmp_path, spec.name, FINDING)["rows"][0]["num_trials"] == 32
