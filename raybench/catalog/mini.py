@@ -36,20 +36,21 @@ ARCHITECTURES: Mapping[str, MiniArchitecture] = {
         kwargs={"layers": [1, 1, 1, 1], "channels": [32, 64, 96, 128], "stem_width": 16, "output_stride": 16},
         family="cnn",
         params_m=0.499,
-        methods=("supervised", "simclr"),
+        methods=("supervised", "supervised10", "simclr"),
     ),
     "mini_convnext": MiniArchitecture(
         timm="convnext_atto",
         kwargs={
             "patch_size": 2,
             "depths": [1, 1, 2, 1],
-            "dims": [24, 48, 96, 192],
+            "dims": [24, 48, 80, 120],
             "kernel_sizes": 3,
-            "ls_init_value": 0.1,  # timm's 1e-6 is for long training: here blocks would hardly wake up.
+            "ls_init_value": None,  # timm's 1e-6 is for long training: here blocks would hardly wake up.
+            "output_stride": 8,  # A last map of 4×4, like the ResNet's.
         },
         family="cnn",
-        params_m=0.574,
-        methods=("supervised", "simclr"),
+        params_m=0.309,
+        methods=("supervised", "supervised10", "simclr"),
     ),
     "mini_vit": MiniArchitecture(
         timm="vit_tiny_patch16_224",
@@ -84,8 +85,8 @@ ARCHITECTURES: Mapping[str, MiniArchitecture] = {
         methods=("supervised", "supervised10", "simclr", "simmim"),
     ),
 }
-"""Dropping tokens would break the Swin's windows: its masked pretraining is SimMIM, the ViT's the masked
-autoencoder. Training on a tenth ships for the transformers only: with it for all, the files exceed 12 MB."""
+"""Masked pretraining is the masked autoencoder for the ViT and SimMIM for the Swin, whose windows break
+when tokens are dropped."""
 
 
 def _row(architecture: str, method: str) -> BackboneInfo:
