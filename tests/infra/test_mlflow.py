@@ -1,0 +1,178 @@
+"""MLflow's manifests, rendered and checked; the server itself is started in tests/end_to_end/test_mlflow_command.py."""
+
+import copy
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from tests.end_to_end.servers import postgresql
+from tests.infra.policy import ROOT, containers, kustomized, pod_errors, pod_template
+
+FOLDER = ROOT / "infra" / "mlflow"
+OVERLAYS = ["local", "cluster"]
+NAMES = ["mlflow", "mlflow.raybench", "mlflow.raybench.svc", "mlflow.raybench.svc.cluster.local"]
+
+
+def rendered(overlay: str) -> list[dict[str, Any]]:
+    return kustomized(FOLDER / "overlays" / overlay)
+
+
+def named(overlay: str, kind: str, name: str) -> dict[str, Any]:
+    (found,) = [m for m in rendered(overlay) if (m["kind"], m["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def pods(overlay: str) -> dict[str, dict[str, Any]]:
+    """Part → pod template."""
+    templates = [template for manifest in rendered(overlay) if (template := pod_template(manifest))]
+    return {template["metadata"]["labels"]["raybench.dev/part"]: template for template in templates}
+
+
+def settings(overlay: str) -> dict[str, str]:
+    (found,) = [m for m in rendered(overlay) if m["metadata"]["name"].startswith("mlflow-settings")]
+    return found["data"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_manifest_is_what_kubernetes_knows(overlay: str) -> None:
+    for manifest in rendered(overlay):
+        kubernetes_validate.validate(manifest, "1.34", strict=True)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    manifest = copy.deepcopy(named("local", "Deployment", "mlflow"))
+    manifest["spec"]["replica"] = 2
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate(manifest, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_keeps_the_policy(overlay: str) -> None:
+    found = pods(overlay)
+    assert {"mlflow", "postgres", "backup"} <= set(found)
+    assert {part: pod_errors(template["spec"]) for part, template in found.items()} == {
+        part: [] for part in found
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        (("containers", 0, "image"), "raybench-mlflow", "image"),
+        (("containers", 0, "image"), "raybench-mlflow:latest", "image"),
+        (("securityContext", "runAsUser"), 0, "root"),
+        (("securityContext", "seccompProfile"), {"type": "Unconfined"}, "seccomp"),
+        (("automountServiceAccountToken",), True, "api-token"),
+        (("hostNetwork",), True, "host"),
+        (("initContainers", 0, "resources"), {}, "limits"),
+        (("initContainers", 0, "securityContext", "privileged"), True, "privileged"),
+        (("containers", 0, "securityContext", "readOnlyRootFilesystem"), False, "hardening"),
+        (("containers", 0, "env", 1), {"name": "PGPASSWORD", "value": "x"}, "secret"),
+    ],
+)
+def test_a_bad_pod_is_refused(path: tuple[Any, ...], value: Any, error: str) -> None:
+    pod = copy.deepcopy(pods("local")["mlflow"]["spec"])
+    place = pod
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert error in pod_errors(pod)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_secret_is_among_the_manifests(overlay: str) -> None:
+    assert "Secret" not in {manifest["kind"] for manifest in rendered(overlay)}
+    for uri in re.findall(
+        r"postgresql\+?\w*://\S+", "".join(p.read_text() for p in (FOLDER / "base").iterdir())
+    ):
+        assert uri == settings(overlay)["DATABASE_URI"]
+        assert re.match(r"postgresql\+psycopg2://mlflow@", uri), "a password belongs into PGPASSWORD"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_variable_in_a_command_is_defined(overlay: str) -> None:
+    for template in pods(overlay).values():
+        for container in containers(template["spec"]):
+            known = {entry["name"] for entry in container.get("env", [])}
+            if "envFrom" in container:
+                known |= set(settings(overlay))
+            used = re.findall(r"\$\((\w+)\)", " ".join(container.get("args", [])))
+            assert set(used) <= known
+
+
+@pytest.mark.parametrize("name", [*NAMES, "localhost"])
+def test_the_service_is_allowed_by_every_name_without_and_with_a_port(name: str) -> None:
+    (container,) = pods("local")["mlflow"]["spec"]["containers"]
+    (hosts,) = [a.partition("=")[2] for a in container["args"] if a.startswith("--allowed-hosts")]
+    assert {name, f"{name}:*"} <= set(hosts.split(","))
+    assert "*" not in hosts.split(",")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_has_closed_doors_in_both_directions(overlay: str) -> None:
+    policies = {
+        m["spec"]["podSelector"]["matchLabels"]["raybench.dev/part"]: m["spec"]
+        for m in rendered(overlay)
+        if m["kind"] == "NetworkPolicy"
+    }
+    assert set(policies) == set(pods(overlay))
+    for spec in policies.values():
+        assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+        assert all(rule["from"] and rule["ports"] for rule in spec.get("ingress", []))
+        assert all(rule["to"] and rule["ports"] for rule in spec.get("egress", []))
+    doors = [peer["podSelector"]["matchLabels"] for peer in policies["mlflow"]["ingress"][0]["from"]]
+    assert doors == [{"raybench.dev/part": "ray"}, {"raybench.dev/submit": "true"}]
+    assert policies["postgres"].get("egress", []) == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_service_leads_to_a_port_that_its_pod_has(overlay: str) -> None:
+    for service in (m["spec"] for m in rendered(overlay) if m["kind"] == "Service"):
+        (pod,) = [p["spec"] for p in pods(overlay).values() if service["selector"] == p["metadata"]["labels"]]
+        ports = {port.get("name"): port["containerPort"] for port in pod["containers"][0]["ports"]}
+        for port in service["ports"]:
+            assert port.get("targetPort", port["port"]) in {*ports, *ports.values()}
+
+
+def test_migrations_end_before_the_server_starts_and_never_meet_an_old_one() -> None:
+    deployment = named("cluster", "Deployment", "mlflow")["spec"]
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"] == {"type": "Recreate"}
+    pod = deployment["template"]["spec"]
+    assert [c["args"][0:3] for c in pod["initContainers"]] == [
+        ["mlflow", "db", "upgrade"],
+        ["python", "-m", "mlflow.server.auth"],
+    ]
+    assert len({container["image"] for container in containers(pod)}) == 1
+
+
+@pytest.mark.slow
+def test_the_backup_restores_and_an_interrupted_one_is_no_backup(tmp_path: Path) -> None:
+    """The CronJob's own script against a real PostgreSQL."""
+    (container,) = pods("cluster")["backup"]["spec"]["containers"]
+    script = [*container["command"], *container["args"]]
+    with postgresql() as uri:
+        user, password, host, port, name = re.findall(r"//(.*):(.*)@(.*):(.*)/(.*)", uri)[0]
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+        environment = {"PATH": f"{binaries}:/usr/bin:/bin", "PGHOST": host, "PGPORT": port, "PGUSER": user}
+        environment |= {"PGPASSWORD": password, "PGDATABASE": name, "BACKUPS": str(tmp_path)}
+
+        def call(*command: str, **changed: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                command, env=environment | changed, capture_output=True, text=True, check=False
+            )
+
+        assert call("psql", "-c", "create table runs as select 17 as number").returncode == 0
+        done = call(*script)
+        assert done.returncode == 0, done.stderr
+        (dump,) = tmp_path.glob("*.dump")
+        assert call("createdb", "restored").returncode == 0
+        assert call("pg_restore", "--dbname=restored", str(dump)).returncode == 0
+        assert call("psql", "-At", "-c", "select number from runs", PGDATABASE="restored").stdout == "17\n"
+        failed = call(*script, PGPASSWORD="wrong")
+    assert failed.returncode != 0
+    assert list(tmp_path.glob("*.dump")) == [dump]
