@@ -1,7 +1,7 @@
 """The very command of infra/mlflow, started here: real PostgreSQL, an S3 endpoint, basic authentication.
 
-Three things differ from the cluster: it listens on loopback, on a free port, and the addresses of database and S3
-are those of this machine.
+Three things differ from the cluster: it listens on loopback, on a free port, and the addresses of
+database and S3 are those of this machine.
 """
 
 import base64
@@ -61,7 +61,7 @@ class Started:
 
 
 def command(container: dict[str, Any], variables: dict[str, str], **options: str) -> list[str]:
-    """A container's command as the kubelet would expand it, run by this Python, with some options given anew."""
+    """A container's command as the kubelet expands it, run by this Python, with some options given anew."""
     arguments = [*container["args"]]
     for name, value in variables.items():
         arguments = [argument.replace(f"$({name})", value) for argument in arguments]
@@ -103,7 +103,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         referenced = {entry["name"] for entry in server["env"]}
         assert referenced <= set(given), "a variable of the manifest that this test does not give"
         all_variables = {**environment(), **given}
-        # The init containers, twice: the second time they meet a database that is up to date, as a restart does.
+        # The init containers, twice: the second time they find all up to date, as after a restart.
         for container in [*pod["initContainers"], *pod["initContainers"]]:
             migration = command(container, variables)
             done = subprocess.run(
