@@ -1,4 +1,7 @@
-"""MLflow's manifests, rendered and checked; the server itself is started in tests/end_to_end/test_mlflow_command.py."""
+"""MLflow's manifests, rendered and checked.
+
+The server itself is started in tests/end_to_end/test_mlflow_command.py.
+"""
 
 import copy
 import re
