@@ -1,8 +1,11 @@
 """What every pod of the project keeps to, and what its manifests are rendered and read with."""
 
+import functools
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,28 +14,62 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
 PINNED_IMAGE = re.compile(r"^[\w./-]+:(?!latest\b)[\w.-]+(@sha256:[0-9a-f]{64})?$")
 SECRET_NAME = re.compile("(?i)token|password|secret|key")
 
 
-def kustomized(folder: Path) -> list[dict[str, Any]]:
-    """What `kubectl apply -k FOLDER` would send."""
+def kustomized(folder: Path, *components: Path) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send for a folder, or an overlay that adds components to it in order."""
+    return list(yaml.safe_load_all(_kustomized(folder, *components)))
+
+
+@functools.cache
+def _kustomized(folder: Path, *components: Path) -> str:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    command = ["kubectl", "kustomize", str(folder)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return list(yaml.safe_load_all(text))
+    with tempfile.TemporaryDirectory() as overlay:
+        if components:  # kustomize takes relative paths only.
+            there = [os.path.relpath(path, os.path.realpath(overlay)) for path in (folder, *components)]
+            text = yaml.safe_dump({"resources": there[:1], "components": there[1:]})
+            (Path(overlay) / "kustomization.yaml").write_text(text)
+        command = ["kubectl", "kustomize", overlay if components else str(folder)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def pod_template(manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The pod template of a Deployment, StatefulSet, Job or CronJob; None for what has no pods."""
+def pod_templates(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Place → pod template of a workload, Kubernetes' own or Ray's; {} for what has no pods."""
     spec = manifest.get("spec", {})
-    return spec.get("jobTemplate", {}).get("spec", spec).get("template")
+    if manifest["kind"] == "RayJob":
+        cluster = pod_templates({"kind": "RayCluster", "spec": spec["rayClusterSpec"]})
+        return {"submitter": spec["submitterPodTemplate"], **cluster}
+    if manifest["kind"] == "RayCluster":
+        groups = {f"worker {group['groupName']}": group["template"] for group in spec["workerGroupSpecs"]}
+        return {"head": spec["headGroupSpec"]["template"], **groups}
+    template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+    return {"pod": template} if template else {}
 
 
 def containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from pod.get("initContainers", [])
     yield from pod["containers"]
+
+
+def policy_errors(manifest: dict[str, Any]) -> list[str]:
+    """What a manifest's pods break, as `place: word`; none for one that may be applied."""
+    if manifest["kind"] == "Secret":
+        return ["manifest: secret"]
+    cluster = manifest.get("spec", {}).get("rayClusterSpec", manifest.get("spec", {}))
+    # Ray's autoscaler is a container of the head and asks Kubernetes for pods.
+    may_ask = {"head"} if cluster.get("enableInTreeAutoscaling") else set()
+    return [
+        f"{place}: {error}"
+        for place, template in pod_templates(manifest).items()
+        for error in pod_errors(template["spec"])
+        if not (error == "api-token" and place in may_ask)
+    ]
 
 
 def pod_errors(pod: dict[str, Any]) -> list[str]:
@@ -61,11 +98,17 @@ def _container_errors(container: dict[str, Any]) -> Iterator[str]:
     context = container.get("securityContext", {})
     if context.get("privileged") or context.get("allowPrivilegeEscalation", True):
         yield "privileged"
+    if context.get("runAsUser", 1) == 0 or context.get("runAsNonRoot") is False:
+        yield "root"
     if context.get("capabilities", {}).get("drop") != ["ALL"] or not context.get("readOnlyRootFilesystem"):
+        yield "hardening"
+    if context.get("capabilities", {}).get("add"):
         yield "hardening"
     resources = container.get("resources", {})
     if any(not {"cpu", "memory"} <= set(resources.get(kind, {})) for kind in ("limits", "requests")):
         yield "limits"
+    if any("hostPort" in port for port in container.get("ports", [])):
+        yield "host"
     for entry in container.get("env", []):
         if SECRET_NAME.search(entry["name"]) and "value" in entry:
             yield "secret"

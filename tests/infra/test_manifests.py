@@ -1,136 +1,196 @@
-"""The KubeRay manifests, rendered and checked strictly; no cluster has run them here."""
+"""Every rendering of the manifests, checked strictly, and the checks themselves.
+
+No cluster has run them here.
+"""
 
 import copy
-import re
-import shutil
-import subprocess
+import functools
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import kubernetes_validate
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[2]
-CRD = ROOT.parent / "shared" / "crds" / "ray.io_rayclusters.yaml"
-OVERLAYS = ["local", "cluster"]
+from tests.infra import kuberay
+from tests.infra.policy import INFRA, containers, kustomized, pod_templates, policy_errors
+
+KUBERNETES = "1.34"
+OPTIONS = {"local": ["s3", "datasets", "kueue"], "cluster": ["s3", "datasets", "kueue", "gpu-kinds"]}
+"""Overlay → the components that go with it, in the order that they are to be named in."""
+
+GIVEN = {
+    ("Secret", "raybench-ray-token"),
+    ("Secret", "raybench-mlflow"),
+    ("Secret", "raybench-mlflow-server"),
+    ("Secret", "raybench-s3"),
+    ("Secret", "raybench-storage"),
+    ("ConfigMap", "raybench-experiment"),
+    ("PersistentVolumeClaim", "raybench-datasets"),
+}
+"""What a person makes by a command of infra/README.md (tests/infra/test_guide.py)."""
 
 
-def rendered(overlay: str) -> list[dict[str, Any]]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    folder = ROOT / "infra" / "kuberay" / "overlays" / overlay
-    text = subprocess.run(
-        ["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True
-    ).stdout
-    return list(yaml.safe_load_all(text))
+def renderings() -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
+    for overlay in sorted(INFRA.glob("*/overlays/*")):
+        yield f"{overlay.parts[-3]}/{overlay.name}", overlay, ()
+    components = INFRA / "kuberay" / "components"
+    for overlay_name, options in OPTIONS.items():
+        for chosen in ([], *([option] for option in options), options):
+            for names in (chosen, [*chosen, "job"]):
+                if names:
+                    overlay = INFRA / "kuberay" / "overlays" / overlay_name
+                    yield (
+                        "+".join([overlay_name, *names]),
+                        overlay,
+                        tuple(components / name for name in names),
+                    )
 
 
-def cluster(overlay: str) -> dict[str, Any]:
-    (found,) = [item for item in rendered(overlay) if item["kind"] == "RayCluster"]
+RENDERINGS = {name: (folder, components) for name, folder, components in renderings()}
+
+
+def rendered(name: str) -> list[dict[str, Any]]:
+    folder, components = RENDERINGS[name]
+    return kustomized(folder, *components)
+
+
+def the_ray(name: str) -> dict[str, Any]:
+    """The one RayCluster or RayJob of a rendering."""
+    (found,) = [m for m in rendered(name) if m["apiVersion"] == "ray.io/v1"]
     return found
 
 
-def strict(schema: Any) -> Any:
-    """The schema with unknown fields refused and fields that have a default no longer required."""
-    if isinstance(schema, list):
-        return [strict(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: strict(value) for key, value in schema.items()}
-    fields = made.get("properties")
-    if isinstance(fields, dict) and "type" in made:
-        made["required"] = [name for name in made.get("required", []) if "default" not in fields[name]]
-        if not made.get("x-kubernetes-preserve-unknown-fields"):
-            made.setdefault("additionalProperties", False)
-    return made
+@functools.cache
+def validate(manifest: str) -> None:
+    """Strictly, against Kubernetes' own schemas; cached, for renderings share most manifests."""
+    kubernetes_validate.validate(json.loads(manifest), KUBERNETES, strict=True)
 
 
-def schema_errors(manifest: dict[str, Any]) -> list[str]:
-    if not CRD.exists():
-        pytest.skip("the schemas of KubeRay (../shared/crds) are absent")
-    versions = yaml.safe_load(CRD.read_text())["spec"]["versions"]
-    (schema,) = [v["schema"]["openAPIV3Schema"] for v in versions if v["name"] == "v1"]
-    checker = jsonschema.Draft202012Validator(strict(schema["properties"]["spec"]))
-    return [error.message for error in checker.iter_errors(manifest["spec"])]
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_every_manifest_is_what_kubernetes_and_kuberay_know(name: str) -> None:
+    for manifest in rendered(name):
+        if manifest["apiVersion"] == "ray.io/v1":
+            assert kuberay.schema_errors(manifest) == []
+            assert kuberay.operator_errors(manifest) == []
+        else:
+            validate(json.dumps(manifest))
 
 
-def policy_errors(manifest: dict[str, Any]) -> list[str]:
-    errors, spec = [], manifest["spec"]
-    pinned = re.search(r"^ray==(.+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    assert pinned
-    if spec["rayVersion"] != pinned[1]:
-        errors.append("rayVersion")
-    if spec.get("authOptions", {}).get("mode") != "token":
-        errors.append("authentication")
-    pods = [group["template"]["spec"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
-    images = {container["image"] for pod in pods for container in pod["containers"]}
-    if len(images) != 1 or any(not re.search(r":(?!latest$)[\w.-]+$", image) for image in images):
-        errors.append("image")
-    for pod in pods:
-        if not pod["securityContext"].get("runAsNonRoot") or not pod["securityContext"].get("runAsUser"):
-            errors.append("root")
-        if pod["restartPolicy"] != "Never":
-            errors.append("restartPolicy")
-        for container in pod["containers"]:
-            context = container["securityContext"]
-            if context.get("privileged") or context["allowPrivilegeEscalation"]:
-                errors.append("privileged")
-            if context["capabilities"]["drop"] != ["ALL"] or not context["readOnlyRootFilesystem"]:
-                errors.append("hardening")
-            if not {"cpu", "memory"} <= set(container["resources"].get("limits", {})):
-                errors.append("limits")
-            if any(
-                re.search("(?i)token|password|secret|key", entry["name"]) and "value" in entry
-                for entry in container.get("env", [])
-            ):
-                errors.append("secret")
-    return errors
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_every_pod_keeps_the_policy(name: str) -> None:
+    assert {m["metadata"]["name"]: e for m in rendered(name) if (e := policy_errors(m))} == {}
+    assert sum(len(pod_templates(manifest)) for manifest in rendered(name)) >= 2
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_overlay_is_valid_and_keeps_the_policy(overlay: str) -> None:
-    manifest = cluster(overlay)
-    assert schema_errors(manifest) == []
-    assert policy_errors(manifest) == []
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_everything_lives_in_one_namespace(name: str) -> None:
+    for manifest in rendered(name):
+        if manifest["kind"] != "Namespace":
+            assert manifest["metadata"]["namespace"] == "raybench", manifest["metadata"]["name"]
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_ports_of_ray_are_not_open_to_the_world(overlay: str) -> None:
-    (policy,) = [item for item in rendered(overlay) if item["kind"] == "NetworkPolicy"]
-    spec, groups = policy["spec"], cluster(overlay)["spec"]
-    assert all(rule.get("from") for rule in spec["ingress"])
-    wanted = spec["podSelector"]["matchLabels"].items()
-    for group in (groups["headGroupSpec"], *groups["workerGroupSpecs"]):
-        assert wanted <= group["template"]["metadata"]["labels"].items()
+def references(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(kind, name) of all that a pod reads from."""
+    kinds = {"secretRef": "Secret", "configMapRef": "ConfigMap", "secretKeyRef": "Secret"}
+    for container in containers(pod):
+        sources = [*container.get("envFrom", []), *(e.get("valueFrom", {}) for e in container.get("env", []))]
+        yield from ((kinds[key], value["name"]) for source in sources for key, value in source.items())
+        # A mount without a volume is refused by the server only.
+        known = {volume["name"] for volume in pod.get("volumes", [])}
+        assert {mount["name"] for mount in container.get("volumeMounts", [])} <= known
+    for volume in pod.get("volumes", []):
+        if "persistentVolumeClaim" in volume:
+            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"]
 
 
-def test_no_secret_is_among_the_manifests() -> None:
-    assert "Secret" not in {item["kind"] for overlay in OVERLAYS for item in rendered(overlay)}
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_whatever_a_pod_refers_to_is_there_or_made_by_the_guide(name: str) -> None:
+    manifests = rendered(name)
+    there = {(m["kind"], m["metadata"]["name"]) for m in manifests}
+    for manifest in manifests:
+        for template in pod_templates(manifest).values():
+            pod = copy.deepcopy(template["spec"])
+            claims = manifest["spec"].get("volumeClaimTemplates", [])
+            pod.setdefault("volumes", []).extend({"name": claim["metadata"]["name"]} for claim in claims)
+            assert set(references(pod)) <= there | GIVEN
 
 
-def test_an_unknown_field_is_refused() -> None:
-    manifest = copy.deepcopy(cluster("local"))
-    manifest["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["imagee"] = "x"
-    assert any("imagee" in error for error in schema_errors(manifest))
+Change = Callable[[dict[str, Any]], Any]
+
+
+def head(manifest: dict[str, Any]) -> dict[str, Any]:
+    return manifest["spec"].get("rayClusterSpec", manifest["spec"])["headGroupSpec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "error"),
+    ("change", "error"),
     [
-        (("containers", 0, "image"), "raybench:latest", "image"),
-        (("containers", 0, "image"), "raybench", "image"),
-        (("securityContext", "runAsUser"), 0, "root"),
-        (("containers", 0, "resources"), {}, "limits"),
-        (("containers", 0, "securityContext", "privileged"), True, "privileged"),
-        (("containers", 0, "env"), [{"name": "RAY_AUTH_TOKEN", "value": "x"}], "secret"),
-        (("restartPolicy",), "Always", "restartPolicy"),
+        (lambda pod: pod["containers"][0].update(image="raybench:latest"), "image"),
+        (lambda pod: pod["containers"][0].update(image="raybench"), "image"),
+        (lambda pod: pod["containers"][0].update(image="localhost:5000/raybench"), "image"),
+        (lambda pod: pod["securityContext"].update(runAsUser=0), "root"),
+        (lambda pod: pod.pop("securityContext"), "root"),
+        (lambda pod: pod["containers"][0]["securityContext"].update(runAsUser=0), "root"),
+        (lambda pod: pod["securityContext"].update(seccompProfile={"type": "Unconfined"}), "seccomp"),
+        (lambda pod: pod.pop("automountServiceAccountToken"), "api-token"),
+        (lambda pod: pod.update(hostNetwork=True), "host"),
+        (lambda pod: pod["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "host"),
+        (lambda pod: pod["containers"][0].update(ports=[{"containerPort": 1, "hostPort": 1}]), "host"),
+        (lambda pod: pod["containers"][0].pop("resources"), "limits"),
+        (lambda pod: pod["containers"][0]["resources"].pop("limits"), "limits"),
+        (lambda pod: pod["containers"][0]["securityContext"].update(privileged=True), "privileged"),
+        (lambda pod: pod["containers"][0].pop("securityContext"), "privileged"),
+        (
+            lambda pod: pod["containers"][0]["securityContext"].update(readOnlyRootFilesystem=False),
+            "hardening",
+        ),
+        (
+            lambda pod: pod["containers"][0]["securityContext"]["capabilities"].update(add=["SYS_ADMIN"]),
+            "hardening",
+        ),
+        (lambda pod: pod["containers"][0].update(env=[{"name": "RAY_AUTH_TOKEN", "value": "x"}]), "secret"),
+        (
+            lambda pod: pod.update(initContainers=[{**pod["containers"][0], "image": "busybox:latest"}]),
+            "image",
+        ),
     ],
 )
-def test_a_bad_manifest_is_refused(field: tuple[Any, ...], value: Any, error: str) -> None:
-    manifest = copy.deepcopy(cluster("local"))
-    place = manifest["spec"]["headGroupSpec"]["template"]["spec"]
-    for key in field[:-1]:
-        place = place[key]
-    place[field[-1]] = value
-    assert error in policy_errors(manifest)
+@pytest.mark.parametrize("name", ["kuberay/local", "kuberay/local-job"])
+def test_a_bad_pod_is_refused(name: str, change: Change, error: str) -> None:
+    manifest = copy.deepcopy(the_ray(name))
+    change(head(manifest))
+    assert f"head: {error}" in policy_errors(manifest)
+
+
+def test_a_secret_and_a_bad_submitter_are_refused() -> None:
+    assert policy_errors({"kind": "Secret"}) == ["manifest: secret"]
+    manifest = copy.deepcopy(the_ray("kuberay/local-job"))
+    manifest["spec"]["submitterPodTemplate"]["spec"].pop("automountServiceAccountToken")
+    assert policy_errors(manifest) == ["submitter: api-token"]
+
+
+def test_only_the_head_of_a_cluster_that_grows_may_ask_kubernetes() -> None:
+    manifest = copy.deepcopy(the_ray("kuberay/cluster"))
+    assert head(manifest)["automountServiceAccountToken"] is True
+    manifest["spec"]["enableInTreeAutoscaling"] = False
+    assert policy_errors(manifest) == ["head: api-token"]
+
+
+@pytest.mark.parametrize("name", ["kuberay/local", "kuberay/local-job"])
+def test_an_unknown_field_is_refused(name: str) -> None:
+    manifest = copy.deepcopy(the_ray(name))
+    head(manifest)["containers"][0]["imagee"] = "x"
+    assert any("imagee" in error for error in kuberay.schema_errors(manifest))
+    manifest = copy.deepcopy(the_ray(name)) | {"specc": {}}
+    assert any("specc" in error for error in kuberay.schema_errors(manifest))
+
+
+def test_an_unknown_field_of_kubernetes_own_objects_is_refused() -> None:
+    manifest = copy.deepcopy(next(m for m in rendered("mlflow/local") if m["kind"] == "Deployment"))
+    manifest["spec"]["replica"] = 2
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        validate(json.dumps(manifest))

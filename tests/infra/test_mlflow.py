@@ -1,21 +1,19 @@
-"""MLflow's manifests, rendered and checked.
+"""What MLflow's manifests promise; test_manifests.py checks them for form and policy.
 
 The server itself is started in tests/end_to_end/test_mlflow_command.py.
 """
 
-import copy
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 
 from tests.end_to_end.servers import postgresql
-from tests.infra.policy import ROOT, containers, kustomized, pod_errors, pod_template
+from tests.infra.policy import INFRA, containers, kustomized, pod_templates
 
-FOLDER = ROOT / "infra" / "mlflow"
+FOLDER = INFRA / "mlflow"
 OVERLAYS = ["local", "cluster"]
 NAMES = ["mlflow", "mlflow.raybench", "mlflow.raybench.svc", "mlflow.raybench.svc.cluster.local"]
 
@@ -31,7 +29,7 @@ def named(overlay: str, kind: str, name: str) -> dict[str, Any]:
 
 def pods(overlay: str) -> dict[str, dict[str, Any]]:
     """Part → pod template."""
-    templates = [template for manifest in rendered(overlay) if (template := pod_template(manifest))]
+    templates = [t for manifest in rendered(overlay) for t in pod_templates(manifest).values()]
     return {template["metadata"]["labels"]["raybench.dev/part"]: template for template in templates}
 
 
@@ -41,54 +39,7 @@ def settings(overlay: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_manifest_is_what_kubernetes_knows(overlay: str) -> None:
-    for manifest in rendered(overlay):
-        kubernetes_validate.validate(manifest, "1.34", strict=True)
-
-
-def test_an_unknown_field_is_refused() -> None:
-    manifest = copy.deepcopy(named("local", "Deployment", "mlflow"))
-    manifest["spec"]["replica"] = 2
-    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
-        kubernetes_validate.validate(manifest, "1.34", strict=True)
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_pod_keeps_the_policy(overlay: str) -> None:
-    found = pods(overlay)
-    assert {"mlflow", "postgres", "backup"} <= set(found)
-    assert {part: pod_errors(template["spec"]) for part, template in found.items()} == {
-        part: [] for part in found
-    }
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "error"),
-    [
-        (("containers", 0, "image"), "raybench-mlflow", "image"),
-        (("containers", 0, "image"), "raybench-mlflow:latest", "image"),
-        (("securityContext", "runAsUser"), 0, "root"),
-        (("securityContext", "seccompProfile"), {"type": "Unconfined"}, "seccomp"),
-        (("automountServiceAccountToken",), True, "api-token"),
-        (("hostNetwork",), True, "host"),
-        (("initContainers", 0, "resources"), {}, "limits"),
-        (("initContainers", 0, "securityContext", "privileged"), True, "privileged"),
-        (("containers", 0, "securityContext", "readOnlyRootFilesystem"), False, "hardening"),
-        (("containers", 0, "env", 1), {"name": "PGPASSWORD", "value": "x"}, "secret"),
-    ],
-)
-def test_a_bad_pod_is_refused(path: tuple[Any, ...], value: Any, error: str) -> None:
-    pod = copy.deepcopy(pods("local")["mlflow"]["spec"])
-    place = pod
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    assert error in pod_errors(pod)
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_no_secret_is_among_the_manifests(overlay: str) -> None:
-    assert "Secret" not in {manifest["kind"] for manifest in rendered(overlay)}
+def test_no_password_stands_in_an_address(overlay: str) -> None:
     for uri in re.findall(
         r"postgresql\+?\w*://\S+", "".join(p.read_text() for p in (FOLDER / "base").iterdir())
     ):
