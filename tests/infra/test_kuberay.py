@@ -187,7 +187,7 @@ def test_a_run_is_tried_again_ends_and_is_cleared_away(name: str) -> None:
 def test_with_s3_no_pod_and_no_claim_needs_a_shared_volume(name: str) -> None:
     assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered(name)}
     (settings,) = [m["data"] for m in rendered(name) if m["kind"] == "ConfigMap"]
-    assert set(settings) == {"AWS_REGION", "AWS_ENDPOINT_URL_S3"}
+    assert set(settings) == {"AWS_REGION", "AWS_ENDPOINT_URL"}
     for place, template in pod_templates(the_ray(name)).items():
         volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
         assert "storage" not in volumes
@@ -235,6 +235,6 @@ def test_a_queued_cluster_is_of_one_size(name: str) -> None:
 def test_caches_lie_on_a_volume() -> None:
     for template in pod_templates(the_ray("kuberay/cluster")).values():
         entries = template["spec"]["containers"][0]["env"]
-        paths = {e["name"]: e["value"] for e in entries if re.search("HOME|DATA", e["name"])}
-        assert set(paths) == {"HF_HOME", "TORCH_HOME", "RAYBENCH_DATA"}
+        paths = {e["name"]: e["value"] for e in entries if re.search("HOME|DATA|CACHE", e["name"])}
+        assert set(paths) == {"HF_HOME", "TORCH_HOME", "RAYBENCH_DATA", "RAYBENCH_CACHE"}
         assert all(path.startswith("/cache/") for path in paths.values())

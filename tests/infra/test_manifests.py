@@ -35,6 +35,7 @@ GIVEN = {
 def renderings() -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
     for overlay in sorted(INFRA.glob("*/overlays/*")):
         yield f"{overlay.parts[-3]}/{overlay.name}", overlay, ()
+    yield "mlflow/restore", INFRA / "mlflow" / "restore", ()
     components = INFRA / "kuberay" / "components"
     for overlay_name, options in OPTIONS.items():
         for chosen in ([], *([option] for option in options), options):
@@ -81,7 +82,7 @@ def test_every_manifest_is_what_kubernetes_and_kuberay_know(name: str) -> None:
 @pytest.mark.parametrize("name", RENDERINGS)
 def test_every_pod_keeps_the_policy(name: str) -> None:
     assert {m["metadata"]["name"]: e for m in rendered(name) if (e := policy_errors(m))} == {}
-    assert sum(len(pod_templates(manifest)) for manifest in rendered(name)) >= 2
+    assert any(pod_templates(manifest) for manifest in rendered(name))
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
@@ -111,6 +112,8 @@ def references(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def test_whatever_a_pod_refers_to_is_there_or_made_by_the_guide(name: str) -> None:
     manifests = rendered(name)
     there = {(m["kind"], m["metadata"]["name"]) for m in manifests}
+    if name == "mlflow/restore":
+        there |= {(m["kind"], m["metadata"]["name"]) for m in rendered("mlflow/local")}
     for manifest in manifests:
         for template in pod_templates(manifest).values():
             pod = copy.deepcopy(template["spec"])

@@ -106,9 +106,10 @@ def test_migrations_end_before_the_server_starts_and_never_meet_an_old_one() -> 
 
 @pytest.mark.slow
 def test_the_backup_restores_and_an_interrupted_one_is_no_backup(tmp_path: Path) -> None:
-    """The CronJob's own script against a real PostgreSQL."""
-    (container,) = pods("cluster")["backup"]["spec"]["containers"]
-    script = [*container["command"], *container["args"]]
+    """The scripts of the CronJob and of the restoring Job against a real PostgreSQL."""
+    (backup,) = pods("cluster")["backup"]["spec"]["containers"]
+    (job,) = kustomized(FOLDER / "restore")
+    (restore,) = job["spec"]["template"]["spec"]["containers"]
     with postgresql() as uri:
         user, password, host, port, name = re.findall(r"//(.*):(.*)@(.*):(.*)/(.*)", uri)[0]
         binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
@@ -120,13 +121,22 @@ def test_the_backup_restores_and_an_interrupted_one_is_no_backup(tmp_path: Path)
                 command, env=environment | changed, capture_output=True, text=True, check=False
             )
 
+        def numbers() -> str:
+            return call("psql", "-At", "-c", "select number from runs").stdout
+
+        assert call(*restore["command"], *restore["args"]).stderr == f"no mlflow-*.dump in {tmp_path}\n"
         assert call("psql", "-c", "create table runs as select 17 as number").returncode == 0
-        done = call(*script)
+        done = call(*backup["command"], *backup["args"])
         assert done.returncode == 0, done.stderr
         (dump,) = tmp_path.glob("*.dump")
-        assert call("createdb", "restored").returncode == 0
-        assert call("pg_restore", "--dbname=restored", str(dump)).returncode == 0
-        assert call("psql", "-At", "-c", "select number from runs", PGDATABASE="restored").stdout == "17\n"
-        failed = call(*script, PGPASSWORD="wrong")
-    assert failed.returncode != 0
-    assert list(tmp_path.glob("*.dump")) == [dump]
+        assert call("psql", "-c", "update runs set number = 18").returncode == 0
+        assert call(*backup["command"], *backup["args"], PGPASSWORD="wrong").returncode != 0
+        assert list(tmp_path.glob("*.dump")) == [dump]
+        older = tmp_path / "mlflow-20200101T000000Z.dump"
+        older.write_bytes(b"damaged")
+        failed = call(*restore["command"], *restore["args"], DUMP=str(older))
+        assert failed.returncode != 0
+        assert numbers() == "18\n"
+        restored = call(*restore["command"], *restore["args"])
+        assert (restored.returncode, restored.stdout) == (0, f"restored {dump}\n")
+        assert numbers() == "17\n"
