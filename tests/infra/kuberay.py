@@ -11,9 +11,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
-from tests.infra.policy import ROOT
+from tests.infra.policy import ROOT, documents
 
 CRDS = ROOT.parent / "shared" / "crds"
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -45,8 +44,8 @@ def _checker(kind: str) -> jsonschema.Draft202012Validator:
     file = CRDS / f"ray.io_{kind.lower()}s.yaml"
     if not file.exists():
         pytest.skip("the schemas of KubeRay (../shared/crds) are absent")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    versions = yaml.load(file.read_text(), Loader=loader)["spec"]["versions"]
+    (definition,) = documents(file.read_text())
+    versions = definition["spec"]["versions"]
     (schema,) = [v["schema"]["openAPIV3Schema"] for v in versions if v["name"] == "v1"]
     return jsonschema.Draft202012Validator(strict(schema))
 

@@ -17,11 +17,21 @@ ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 PINNED_IMAGE = re.compile(r"^[\w./-]+:(?!latest\b)[\w.-]+(@sha256:[0-9a-f]{64})?$")
 SECRET_NAME = re.compile("(?i)token|password|secret|key")
+SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C where PyYAML has it: the CRDs are 2 MB, and there are many renderings."""
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """The documents of a YAML text, read safely."""
+    loader, found = SAFE_LOADER(text), []
+    while loader.check_data():
+        found.append(loader.get_data())
+    return found
 
 
 def kustomized(folder: Path, *components: Path) -> list[dict[str, Any]]:
     """What `kubectl apply -k` would send for a folder, or an overlay that adds components to it in order."""
-    return list(yaml.safe_load_all(_kustomized(folder, *components)))
+    return documents(_kustomized(folder, *components))
 
 
 @functools.cache

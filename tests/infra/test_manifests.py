@@ -38,7 +38,8 @@ def renderings() -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
     yield "mlflow/restore", INFRA / "mlflow" / "restore", ()
     components = INFRA / "kuberay" / "components"
     for overlay_name, options in OPTIONS.items():
-        for chosen in ([], *([option] for option in options), options):
+        alone = [[option] for option in options] if overlay_name == "cluster" else []
+        for chosen in ([], *alone, options):
             for names in (chosen, [*chosen, "job"]):
                 if names:
                     overlay = INFRA / "kuberay" / "overlays" / overlay_name

@@ -104,6 +104,12 @@ def test_migrations_end_before_the_server_starts_and_never_meet_an_old_one() -> 
     assert len({container["image"] for container in containers(pod)}) == 1
 
 
+def test_dumps_are_made_and_put_back_by_the_servers_own_version() -> None:
+    (restore,) = kustomized(FOLDER / "restore")
+    found = [pods("cluster")[part] for part in ("postgres", "backup")] + [restore["spec"]["template"]]
+    assert len({template["spec"]["containers"][0]["image"] for template in found}) == 1
+
+
 @pytest.mark.slow
 def test_the_backup_restores_and_an_interrupted_one_is_no_backup(tmp_path: Path) -> None:
     """The scripts of the CronJob and of the restoring Job against a real PostgreSQL."""
