@@ -208,14 +208,14 @@ def _search(
             progress.pair_finished(study.pair)
             tracker.log_pair(study.pair)
 
-    demands = spec.resources
     with progress:
         is_finished = tune_experiment(
             studies,
             storage=storage,
             spec_revision=spec.digest,
             resources={name: spec.trial_resources(name) for name in spec.protocols},
-            demanded=(demands.cpus_per_trial is not None, demands.gpus_per_trial is not None),
+            demanded=spec.resources.demanded,
+            kinds=spec.resources.accelerators or (),
             feature_key=lambda study: f"{study.pair.backbone}\n{parse_task(study.pair.task).dataset}",
             with_features=set(),
             early_stopping=spec.search.early_stopping,

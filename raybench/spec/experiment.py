@@ -1,7 +1,7 @@
 """The checked spec: what an experiment asks for, with every name resolved."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,6 +19,8 @@ from raybench.spec.settings import resolve_settings, restore_settings
 
 Sampler = Literal["random", "qmc", "tpe"]
 EarlyStopping = Literal["none", "asha"]
+ACCELERATOR = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+"""What Ray takes as the value of a label."""
 
 
 class SearchSpec(BaseModel):
@@ -41,6 +43,17 @@ class ResourceSpec(BaseModel):
 
     cpus_per_trial: float | None = Field(default=None, gt=0)
     gpus_per_trial: float | None = Field(default=None, ge=0)
+    """Fractions share a GPU; 0 keeps every trial on CPUs, on a cluster with GPUs too."""
+    accelerators: list[Annotated[str, Field(pattern=ACCELERATOR)]] | None = Field(default=None, min_length=1)
+    """Ray's names of the GPUs that will do (`H100`, `A100`); any of them, and no trial's GPU is another."""
+
+    @property
+    def demanded(self) -> tuple[bool, bool]:
+        """Whether the CPUs, the GPUs must be given as asked for; else they are cut to what there is."""
+        return (
+            self.cpus_per_trial is not None,
+            self.gpus_per_trial is not None or self.accelerators is not None,
+        )
 
 
 class ExperimentSpec(BaseModel):

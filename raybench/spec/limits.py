@@ -1,6 +1,7 @@
 """Numbers of a spec file against what they may be: budgets, seeds, a recipe's hyperparameters."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from raybench.catalog.budgets import BUDGETS, Budget
 from raybench.catalog.search_spaces import PACKED, Choice, Dimension
@@ -39,6 +40,16 @@ def check_budget(
                 f"budget {budget.name!r} allows {budget.max_epochs} epochs, but `max_epochs.{protocol}` is "
                 f"{epochs}; lower it or use budget 'standard'.",
             )
+
+
+def check_resources(resources: Mapping[str, Any], report: Report) -> None:
+    """Whoever names kinds of GPUs asks for GPUs."""
+    if resources.get("accelerators") and resources.get("gpus_per_trial") == 0:
+        report(
+            ("resources", "accelerators"),
+            "`resources.accelerators` says which GPUs will do, but `resources.gpus_per_trial` is 0; "
+            "remove one of them.",
+        )
 
 
 def check_seeds(seeds: list[int] | None, report: Report) -> None:

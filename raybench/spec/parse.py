@@ -9,7 +9,7 @@ from raybench.errors import SpecError, UnknownNameError
 from raybench.spec.document import Document, Location, read_document
 from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
-from raybench.spec.limits import check_budget, check_hparams, check_seeds
+from raybench.spec.limits import check_budget, check_hparams, check_resources, check_seeds
 from raybench.spec.names import resolve_backbones
 from raybench.spec.settings import restore_settings
 from raybench.spec.shape import BackboneEntry, DatasetEntry, SearchEntry, check_shape
@@ -40,6 +40,7 @@ def load_spec(path: Path) -> ExperimentSpec:
     num_trials = parts.value("search", {}).get("num_trials")
     asked_epochs = parts.value("max_epochs", {})
     check_budget(budget, num_trials, asked_epochs, protocols, report)
+    check_resources(parts.value("resources", {}), report)
     check_seeds(parts.value("seeds", []), report)
     check_hparams(parts.value("hparams", {}), num_trials, protocols, report)
     if found or document.problems or shape is None or budget is None:

@@ -57,6 +57,8 @@ class Plan:
     """Of all fine-tuning trials that run all their epochs; 0 without any."""
     unknown_costs: list[str]
     """Backbones and datasets without a known size, left out of both sums."""
+    resources: str
+    """What a trial of each protocol occupies, in words."""
     notes: list[str]
 
     def render(self) -> str:
@@ -73,6 +75,7 @@ class Plan:
             f"trials          {self.search_trials} search + {self.final_trials} final "
             f"= {self.search_trials + self.final_trials}",
             f"feature passes  {self.feature_passes} (backbone × dataset; the storage already may hold some)",
+            _wrapped("each trial      ", self.resources),
             f"cost            {self._cost()}",
         ]
         return "\n".join([*summary, *(_wrapped("note            ", note) for note in self.notes)])
@@ -109,6 +112,7 @@ def make_plan(spec: ExperimentSpec) -> Plan:
         forward_flops=_total([_pass_flops(spec.backbone(b), spec.datasets[d]) for b, d in sorted(passes)]),
         finetune_flops=_finetune_flops(spec, pairs),
         unknown_costs=_unknown_sizes(spec),
+        resources=_resources(spec),
         notes=_notes(spec),
     )
 
@@ -139,6 +143,19 @@ def search_trials_of(spec: ExperimentSpec, protocol: str) -> int:
         return 0
     distinct = None if spec.search.sampler == "tpe" else num_choices(spec.space_of(protocol))
     return spec.search.num_trials if distinct is None else min(distinct, spec.search.num_trials)
+
+
+def _resources(spec: ExperimentSpec) -> str:
+    """Protocols that occupy the same are named together."""
+    by_size: dict[tuple[float, float], list[str]] = {}
+    for name in spec.protocols:
+        by_size.setdefault(spec.trial_resources(name), []).append(name)
+    sizes = [f"{', '.join(names)}: {cpus:g} CPUs + {gpus:g} GPUs" for (cpus, gpus), names in by_size.items()]
+    if not any(gpus for _, gpus in by_size):
+        return " · ".join(sizes)
+    if kinds := spec.resources.accelerators:
+        return f"{' · '.join(sizes)} ({' or '.join(kinds)} only)"
+    return " · ".join(sizes) + ("" if spec.resources.demanded[1] else " (GPUs where there are any)")
 
 
 def _notes(spec: ExperimentSpec) -> list[str]:

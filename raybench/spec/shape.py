@@ -111,7 +111,7 @@ _EXPECTED = {
     "dict_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
     "model_attributes_type": "a mapping of keys to values",
-    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only, because it names a folder",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only",
     "string_too_long": "at most 100 characters",
 }
 
@@ -171,7 +171,8 @@ def _sentence(details: ErrorDetails, location: Location) -> str:
     expected = _EXPECTED.get(kind)
     if expected is None:
         return f"{dotted}: {details['msg']}, got {met!r:.60}."
-    return f"{dotted} must be {expected}, got {_met(met)}{_type_hint(kind, met)}."
+    why = ", because it names a folder" if kind == "string_pattern_mismatch" and location == ("name",) else ""
+    return f"{dotted} must be {expected}{why}, got {_met(met)}{_type_hint(kind, met)}."
 
 
 def _dotted(location: Location) -> str:

@@ -5,10 +5,11 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from raybench.errors import ResourceError
+from raybench.tuning import accelerators
 from raybench.tuning.growth import Resources
 
 PROMISED_SECONDS = 30 * 60.0
@@ -55,6 +56,7 @@ def settle(
     wanted: dict[str, Resources],
     demanded: tuple[bool, bool],
     *,
+    kinds: Sequence[str] = (),
     can_add: Callable[[Resources], bool | None] = lambda resources: None,
     wait_seconds: float | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -67,6 +69,7 @@ def settle(
     Args:
         wanted: protocol → (CPUs, GPUs) per trial.
         demanded: whether the CPUs, the GPUs are the spec's demand.
+        kinds: the kinds of GPUs that will do, any if empty; trials without GPUs take every node.
         can_add: whether a node of that size can still come; None: nobody knows.
         wait_seconds: how long to wait for nodes that are not there yet. None: for those that `can_add`
             promises `PROMISED_SECONDS`, for others not at all.
@@ -78,7 +81,7 @@ def settle(
     started = time.monotonic()
 
     def settle_one(name: str, wish: Resources) -> Resources:
-        fit = _Fit(name, wish, demanded)
+        fit = _Fit(name, wish, demanded, tuple(kinds) if wish[1] else ())
         if (found := fit.as_wished()) is not None:
             return found
         promise = can_add(wish)
@@ -108,13 +111,14 @@ class _Fit:
     name: str
     wish: Resources
     demanded: tuple[bool, bool]
+    kinds: tuple[str, ...] = ()
 
     def as_wished(self) -> Resources | None:
         return self._if_held(self.wish)
 
     def cut_to_the_largest(self) -> Resources | None:
         """The wish cut to the largest node; never to no CPU at all, which would be a head without trials."""
-        gpus, cpus = max(((gpus, cpus) for cpus, gpus in _nodes()), default=(0.0, 0.0))
+        gpus, cpus = max(((node.gpus, node.cpus) for node in self._nodes()), default=(0.0, 0.0))
         cut = (
             self.wish[0] if self.demanded[0] else min(self.wish[0], cpus),
             self.wish[1] if self.demanded[1] else min(self.wish[1], gpus),
@@ -130,7 +134,7 @@ class _Fit:
             if time.monotonic() - said_at >= SAY_SECONDS:
                 minutes = max(1, round((deadline - time.monotonic()) / 60))
                 say(
-                    f"waiting for a node with {_in_words(self.wish)}, for trials of {self.name!r} "
+                    f"waiting for a node with {self._wish_in_words()}, for trials of {self.name!r} "
                     f"(nodes now: {_nodes_in_words()}; at most {minutes} min)"
                 )
                 said_at = time.monotonic()
@@ -144,41 +148,68 @@ class _Fit:
             why = f"no node has that many, nor has one come within {waited / 60:g} min"
         else:
             why = "no node has that many"
+        hint = accelerators.near_miss(self.kinds, (node.kind for node in _nodes()))
         return ResourceError(
-            f"a trial of {self.name!r} asks for {_in_words(self.wish)}, but {why} "
-            f"(nodes: {_nodes_in_words()}); lower `resources` in the spec or add a larger node "
+            f"a trial of {self.name!r} asks for {self._wish_in_words()}, but {why} "
+            f"(nodes: {_nodes_in_words()}){hint + ' Else' if hint else ';'} {self._advice()}"
+        )
+
+    def _advice(self) -> str:
+        change = (
+            "name another kind in `resources.accelerators`" if self.kinds else "lower `resources` in the spec"
+        )
+        return (
+            f"{change} or add a {'node of that kind' if self.kinds else 'larger node'} "
             "(`--wait-for-resources` waits for one that is still to come)."
         )
 
+    def _wish_in_words(self) -> str:
+        return f"{self.wish[0]:g} CPUs and {self.wish[1]:g} GPUs{accelerators.in_words(self.kinds)}"
+
+    def _nodes(self) -> "list[_Node]":
+        """Those of a kind that will do."""
+        return [node for node in _nodes() if not self.kinds or node.kind in self.kinds]
+
     def _if_held(self, resources: Resources) -> Resources | None:
-        is_held = any(cpus >= resources[0] and gpus >= resources[1] for cpus, gpus in _nodes())
+        is_held = any(node.cpus >= resources[0] and node.gpus >= resources[1] for node in self._nodes())
         return resources if is_held else None
 
 
-def _nodes() -> list[Resources]:
-    """(CPUs, GPUs) of every live node."""
+@dataclass(frozen=True)
+class _Node:
+    """What a live node has in all, whether free or taken."""
+
+    cpus: float
+    gpus: float
+    kind: str
+    """Of its GPUs."""
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs + {self.gpus:g} GPUs" + (f" ({self.kind})" if self.kind else "")
+
+
+def _nodes() -> list[_Node]:
     import ray
 
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive]
+    return [
+        _Node(
+            node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0), accelerators.kind_of(node)
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def _nodes_in_words() -> str:
-    return ", ".join(f"{cpus:g} CPUs + {gpus:g} GPUs" for cpus, gpus in _nodes())
+    return ", ".join(map(str, _nodes()))
 
 
-def _in_words(resources: Resources) -> str:
-    return f"{resources[0]:g} CPUs and {resources[1]:g} GPUs"
-
-
-def num_slots(wanted: dict[str, Resources]) -> int:
+def num_slots(wanted: dict[str, Resources], kinds: Sequence[str] = ()) -> int:
     """How many of the smallest trials the cluster can run at once; at least one."""
-    import ray
-
-    total = ray.cluster_resources()
     cpus, gpus = (min(w[i] for w in wanted.values()) for i in range(2))
-    by_cpu = int(total.get("CPU", 1) / cpus) if cpus else 1_000
-    by_gpu = int(total.get("GPU", 0) / gpus) if gpus else 1_000
+    nodes = [node for node in _nodes() if not (kinds and gpus) or node.kind in kinds]
+    by_cpu = int(sum(node.cpus for node in nodes) / cpus) if cpus else 1_000
+    by_gpu = int(sum(node.gpus for node in nodes) / gpus) if gpus else 1_000
     return max(1, min(by_cpu, by_gpu))
 
 
@@ -190,14 +221,15 @@ class Slots:
 
     REFRESH_SECONDS = 2.0
 
-    def __init__(self, wanted: dict[str, Resources], *, may_grow: bool) -> None:
+    def __init__(self, wanted: dict[str, Resources], *, may_grow: bool, kinds: Sequence[str] = ()) -> None:
         self._wanted = wanted
+        self._kinds = kinds
         self._factor = 2 if may_grow else 1
         self._counted_at = -math.inf
         self._count = 1
 
     def __call__(self) -> int:
         if time.monotonic() - self._counted_at >= self.REFRESH_SECONDS:
-            self._count = self._factor * num_slots(self._wanted)
+            self._count = self._factor * num_slots(self._wanted, self._kinds)
             self._counted_at = time.monotonic()
         return self._count

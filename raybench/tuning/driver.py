@@ -3,13 +3,14 @@
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raybench.errors import StorageUnavailableError
 from raybench.records import TrialRequest
+from raybench.tuning.accelerators import placement
 from raybench.tuning.cluster import Slots, ray_session, settle
 from raybench.tuning.growth import Resources, autoscaler
 from raybench.tuning.study import PairStudy
@@ -32,6 +33,7 @@ def tune_experiment(
     spec_revision: str,
     resources: dict[str, Resources],
     demanded: tuple[bool, bool],
+    kinds: Sequence[str] = (),
     feature_key: Callable[[PairStudy], str],
     with_features: set[str],
     early_stopping: str,
@@ -48,6 +50,7 @@ def tune_experiment(
     Args:
         resources: protocol name → (CPUs, GPUs) of one of its trials.
         demanded: whether the spec itself demands those CPUs, those GPUs; else they are cut to what there is.
+        kinds: the kinds of GPUs that trials with any may run on; all if empty.
         feature_key: names what a study's features stage computes; studies of one key share it.
         with_features: keys whose features stage is already done.
         num_cpus: limit of a local Ray; None takes the machine's.
@@ -61,8 +64,15 @@ def tune_experiment(
     """
     with ray_session(num_cpus):
         with autoscaler() as asked:
-            resources = settle(resources, demanded, can_add=asked.can_add, wait_seconds=wait_seconds, say=say)
-            slots = Slots(resources, may_grow=asked.is_there or bool(wait_seconds))
+            resources = settle(
+                resources,
+                demanded,
+                kinds=kinds,
+                can_add=lambda wish: asked.can_add(wish, kinds),
+                wait_seconds=wait_seconds,
+                say=say,
+            )
+            slots = Slots(resources, may_grow=asked.is_there or bool(wait_seconds), kinds=kinds)
         step_seconds = step_limit()
         from ray import tune
 
@@ -76,9 +86,8 @@ def tune_experiment(
                 "storage": str(storage),
                 "spec_revision": spec_revision,
                 "request": asdict(request),
-                "resources": {"cpu": cpus, "gpu": gpus},
+                "resources": {"cpus": cpus, "gpus": gpus, "kinds": list(kinds)},
                 "num_threads": max(1, int(cpus)),
-                "device": "cuda" if gpus else "cpu",
                 "step_seconds": step_seconds,
             }
 
@@ -98,7 +107,9 @@ def tune_experiment(
             # Tune's own state is scratch: raybench continues from its ledger (see study.py).
             warnings.simplefilter("ignore")
             tuner = tune.Tuner(
-                tune.with_resources(TrialTrainable, resources=lambda config: dict(config["resources"])),
+                tune.with_resources(
+                    TrialTrainable, resources=lambda config: placement(**config["resources"])
+                ),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=ExperimentScheduler(

@@ -7,9 +7,11 @@ refused or awaited because of it.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from raybench.tuning.accelerators import selector
 
 LOG = logging.getLogger(__name__)
 
@@ -33,10 +35,10 @@ class Autoscaler:
         """Whether the cluster has an autoscaler that can be asked."""
         return self._client() is not None
 
-    def can_add(self, resources: Resources) -> bool | None:
-        """Whether a node that holds (CPUs, GPUs) is there or can still come; None: nobody knows.
+    def can_add(self, resources: Resources, kinds: Sequence[str] = ()) -> bool | None:
+        """Whether a node that holds (CPUs, GPUs of one of the kinds) is there or can still come.
 
-        The autoscaler begins to bring one, and keeps it until `release`.
+        None: nobody knows. The autoscaler begins to bring one, and keeps it until `release`.
         """
         client = self._client()
         if client is None:
@@ -46,7 +48,8 @@ class Autoscaler:
         bundle = {name: count for name, count in zip(("CPU", "GPU"), resources, strict=True) if count}
         try:
             asked_at = _state(client).cluster_resource_state.cluster_resource_state_version
-            request_resources(bundles=[bundle])
+            selectors = [selector(kinds) if kinds and resources[1] else {}]
+            request_resources(bundles=[bundle], bundle_label_selectors=selectors)
             self._has_asked = True
             give_up = time.monotonic() + ANSWER_SECONDS
             while time.monotonic() < give_up:

@@ -7,7 +7,7 @@ from typing import Any
 from ray import tune
 
 from raybench import ledger
-from raybench.errors import StorageError
+from raybench.errors import ResourceError, StorageError
 from raybench.records import Pair, TrialRequest
 from raybench.spec import ExperimentSpec
 from raybench.tuning.watchdog import VARIABLE, time_limit
@@ -38,20 +38,31 @@ class TrialTrainable(tune.Trainable):
     """One epoch per `step`. Nothing is checkpointed through Tune: a trial keeps its own in the storage."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        from raybench.trial import Trial  # Deferred: torch and timm are imported in workers only.
+        # Deferred: torch and timm are imported in workers only.
+        from raybench.memory import claim_device
+        from raybench.trial import Trial
 
         request = request_from(config)
         self._step_seconds = float(config["step_seconds"])
+        self._refused, device = "", "cpu"
+        try:
+            device = claim_device(config["resources"]["gpus"])
+        except ResourceError as error:
+            # Told by `step`: an error here would cost this process and, at the next attempt, another one.
+            self._refused = f"{type(error).__name__}: {error}"
         self._trial = Trial(
             request,
             _spec_of(config["storage"], request.experiment, config["spec_revision"]),
             Path(config["storage"]),
-            device=config["device"],
+            device=device,
             num_threads=config["num_threads"],
         )
 
     def step(self) -> dict[str, Any]:
         limit, trial = self._step_seconds, self._trial
+        if self._refused:
+            trial.fail(self._refused)
+            return {"epoch": 0, "done": True}
         reason = f"one step took longer than {limit:g} s and was ended ({VARIABLE} sets the limit)"
         with time_limit(limit, lambda: trial.fail(reason)):
             result = trial.step()

@@ -110,7 +110,27 @@ def test_every_spelling_of_a_number_is_a_number(write, text):
             "{cpus_per_trial: 0}",
             "line 7: `resources.cpus_per_trial` must be more than 0, got 0.",
         ),
-        ("resources", "{gpus: 1}", "line 7: unknown key 'gpus'. Known here: cpus_per_trial, gpus_per_trial."),
+        (
+            "resources",
+            "{gpus: 1}",
+            "line 7: unknown key 'gpus'. Known here: cpus_per_trial, gpus_per_trial, accelerators.",
+        ),
+        (
+            "resources",
+            "{accelerators: H100}",
+            "`resources.accelerators` must be a list, got 'H100' (text); write [H100]",
+        ),
+        ("resources", "{accelerators: []}", "`resources.accelerators` needs at least one entry, got []"),
+        (
+            "resources",
+            "{accelerators: ['A100,H100']}",
+            "`resources.accelerators[0]` must be letters, digits, '.', '_' and '-' only, got 'A100,H100'",
+        ),
+        (
+            "resources",
+            "{accelerators: [H100], gpus_per_trial: 0}",
+            "line 7: `resources.accelerators` says which GPUs will do, but `resources.gpus_per_trial` is 0",
+        ),
         ("max_epochs", "{finetun: 5}", "line 7: unknown protocol 'finetun'; did you mean 'finetune'?"),
         ("max_epochs", "{finetune: 5}", "max_epochs is given for 'finetune', but no task uses it"),
         (

@@ -84,3 +84,16 @@ def test_the_text_names_pairs_trials_passes_and_cost(plan):
     assert "feature passes  2" in text
     assert "rough" in text
     assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        ("{}", "linear_probe, knn: 1 CPUs + 0.125 GPUs (GPUs where there are any)"),
+        ("{gpus_per_trial: 0.5}", "linear_probe, knn: 1 CPUs + 0.5 GPUs"),
+        ("{gpus_per_trial: 0}", "linear_probe, knn: 1 CPUs + 0 GPUs"),
+        ("{accelerators: [A100, H100]}", "linear_probe, knn: 1 CPUs + 0.125 GPUs (A100 or H100 only)"),
+    ],
+)
+def test_what_a_trial_occupies_is_said(plan, resources, says):
+    assert f"each trial      {says}\n" in plan(resources=resources).render()

@@ -15,19 +15,18 @@ WISHES, DEMANDS = (False, False), (True, True)
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """`cluster((cpus, gpus), …)`: the nodes Ray reports from now on; the last argument may be a dead one."""
+    """`cluster((cpus, gpus[, kind]), …)`: the nodes Ray reports from now on; `dead` may be one more."""
 
-    def set_up(*nodes: tuple[float, float], dead: tuple[float, float] | None = None) -> None:
-        def described(cpus: float, gpus: float, alive: bool = True) -> dict[str, object]:
+    def set_up(*nodes: tuple, dead: tuple[float, float] | None = None) -> None:
+        def described(cpus: float, gpus: float, kind: str = "", alive: bool = True) -> dict[str, object]:
             counts = {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})
-            return {"Alive": alive, "Resources": counts}
+            labels = {"ray.io/accelerator-type": kind} if kind else {}
+            return {"Alive": alive, "Resources": counts, "Labels": labels}
 
         listed = [described(*node) for node in nodes]
         if dead is not None:
             listed.append(described(*dead, alive=False))
-        totals = {"CPU": float(sum(n[0] for n in nodes)), "GPU": float(sum(n[1] for n in nodes))}
         monkeypatch.setattr(ray, "nodes", lambda: listed)
-        monkeypatch.setattr(ray, "cluster_resources", lambda: totals)
 
     return set_up
 
@@ -82,6 +81,46 @@ def test_a_demand_is_not_met_by_two_nodes_together(cluster):
 def test_a_demand_for_cpus_leaves_the_gpus_a_wish(cluster):
     cluster((4, 0))
     assert settle({"finetune": (4.0, 1.0)}, (True, False)) == {"finetune": (4.0, 0.0)}
+
+
+MIXED = ((16, 4, "T4"), (8, 2, "A100"), (4, 1, "H100"))
+
+
+def test_a_trial_is_cut_to_the_nodes_of_its_kinds(cluster):
+    """The larger node has GPUs too, but not of a kind that will do."""
+    cluster(*MIXED)
+    settled = settle({"finetune": (12.0, 1.0)}, (False, True), kinds=["A100", "H100"])
+    assert settled == {"finetune": (8.0, 1.0)}
+
+
+def test_a_kind_that_no_node_has_is_refused_with_those_there_are(cluster):
+    cluster(*MIXED)
+    with pytest.raises(ResourceError) as caught:
+        settle({"finetune": (2.0, 1.0)}, (False, True), kinds=["L4", "a100"])
+    assert str(caught.value) == (
+        "a trial of 'finetune' asks for 2 CPUs and 1 GPUs of kind L4 or a100, but no node has that many "
+        "(nodes: 16 CPUs + 4 GPUs (T4), 8 CPUs + 2 GPUs (A100), 4 CPUs + 1 GPUs (H100)); did you mean "
+        "'A100'? Else name another kind in `resources.accelerators` or add a node of that kind "
+        "(`--wait-for-resources` waits for one that is still to come)."
+    )
+
+
+def test_a_trial_on_the_cpu_takes_any_node_whatever_the_kinds(cluster):
+    cluster((16, 0), (2, 1, "A100"))
+    settled = settle({"cpu": (12.0, 0.0), "gpu": (2.0, 1.0)}, (False, True), kinds=["A100"])
+    assert settled == {"cpu": (12.0, 0.0), "gpu": (2.0, 1.0)}
+
+
+def test_a_demand_for_no_gpu_is_kept_on_nodes_that_have_some(cluster):
+    cluster((4, 8, "H100"))
+    assert settle({"finetune": (2.0, 0.0)}, (False, True)) == {"finetune": (2.0, 0.0)}
+
+
+def test_only_gpus_of_the_kinds_make_slots(cluster):
+    cluster(*MIXED)
+    assert num_slots({"finetune": (2.0, 1.0)}) == 7
+    assert num_slots({"finetune": (2.0, 1.0)}, ["A100", "H100"]) == 3
+    assert num_slots({"finetune": (2.0, 1.0), "cpu": (2.0, 0.0)}, ["A100", "H100"]) == 14
 
 
 @pytest.fixture

@@ -1,0 +1,86 @@
+"""Kinds of GPUs on a real Ray whose nodes claim GPUs: Tune's own placement puts trials where they may run."""
+
+from collections import Counter
+
+import pytest
+import ray
+from ray import tune
+from ray.cluster_utils import Cluster
+
+from raybench.tuning.accelerators import LABEL, near_miss, placement
+
+KINDS = {"T4": 4, "A100": 1, "H100": 1}
+"""Kind → GPUs on its node. Most GPUs are of the kind that will not do."""
+
+
+class WhereAmI(tune.Trainable):
+    """Says on which kind of node it runs, and what of it it has got."""
+
+    def setup(self, config):
+        context = ray.get_runtime_context()
+        self.kind = context.get_node_labels().get(LABEL, "none")
+        self.gpus = context.get_assigned_resources().get("GPU", 0.0)
+
+    def reset_config(self, new_config):
+        return True
+
+    def step(self):
+        return {"kind": self.kind, "gpus": self.gpus, "done": True}
+
+    def save_checkpoint(self, checkpoint_dir):
+        pass
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """A node per kind, and one without GPUs."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    for kind, num_gpus in KINDS.items():
+        cluster.add_node(num_cpus=2, num_gpus=num_gpus, labels={LABEL: kind})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def places(tmp_path, num_trials: int, **resources) -> Counter:
+    tuner = tune.Tuner(
+        tune.with_resources(WhereAmI, resources=lambda config: placement(**resources)),
+        tune_config=tune.TuneConfig(num_samples=num_trials, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="kinds",
+            storage_path=str(tmp_path),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    return Counter((result.metrics["kind"], result.metrics["gpus"]) for result in tuner.fit())
+
+
+@pytest.mark.slow
+def test_trials_run_on_the_kinds_asked_for_and_nowhere_else(mixed, tmp_path):
+    found = places(tmp_path, 8, cpus=1.0, gpus=0.5, kinds=["A100", "H100"])
+    assert {kind for kind, _ in found} <= {"A100", "H100"}
+    assert {gpus for _, gpus in found} == {0.5}
+    assert sum(found.values()) == 8
+
+
+@pytest.mark.slow
+def test_trials_without_gpus_take_none_on_a_cluster_that_has_some(mixed, tmp_path):
+    found = places(tmp_path, 8, cpus=1.0, gpus=0.0, kinds=["A100"])
+    assert {gpus for _, gpus in found} == {0.0}
+    assert sum(found.values()) == 8
+
+
+@pytest.mark.parametrize(
+    ("kinds", "hint"),
+    [
+        (["h100"], "; did you mean 'H100'?"),
+        (["A-100"], "; did you mean 'A100'?"),
+        (["Gaudi"], ""),
+        (["A100"], ""),
+        ([], ""),
+    ],
+)
+def test_a_kind_that_is_nearly_one_of_the_clusters_is_recognised(kinds, hint):
+    assert near_miss(kinds, [*KINDS, ""]) == hint
