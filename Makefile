@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STORAGE ?= runs
 
-.PHONY: install quickstart test test-all lint types check benchmark clean
+.PHONY: install quickstart test test-all lint types check audit benchmark clean
 
 install: $(VENV)/.installed
 
@@ -31,8 +31,16 @@ types: install
 
 check: lint types test
 
+# The tools live apart from what they look at. It fails where a vulnerability is known, and without network.
+audit: install
+	$(PYTHON) -m venv .audit
+	$(PYTHON) infra/image/requirements.py audit > .audit/requirements.txt
+	.audit/bin/python -m pip install --quiet -c requirements.lock -r .audit/requirements.txt
+	.audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file .audit/sbom.json $(BIN)/python
+	.audit/bin/pip-audit --path $(VENV)/lib/python3.*/site-packages
+
 benchmark: install
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .audit .pytest_cache .mypy_cache .ruff_cache

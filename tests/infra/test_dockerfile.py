@@ -1,105 +1,171 @@
-"""The image's recipe, read as text: `docker build` itself is not run here."""
+"""The images' recipe, read as text and linted; infra/image/rehearse.py carries it out, which takes long."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from infra.image import dockerfile
+from infra.image.requirements import requirements
+
 ROOT = Path(__file__).parents[2]
-INSTRUCTION = re.compile(
-    r"^(FROM|ARG|ENV|RUN|COPY|USER|HEALTHCHECK|LABEL|CMD|SHELL|WORKDIR)\s+(.*)", re.DOTALL
-)
+TEXT = (ROOT / "Dockerfile").read_text()
+DEFAULTS, LISTED = dockerfile.read(TEXT)
+STAGES = {stage.name: stage for stage in LISTED}
+IMAGES = ("runtime", "mlflow")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKED = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
 
 
-def instructions() -> list[tuple[str, str]]:
-    """(keyword, arguments) of every instruction, continuation lines joined."""
-    lines = [
-        line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")
-    ]
-    logical = "\n".join(lines).replace("\\\n", " ").splitlines()
-    matches = [INSTRUCTION.match(line) for line in logical if line.strip()]
-    assert all(matches), "an instruction that this test does not know"
-    return [(match[1], match[2]) for match in matches if match]
+def lineage(name: str) -> list[dockerfile.Instruction]:
+    """All instructions that an image is made by, those of the stages it starts from included."""
+    stage = STAGES[name]
+    return [*(lineage(stage.source) if stage.source in STAGES else []), *stage.instructions]
 
 
-def stage(name: str) -> list[tuple[str, str]]:
-    """The instructions of one build stage."""
-    found, inside = [], False
-    for keyword, arguments in instructions():
-        if keyword == "FROM":
-            inside = arguments.endswith(f" AS {name}")
-        elif inside:
-            found.append((keyword, arguments))
-    assert found, f"no stage {name}"
-    return found
+def given(name: str, keyword: str) -> list[dockerfile.Instruction]:
+    return [instruction for instruction in lineage(name) if instruction.keyword == keyword]
 
 
-def test_the_base_image_is_pinned_to_a_patch_version_of_the_projects_python() -> None:
-    (base,) = [a.partition("=")[2] for k, a in instructions() if k == "ARG" and a.startswith("BASE_IMAGE=")]
-    version = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", base)
-    assert version is not None, base
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == f">={version[1]}"
+def test_the_linter_finds_nothing():
+    """Exceptions stand in the file, each under the sentence that says why."""
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [linter, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_every_stage_starts_from_that_base_from_another_stage_or_from_nothing() -> None:
-    stages: list[str] = []
-    for keyword, arguments in instructions():
-        if keyword == "FROM":
-            source, _, name = arguments.partition(" AS ")
-            assert source in {"${BASE_IMAGE}", "scratch", *stages}, source
-            stages.append(name)
-    assert stages[-1] == "runtime", "a build without --target must end in the image that runs"
+def test_the_base_image_is_pinned_to_a_patch_version_of_the_projects_python():
+    version = re.fullmatch(
+        r"python:(\d+\.\d+)\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", DEFAULTS["BASE_IMAGE"]
+    )
+    assert version is not None, DEFAULTS
+    assert PROJECT["project"]["requires-python"] == f">={version[1]}"
 
 
-def test_the_image_runs_as_a_numbered_user_that_is_not_root() -> None:
-    users = [arguments for keyword, arguments in stage("runtime") if keyword == "USER"]
-    assert users, "no USER"
-    uid, _, gid = users[-1].partition(":")
+def test_every_stage_starts_from_that_base_from_another_stage_or_from_nothing():
+    before: list[str] = []
+    for stage in LISTED:
+        assert stage.source in {"${BASE_IMAGE}", "scratch", *before}, stage.source
+        before.append(stage.name)
+    assert before[-1] == "runtime", "a build without --target must end in the image that runs"
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_runs_as_a_numbered_user_that_is_not_root(name):
+    uid, _, gid = given(name, "USER")[-1].arguments.partition(":")
     assert uid.isdecimal()  # runAsNonRoot cannot check a name.
     assert int(uid) > 0
     assert int(gid) > 0
 
 
-def test_a_change_of_the_source_leaves_the_layer_of_dependencies_as_it_is() -> None:
-    copied = [arguments for keyword, arguments in stage("dependencies") if keyword == "COPY"]
-    assert copied == ["pyproject.toml requirements.lock ./"]
+@pytest.mark.parametrize("name", ["dependencies", "mlflow-dependencies"])
+def test_a_change_of_the_source_leaves_the_layers_of_dependencies_as_they_are(name):
+    copied = [instruction.arguments for instruction in given(name, "COPY")]
+    assert copied == ["pyproject.toml requirements.lock infra/image/requirements.py ./"]
 
 
-def test_what_the_build_copies_is_all_that_reaches_the_build() -> None:
-    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+def test_the_source_is_a_layer_of_its_own_on_top_of_the_dependencies():
+    """Else each new version would push and pull all of PyTorch again."""
+    assert [copy.flag("from") for copy in STAGES["runtime"].all("COPY")] == ["dependencies"]
+    assert [run.flag("mount") for run in STAGES["runtime"].all("RUN")] == [
+        "type=bind,from=wheel,source=/wheel,target=/wheel"
+    ]
+
+
+def test_what_the_build_copies_is_all_that_reaches_the_build():
+    allowed = {line[1:] for line in dockerfile.ignored_lines(ROOT) if line.startswith("!")}
     copied = {
         source
-        for keyword, arguments in instructions()
-        if keyword == "COPY" and not arguments.startswith("--from")
-        for source in arguments.split()[:-1]
+        for stage in LISTED
+        for copy in stage.all("COPY")
+        if copy.flag("from") is None
+        for source in copy.words[:-1]
     }
     assert copied == allowed
     assert all((ROOT / source).exists() for source in copied)
-    assert "*" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
-@pytest.mark.parametrize("needed", ["HEALTHCHECK", "LABEL"])
-def test_the_image_says_what_it_is_and_whether_it_is_well(needed: str) -> None:
-    assert needed in {keyword for keyword, _ in stage("runtime")}
+@pytest.mark.parametrize(
+    ("path", "is_sent"),
+    [
+        ("raybench/cli/__main__.py", True),
+        ("raybench/backbones/mini/weights/mini_vit.mae.safetensors", True),
+        ("infra/image/requirements.py", True),
+        ("raybench/__pycache__/errors.cpython-311.pyc", False),
+        ("raybench/.env", False),
+        ("infra/image/rehearse.py", False),
+        ("tests/test_cli.py", False),
+        (".git/config", False),
+        (".venv/bin/python", False),
+        ("runs/mlflow.db", False),
+        ("weights.safetensors", False),
+    ],
+)
+def test_results_secrets_and_tests_do_not_reach_the_build(path, is_sent):
+    assert dockerfile.sent_to_the_build(path, dockerfile.ignored_lines(ROOT)) is is_sent
 
 
-def test_what_the_probes_of_kuberay_call_is_installed() -> None:
-    packages = [arguments for keyword, arguments in stage("runtime") if keyword == "RUN"]
-    assert any(re.search(r"apt-get install .*\bwget\b", arguments) for arguments in packages)
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_says_what_it_is_where_it_comes_from_and_whether_it_is_well(name):
+    (label,) = given(name, "LABEL")
+    told = {key.removeprefix("org.opencontainers.image.") for key in label.settings({})}
+    assert {"title", "version", "revision", "created", "source", "licenses"} <= told
+    assert given(name, "HEALTHCHECK")
+    # What follows a changed argument is built anew, so these come last.
+    keywords = [instruction.keyword for instruction in STAGES[name].instructions]
+    assert set(keywords[keywords.index("ARG") :]) == {"ARG", "LABEL"}
 
 
-def test_no_secret_and_no_package_index_is_written_into_the_image() -> None:
-    for keyword, arguments in instructions():
-        if keyword in {"ENV", "ARG"}:
-            assert not re.search(r"(?i)(token|password|secret|key)\w*=(?!token\b)\S", arguments), arguments
-    assert not re.search(r"https?://(?!127\.0\.0\.1)", (ROOT / "Dockerfile").read_text())
+@pytest.mark.parametrize("name", IMAGES)
+def test_process_1_passes_signals_on(name):
+    assert given(name, "ENTRYPOINT")[-1].words == ["tini", "--"]
 
 
-def test_the_tools_of_the_audit_are_pinned() -> None:
-    installs = [arguments for keyword, arguments in stage("audit") if "pip install" in arguments]
-    assert installs
-    for arguments in installs:
-        packages = arguments.partition("pip install")[2].split()
-        assert all("==" in package for package in packages), packages
+def test_what_health_checks_and_entry_points_call_is_installed():
+    installed = " ".join(run.arguments for run in STAGES["base"].all("RUN"))
+    for needed in ("wget", "tini"):
+        assert re.search(rf"apt-get install .*\b{needed}\b", installed)
+
+
+def test_no_secret_and_no_package_index_is_written_into_the_image():
+    for stage in LISTED:
+        for instruction in [*stage.all("ENV"), *stage.all("ARG")]:
+            secret = re.search(r"(?i)(token|password|secret|key)\w*=(?!token\b)\S", instruction.arguments)
+            assert not secret, instruction.arguments
+    assert not re.search(r"https?://(?!127\.0\.0\.1)", TEXT)
+
+
+def test_everything_that_pip_installs_is_held_to_the_lock():
+    """But for PyTorch's CPU wheels, whose list is cut out of it, and raybench's own wheel."""
+    installs = [
+        command
+        for stage in LISTED
+        for run in stage.all("RUN")
+        for command in re.findall(r"pip install [^&;]*", run.arguments)
+    ]
+    unheld = [command for command in installs if "-c requirements.lock" not in command]
+    assert len(installs) > len(unheld) == 2
+    assert all("-r torch.txt" in command or "/wheel/*.whl" in command for command in unheld)
+
+
+@pytest.mark.parametrize("words", [["project"], ["mlflow", "server"], ["audit"], ["build"]])
+def test_what_a_list_names_is_pinned_by_the_lock(words):
+    pinned = {name.lower().replace("_", "-") for name in LOCKED}
+    names = [re.split(r"[^\w.-]", line)[0] for line in requirements(PROJECT, words)]
+    assert names
+    assert {name.lower().replace("_", "-") for name in names} <= pinned
+
+
+def test_a_list_that_does_not_exist_is_named():
+    with pytest.raises(SystemExit, match=r"pyproject.toml has no servr; it has .*server"):
+        requirements(PROJECT, ["servr"])
+
+
+def test_an_instruction_that_the_reader_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="unknown instruction 'VOLUME'"):
+        dockerfile.read("FROM scratch AS a\nVOLUME /data\n")

@@ -1,0 +1,38 @@
+"""Prints lists of requirements out of pyproject.toml, which is their only home.
+
+    python requirements.py project          all that raybench needs
+    python requirements.py mlflow server    one dependency, and the extra `server`
+    python requirements.py build            what building the wheel needs
+
+The Dockerfile installs from these lists, so that a layer of dependencies does not change with the source.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+PYPROJECT = "pyproject.toml"
+
+
+def requirements(content: dict[str, Any], words: list[str]) -> list[str]:
+    """The requirements that the words name: `project`, `build`, an extra or one dependency.
+
+    Raises:
+        SystemExit: if a word names none of them.
+    """
+    project = content["project"]
+    lists = {
+        **{re.split(r"[^\w.-]", line)[0]: [line] for line in project["dependencies"]},
+        **project["optional-dependencies"],
+        "project": project["dependencies"],
+        "build": content["build-system"]["requires"],
+    }
+    if unknown := [word for word in words if word not in lists]:
+        raise SystemExit(f"{PYPROJECT} has no {', '.join(unknown)}; it has {', '.join(lists)}.")
+    return [line for word in words for line in lists[word]]
+
+
+if __name__ == "__main__":
+    print(*requirements(tomllib.loads(Path(PYPROJECT).read_text()), sys.argv[1:]), sep="\n")
