@@ -3,8 +3,8 @@
 #   docker build -t raybench:0.1.0 .                                                 GPU (PyTorch's CUDA wheels)
 #   docker build -t raybench:0.1.0-cpu --build-arg VARIANT=cpu --build-arg TORCH_INDEX_URL=... .   CPU only
 #   docker build -t raybench-mlflow:0.1.0 --target mlflow .                          MLflow server
-#   docker build --target reports --output reports .                                 pip-audit.json, two SBOMs
-#   docker build --target audited .                                                  fails where a vulnerability is known
+#   docker build --target reports --output reports .                                 SBOMs, pip-audit.json, verdict.txt
+#   docker build --target audited .                                                  fails unless nothing is known
 # For a build that repeats, give the base with its digest: --build-arg BASE_IMAGE=python:3.11.13-slim-bookworm@sha256:...
 # A release also gives VERSION, REVISION (git rev-parse HEAD), CREATED (date -u +%FT%TZ) and SOURCE (the repository's URL).
 # Where no engine is: infra/image/rehearse.py carries these instructions out in a clean root.
@@ -56,19 +56,20 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 FROM dependencies AS audit
 RUN python -m venv /opt/audit && /opt/audit/bin/pip install --no-cache-dir -c requirements.lock -r audit.txt
 COPY --from=mlflow-dependencies /opt/mlflow /opt/mlflow
-# No report without an answer: exit code 1 with an empty file is a service that could not be asked.
+COPY infra/image/verdict.py ./
+# pip-audit ends with 1 where something is known, and verdict.py says what its report is worth.
 RUN mkdir /reports \
     && /opt/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file /reports/sbom.json /opt/raybench/bin/python \
     && /opt/audit/bin/cyclonedx-py environment --output-file /reports/sbom-mlflow.json /opt/mlflow/bin/python \
-    && { /opt/audit/bin/pip-audit --path /opt/raybench/lib/python3.*/site-packages --path /opt/mlflow/lib/python3.*/site-packages \
-         --format json --output /reports/pip-audit.json; echo $? > /reports/pip-audit.exit; } \
-    && test -s /reports/pip-audit.json
+    && { /opt/audit/bin/pip-audit --progress-spinner off --path /opt/raybench/lib/python3.*/site-packages --path /opt/mlflow/lib/python3.*/site-packages \
+         --format json --output /reports/pip-audit.json || test -s /reports/pip-audit.json; } \
+    && { python verdict.py /reports/pip-audit.json > /reports/verdict.txt; echo $? > /reports/verdict.exit; }
 
 FROM scratch AS reports
 COPY --from=audit /reports /
 
 FROM audit AS audited
-RUN exit "$(cat /reports/pip-audit.exit)"
+RUN cat /reports/verdict.txt && exit "$(cat /reports/verdict.exit)"
 
 FROM ${BASE_IMAGE} AS base
 # tini: as process 1 it passes signals on and buries the dead (KubeRay starts a shell of its own instead).

@@ -31,13 +31,14 @@ types: install
 
 check: lint types test
 
-# The tools live apart from what they look at. It fails where a vulnerability is known, and without network.
+# The tools live apart from what they look at. It fails where a vulnerability is known or the service does not answer.
 audit: install
 	$(PYTHON) -m venv .audit
 	$(PYTHON) infra/image/requirements.py audit > .audit/requirements.txt
 	.audit/bin/python -m pip install --quiet -c requirements.lock -r .audit/requirements.txt
 	.audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file .audit/sbom.json $(BIN)/python
-	.audit/bin/pip-audit --path $(VENV)/lib/python3.*/site-packages
+	.audit/bin/pip-audit --path $(VENV)/lib/python3.*/site-packages --format json --output .audit/pip-audit.json || true
+	$(PYTHON) infra/image/verdict.py .audit/pip-audit.json
 
 benchmark: install
 	$(BIN)/python -m tests.benchmarks
