@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from raybench import artifacts, ledger, results
 from raybench.catalog.tasks import parse_task
@@ -67,7 +67,10 @@ class FinalStage:
 
     def measure(self, run: ProtocolRun, provenance: Mapping[str, Any]) -> FinalResult:
         """Metrics of val and test. The only place where the test split becomes numbers of the protocol."""
-        reports: dict[Split, SplitReport] = {split: run.report(split) for split in ("val", "test")}
+        # Where all listed queries are test's, val has none: nothing was chosen.
+        has_val = self._context.dataset.num_examples("val") > 0
+        splits: tuple[Literal["val", "test"], ...] = ("val", "test") if has_val else ("test",)
+        reports: dict[Split, SplitReport] = {split: run.report(split) for split in splits}
         predictions = {split: r.predictions for split, r in reports.items() if r.predictions is not None}
         if predictions:
             results.write_predictions(

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,8 @@ def _own_dataset(info: DatasetInfo) -> dict[str, Any]:
     blank = {field.name: field.default for field in fields(DatasetInfo)}
     entry: dict[str, Any] = {info.source: info.location, "splits": info.splits}
     entry |= {key: getattr(info, key) for key in _SOURCE_KEYS if getattr(info, key) != blank[key]}
+    if info.queries is not None:
+        entry["queries"] = {key: value for key, value in asdict(info.queries).items() if value is not None}
     return {"datasets": {info.name: _plain(entry)}}
 
 

@@ -129,7 +129,8 @@ class Trial:
 
     def _extract_features(self) -> StepResult:
         dataset = self._load_pinned_dataset()
-        self._store.ensure(self._backbone, dataset, ["train", "val"], device=self._device)
+        for part, splits in dataset.needed_to_choose:
+            self._store.ensure(self._backbone, part, splits, device=self._device)
         self._write(status="completed")
         return StepResult(epoch=0, objective=None, is_done=True)
 
@@ -170,10 +171,10 @@ class Trial:
             self._write(status="completed")
         return StepResult(epoch=self._latest.epoch, objective=self._signed_objective(), is_done=True)
 
-    def _signed_objective(self) -> float:
+    def _signed_objective(self) -> float | None:
         objective = METRICS[self.protocol.objective]
-        sign = 1.0 if objective.direction == "max" else -1.0
-        return sign * self._latest.metrics[objective.name]
+        value = self._latest.metrics.get(objective.name)
+        return value if value is None or objective.direction == "max" else -value
 
     def _is_out_of_time(self) -> bool:
         limit = self._wall_seconds

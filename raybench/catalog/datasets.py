@@ -4,67 +4,16 @@ Sizes, class counts and licences are the publishers'; "unknown" means no licence
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
+from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, Shift, Source
+from raybench.catalog.retrieval_datasets import RETRIEVAL_ROWS
 from raybench.errors import UnknownNameError
 from raybench.records import Split
 from raybench.registry import Registry, suggest
 
-Source = Literal["digits", "shapes", "folder", "torchvision", "huggingface", "parquet"]
-SPLIT_SPELLINGS: Mapping[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""How sources spell our splits."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shift:
-    """How a dataset relates to a shifted test set of it."""
-
-    class_map: Mapping[str, tuple[str | int, ...]] | None = None
-    """Class of the shifted set → classes (names or ids) of the dataset that count as it; their probabilities
-    are averaged. None: the shifted set's class names are the dataset's, or its class ids in digits."""
-    cue: str = ""
-    """Regular expression whose group finds, in an example's id, the class of its conflicting second cue
-    (texture, where the label is the shape); empty where there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetInfo:
-    """One dataset: its source, its splits, and what is done where a split is missing."""
-
-    name: str
-    source: Source
-    location: str = ""
-    """Folder, torchvision class, Hugging Face `org/name`, or Parquet file; empty for built-in sources."""
-    splits: Mapping[Split, str] = field(default_factory=dict)
-    """Our split → the source's name for it; `all` where the source is one undivided set. Empty: the source's
-    own names, spelt as in SPLIT_SPELLINGS. A missing test is carved from train, then a missing val."""
-    val_fraction: float = 0.2
-    """Share of train that is carved, stratified, for a missing val (and for a missing test)."""
-    examples_per_class: int | None = None
-    """Few-shot cap on train and val together; test keeps every example."""
-    num_classes: int | None = None
-    num_images: int | None = None
-    """Over all splits, for cost estimates; None when not known before loading."""
-    unreadable: Literal["error", "skip"] = "error"
-    """What an image that cannot be decoded does: stop the experiment, or be counted and left out."""
-    image_column: str = "image"
-    label_column: str = "label"
-    revision: str | None = None
-    """Hugging Face commit, branch or tag."""
-    test_only: bool = False
-    """True for a set that is only ever measured on (shifted, out of distribution): all of the split that
-    `splits` names for test, or of the only one, is test; there is no train and no val."""
-    shifts: Mapping[str, Shift] = field(default_factory=dict)
-    """Shifted test set (a `test_only` dataset) → how its classes relate to this dataset's."""
-    licence: str = "unknown"
-    citation: str = ""
-
+__all__ = ["DATASETS", "SPLIT_SPELLINGS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
 
 DATASETS: Registry[DatasetInfo] = Registry("dataset")
 
@@ -138,6 +87,7 @@ for _info in (
     _torchvision("food101", "Food101", _TRAIN_TEST, 101, 101_000, "Bossard et al., ECCV 2014"),
     _torchvision("svhn", "SVHN", _TRAIN_TEST, 10, 99_289, "Netzer et al., NIPS workshop 2011"),
     _torchvision("stl10", "STL10", _TRAIN_TEST, 10, 13_000, "Coates et al., AISTATS 2011"),
+    *RETRIEVAL_ROWS,
 ):
     DATASETS.add(_info.name, _info)
 

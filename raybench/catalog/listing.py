@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from raybench.catalog.backbones import BACKBONES, group_names
 from raybench.catalog.budgets import BUDGETS
+from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.datasets import DATASETS
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.search_spaces import PACKED, Choice, Dimension
@@ -52,8 +53,10 @@ def datasets() -> list[Row]:
             "num_images": info.num_images,
             "splits": " ".join(info.splits),
             "examples_per_class": info.examples_per_class,
+            "queries": _queries(info),
             "licence": info.licence,
             "citation": info.citation,
+            "by_hand": "yes" if info.steps else "",
         }
         for info in DATASETS.values()
     ]
@@ -68,6 +71,7 @@ def protocols() -> list[Row]:
             "max_epochs": info.max_epochs,
             "cpus": info.cpus,
             "gpus": info.gpus,
+            "presets": " ".join(info.presets),
             "doc": info.doc,
         }
         for info in PROTOCOLS.values()
@@ -75,11 +79,12 @@ def protocols() -> list[Row]:
 
 
 def tasks() -> list[Row]:
-    """Every protocol on every dataset of the catalogue; folders and hub datasets make further ones."""
+    """Every protocol on every dataset of the catalogue that it can use; folders and the hub make more."""
     return [
         {"name": f"{protocol}@{dataset}", "protocol": protocol, "dataset": dataset}
-        for dataset in DATASETS
+        for dataset, info in DATASETS.items()
         for protocol in PROTOCOLS
+        if protocol == "retrieval" or info.queries is None or not info.queries.divides
     ]
 
 
@@ -184,6 +189,21 @@ def listing(kind: str) -> list[Row]:
         hint = suggest(kind, LISTINGS) or "."
         raise UnknownNameError(f"nothing to list called {kind!r}{hint} Kinds: {', '.join(LISTINGS)}.")
     return LISTINGS[kind]()
+
+
+def _queries(info: DatasetInfo) -> str:
+    """In a few words who asks, where it is not val and test."""
+    queries = info.queries
+    if queries is None:
+        return ""
+    if queries.kind == "first":
+        most = f" of at most {queries.max_per_class}" if queries.max_per_class else ""
+        said = [f"first {queries.fraction:g}{most} per class"]
+    else:
+        is_graded = queries.kind == "listed" and queries.layout == "json"
+        said = [queries.kind, queries.difficulty if is_graded else "", "cut" if queries.crop else ""]
+    noise = "distractors" if queries.distractors else ""
+    return ", ".join(word for word in [*said, noise, f"same {queries.shares}"] if word)
 
 
 def _values(dimension: Dimension) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from raybench.catalog.retrieval_datasets import PAPER_ROWS
 from raybench.catalog.search_spaces import Choice, SearchSpace
 from raybench.records import HparamValue
 
@@ -43,13 +44,6 @@ PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
 RETRIEVAL_OBJECTIVE = "map"
 
 PAPER_DATASETS: Mapping[str, str] = {
-    "cub200": "category",
-    "inaturalist": "category",
-    "objectnet": "category",
-    "instre": "instance",
-    "google_landmarks_v2": "instance",
-    "roxford5k": "instance",
-    "rparis6k": "instance",
-    "copydays": "instance",
+    row.name: row.queries.shares for row in PAPER_ROWS if row.queries is not None
 }
-"""Dataset of the paper → what its positives share (bob/inventory, table 2 row 7)."""
+"""Dataset of the paper → what a query and its positives share: a category or an instance."""

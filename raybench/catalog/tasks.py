@@ -1,12 +1,14 @@
 """Protocols, and tasks made of them: `protocol@dataset`, e.g. `linear_probe@cifar10`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from raybench.catalog.evaluators.info import Needs
-from raybench.catalog.retrieval import RETRIEVAL, RETRIEVAL_OBJECTIVE
+from raybench.catalog.retrieval import PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
 from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
 from raybench.errors import UnknownNameError
 from raybench.metrics.retrieval import RETRIEVAL_METRICS
+from raybench.records import Hparams
 from raybench.registry import Registry
 
 WITHOUT_GRADIENTS: tuple[Needs, ...] = ("predictions", "features", "images")
@@ -35,6 +37,8 @@ class ProtocolInfo:
     doc: str
     evaluators: tuple[Needs, ...] = ()
     """What evaluators may need to measure its classifiers; empty where it fits none."""
+    presets: Mapping[str, Hparams] = field(default_factory=dict)
+    """Name → complete hyperparameters, for specs that search nothing: `preset: paper`."""
 
     def space_within(self, max_epochs: int) -> SearchSpace:
         """The search space with its epochs scaled to end at `max_epochs`."""
@@ -101,7 +105,9 @@ for _protocol in (
         cpus=1,
         gpus=0.125,
         uses_features=True,
-        doc="Images of a query's class first in the ranking of a gallery; exact search, nothing is trained.",
+        presets=PRESETS,
+        doc="A query's positives (its class, or listed) first in the ranking of a gallery; exact search, "
+        "nothing is trained. `map` is plain average precision, `map_trapezoid` revisitop's and the paper's.",
     ),
     ProtocolInfo(
         name="pretrained_head",

@@ -88,5 +88,5 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
 def _plan(arguments: argparse.Namespace) -> int:
     from raybench.spec import load_spec, make_plan
 
-    print(make_plan(load_spec(arguments.spec)).render())
+    print(make_plan(load_spec(arguments.spec, needs_data=False)).render())
     return exits.DONE

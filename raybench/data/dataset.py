@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int64
 
-from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.dataset_info import DatasetInfo
 from raybench.data.decoding import RgbImage
+from raybench.data.ground_truth import Gallery
 from raybench.data.source import SourceSplit
 from raybench.errors import SplitLockedError
 from raybench.records import Split, digest_of
@@ -28,6 +29,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self._positions)
+
+    @property
+    def positions(self) -> Int64[np.ndarray, " n"]:
+        """Where each example stands in its source."""
+        return self._positions
 
     def image(self, index: int) -> RgbImage:
         """Decode the image at `index`: uint8 [h, w, 3]. Safe to call from several threads."""
@@ -68,6 +74,14 @@ class HygieneReport:
 class Dataset:
     """Train, val and test of one dataset: disjoint by pixels, every class in each.
 
+    One that is divided into queries and gallery is as it was published instead: nothing is dropped from a
+    gallery, a class may have no query, and where all listed queries are test's there is no val.
+
+    Args:
+        galleries: split → what its queries search in, where that is not train by class.
+        distractors: images (their train split) that join every gallery and are positives of nothing. Apart,
+            so that datasets with the same distractors share their features.
+
     Raises:
         SplitLockedError: test was asked for on an object that did not come from `unlocked()`.
     """
@@ -79,13 +93,17 @@ class Dataset:
         splits: Mapping[Split, Examples],
         hygiene: HygieneReport,
         *,
+        galleries: Mapping[Split, Gallery] | None = None,
+        distractors: "Dataset | None" = None,
         is_unlocked: bool = False,
     ) -> None:
         self.info = info
+        self.distractors = distractors
         self.class_names = class_names
         self.hygiene = hygiene
         self.is_unlocked = is_unlocked
         self._splits = dict(splits)
+        self._galleries = dict(galleries or {})
         self._fingerprints: dict[Split, str] = {}
 
     @property
@@ -117,7 +135,26 @@ class Dataset:
 
     def unlocked(self) -> "Dataset":
         """A copy with test open. Only the final stage calls this, when nothing is chosen any more."""
-        return Dataset(self.info, self.class_names, self._splits, self.hygiene, is_unlocked=True)
+        return Dataset(
+            self.info,
+            self.class_names,
+            self._splits,
+            self.hygiene,
+            galleries=self._galleries,
+            distractors=self.distractors,
+            is_unlocked=True,
+        )
+
+    def gallery(self, split: Split) -> Gallery:
+        """What the queries of `split` search in; test's is locked as test itself is."""
+        self.split(split)
+        return self._galleries.get(split, Gallery())
+
+    @property
+    def needed_to_choose(self) -> "list[tuple[Dataset, tuple[Split, ...]]]":
+        """Whose features a search on val needs; the others are computed when test is opened."""
+        own: list[tuple[Dataset, tuple[Split, ...]]] = [(self, ("train", "val"))]
+        return own if self.distractors is None else [*own, (self.distractors, ("train",))]
 
     def num_examples(self, split: Split) -> int:
         """How many examples a split has; no lock, since a count steers nothing."""
@@ -131,6 +168,12 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of all three splits and the class names: 16 hexadecimal digits."""
+        """Identity of all three splits, the class names and the galleries: 16 hexadecimal digits."""
         names: tuple[Split, ...] = ("train", "val", "test")
-        return digest_of([list(self.class_names), *(self.split_fingerprint(name) for name in names)])
+        parts = [list(self.class_names), *(self.split_fingerprint(name) for name in names)]
+        for split, gallery in sorted(self._galleries.items()):
+            truth = gallery.truth.digest if gallery.truth is not None else ""
+            parts.append([split, *gallery.splits, truth])
+        if self.distractors is not None:
+            parts.append(self.distractors.fingerprint)
+        return digest_of(parts)

@@ -1,21 +1,15 @@
 """A folder of class folders, divided into split folders or not."""
 
 import os
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from raybench.catalog.datasets import DatasetInfo
-from raybench.data.decoding import RgbImage, decode
+from raybench.catalog.dataset_info import DatasetInfo
+from raybench.data.image_files import files_split, walk
 from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits
 from raybench.errors import DataError
-from raybench.records import Split, digest_of
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-)
+from raybench.records import Split
 
 
 def read_source(info: DatasetInfo) -> Source:
@@ -47,17 +41,10 @@ def read_source(info: DatasetInfo) -> Source:
 def _images_by_class(folder: Path) -> dict[str, list[str]]:
     """Class → its images, as sorted paths relative to `folder`, with forward slashes on every system."""
     return {
-        entry.name: sorted(path.relative_to(folder).as_posix() for path in _walk(Path(entry.path)))
+        entry.name: sorted(path.relative_to(folder).as_posix() for path in walk(Path(entry.path)))
         for entry in os.scandir(folder)
         if entry.is_dir() and not entry.name.startswith(".")
     }
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield Path(parent, name)
 
 
 def _split(
@@ -71,19 +58,4 @@ def _split(
             )
     ids = [path for name in class_names for path in files[name]]
     labels = np.repeat(np.arange(len(class_names)), [len(files[name]) for name in class_names])
-    stats = [(folder / path).stat() for path in ids]
-    signature = [
-        str(folder.resolve()),
-        [[p, s.st_size, s.st_mtime_ns] for p, s in zip(ids, stats, strict=True)],
-    ]
-    return SourceSplit(
-        ids=ids,
-        labels=labels.astype(np.int64),
-        read=partial(_read_file, folder, ids),
-        signature=f"folder/{digest_of(signature)}",
-    )
-
-
-def _read_file(folder: Path, ids: list[str], position: int) -> RgbImage:
-    path = folder / ids[position]
-    return decode(path, repr(str(path)))
+    return files_split(folder, ids, labels)

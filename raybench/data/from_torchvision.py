@@ -1,26 +1,19 @@
 """torchvision's datasets by class name: those that are divided by `train=` or `split=`, or not at all."""
 
 import inspect
-import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
-from raybench.catalog.datasets import SPLIT_SPELLINGS, DatasetInfo
+from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, data_folder
 from raybench.data.decoding import RgbImage, to_rgb
 from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits
 from raybench.errors import DataError, UnreadableImageError
 from raybench.records import Split
 from raybench.registry import suggest
-
-
-def download_folder() -> Path:
-    """Where torchvision's datasets lie: $RAYBENCH_DATA, or ~/.cache/raybench/data."""
-    return Path(os.environ.get("RAYBENCH_DATA") or Path.home() / ".cache" / "raybench" / "data")
 
 
 def read_source(info: DatasetInfo) -> Source:
@@ -51,7 +44,7 @@ def read_source(info: DatasetInfo) -> Source:
             signature="/".join(
                 (
                     "torchvision",
-                    str(download_folder()),
+                    str(data_folder()),
                     info.location,
                     info.splits.get(ours, ours),
                     str(len(dataset)),
@@ -92,7 +85,7 @@ class UnknownSplitError(DataError):
 
 
 def _open(factory: Any, info: DatasetInfo, division: Mapping[str, Any]) -> Any:
-    root = download_folder()
+    root = data_folder()
     offers_download = "download" in inspect.signature(factory).parameters
     try:
         root.mkdir(parents=True, exist_ok=True)

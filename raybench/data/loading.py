@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.dataset_info import DatasetInfo
 from raybench.data import (
     from_digits,
     from_folder,
@@ -15,8 +15,11 @@ from raybench.data import (
     from_shapes,
     from_torchvision,
 )
-from raybench.data.dataset import Dataset, Examples, HygieneReport
-from raybench.data.hygiene import UNREADABLE, pixel_hashes, without_duplicates
+from raybench.data.dataset import Dataset, Examples
+from raybench.data.ground_truth import Gallery
+from raybench.data.hygiene import without_duplicates
+from raybench.data.readable import Readable
+from raybench.data.retrieval_sets import first_of_each_class, listed
 from raybench.data.source import Source
 from raybench.data.splits import cap_per_class, carve
 from raybench.errors import DataError
@@ -30,12 +33,14 @@ SOURCES: Mapping[str, Callable[[DatasetInfo], Source]] = {
     "huggingface": from_huggingface.read_source,
     "parquet": from_parquet.read_source,
 }
-MAX_LISTED = 20
 _ORDER: tuple[Split, ...] = ("train", "val", "test")
+_ASKING: tuple[Split, ...] = ("val", "test")
 
 
 def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
     """Load a dataset with its three splits, disjoint by pixels and with every class in each.
+
+    One that `queries` divides is loaded as it was published instead (`retrieval_sets.py`).
 
     Every image is decoded once to be hashed; its pixels are not kept. Carving and capping follow hashes of
     ids: the same dataset gives the same splits on every machine.
@@ -49,27 +54,29 @@ def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
         DataError: a missing folder, column or split; a class without examples; another number of classes
             than `info.num_classes`.
     """
+    readable, queries = Readable(info, cache), info.queries
+    if queries is not None and queries.kind == "listed":
+        return listed(info, queries, readable)
     source = SOURCES[info.source](_as_train(info) if info.test_only else info)
     if info.num_classes is not None and len(source.class_names) != info.num_classes:
         raise DataError(
             f"dataset {info.name!r} should have {info.num_classes} classes, its source has "
             f"{len(source.class_names)}: {', '.join(source.class_names[:5])}, ..."
         )
-    splits, skipped = _readable(source, info, cache)
+    if queries is not None and queries.kind == "first":
+        return first_of_each_class(info, queries, source, readable)
+    splits = {name: readable(split, name) for name, split in source.splits.items()}
     if info.test_only:
-        return _test_only(info, source.class_names, splits["train"], skipped)
+        return _test_only(info, source.class_names, splits["train"], readable)
     splits, from_source = _disjoint(splits)
     splits = _complete(splits, info, source.class_names)
     splits, from_carving = _disjoint(splits)
     _require_every_class(splits, info, source.class_names)
     removed: dict[str, int] = {name: from_source.get(name, 0) + from_carving[name] for name in _ORDER}
-    hygiene = HygieneReport(
-        num_duplicates_across_splits=sum(removed.values()),
-        duplicates_removed=removed,
-        num_skipped=len(skipped),
-        skipped=tuple(skipped[:MAX_LISTED]),
-    )
-    return Dataset(info, source.class_names, splits, hygiene)
+    galleries: dict[Split, Gallery] = {}
+    if queries is not None:
+        galleries = {name: Gallery(splits=(name,), is_rest=True) for name in _ASKING}
+    return Dataset(info, source.class_names, splits, readable.report(removed), galleries=galleries)
 
 
 def _as_train(info: DatasetInfo) -> DatasetInfo:
@@ -79,24 +86,10 @@ def _as_train(info: DatasetInfo) -> DatasetInfo:
 
 
 def _test_only(
-    info: DatasetInfo, class_names: tuple[str, ...], test: Examples, skipped: list[str]
+    info: DatasetInfo, class_names: tuple[str, ...], test: Examples, readable: Readable
 ) -> Dataset:
     none = test.take(np.zeros(0, dtype=np.int64))
-    hygiene = HygieneReport(num_skipped=len(skipped), skipped=tuple(skipped[:MAX_LISTED]))
-    return Dataset(info, class_names, {"train": none, "val": none, "test": test}, hygiene)
-
-
-def _readable(
-    source: Source, info: DatasetInfo, cache: Path | None
-) -> tuple[dict[Split, Examples], list[str]]:
-    splits: dict[Split, Examples] = {}
-    skipped: list[str] = []
-    for name, split in source.splits.items():
-        hashes = pixel_hashes(split, skip_unreadable=info.unreadable == "skip", cache=cache)
-        is_readable = np.array([value != UNREADABLE for value in hashes], dtype=bool)
-        splits[name] = Examples(split, np.flatnonzero(is_readable), hashes)
-        skipped += [f"{name}/{split.ids[p]}" for p in np.flatnonzero(~is_readable).tolist()]
-    return splits, skipped
+    return Dataset(info, class_names, {"train": none, "val": none, "test": test}, readable.report())
 
 
 def _disjoint(splits: Mapping[Split, Examples]) -> tuple[dict[Split, Examples], dict[Split, int]]:

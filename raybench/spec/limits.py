@@ -95,6 +95,34 @@ def check_hparams(
             )
 
 
+def resolve_preset(
+    name: str,
+    hparams: Mapping[str, HparamValue] | None,
+    num_trials: int | None,
+    protocols: list[str],
+    report: Report,
+) -> dict[str, HparamValue]:
+    """The hyperparameters that a preset fixes; empty where there is a problem, which is reported."""
+    location = ("preset",)
+    if hparams:
+        report(location, "`preset` and `hparams` both fix the hyperparameters; keep one.")
+    if num_trials is not None:
+        report(("search", "num_trials"), "`preset` fixes the hyperparameters, so there is nothing to search.")
+    if len(protocols) > 1:
+        report(
+            location,
+            f"a preset fixes the hyperparameters of one protocol, and the tasks have {', '.join(protocols)}; "
+            "write one spec for each.",
+        )
+    for protocol in protocols:
+        presets = PROTOCOLS[protocol].presets
+        if name in presets:
+            return dict(presets[name])
+        hint = suggest(name, presets) or "."
+        report(location, f"{protocol} has no preset {name!r}{hint} It has {', '.join(presets) or 'none'}.")
+    return {}
+
+
 def _misfit(dimension: Dimension, value: HparamValue) -> str | None:
     if isinstance(dimension, Choice):
         fits = value in dimension.options

@@ -4,20 +4,26 @@ from pathlib import Path
 from typing import Any
 
 from raybench.catalog.budgets import BUDGETS, Budget
+from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.errors import SpecError, UnknownNameError
 from raybench.spec.document import Document, Location, read_document
 from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
-from raybench.spec.limits import check_budget, check_hparams, check_resources, check_seeds
-from raybench.spec.names import resolve_backbones
+from raybench.spec.limits import check_budget, check_hparams, check_resources, check_seeds, resolve_preset
+from raybench.spec.names import Report, resolve_backbones
+from raybench.spec.queries import check_use
 from raybench.spec.settings import restore_settings
 from raybench.spec.shape import BackboneEntry, DatasetEntry, SearchEntry, check_shape
 from raybench.spec.tasks import resolve_datasets, resolve_tasks
 
 
-def load_spec(path: Path) -> ExperimentSpec:
+def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     """Read, check and resolve a spec file. Nothing is started, no image and no weight is read.
+
+    Args:
+        needs_data: whether datasets of the catalogue that are put in place by hand must be there; a plan can
+            be made without them.
 
     Raises:
         SpecError: with all problems, each one with its line, the value met and what to write instead.
@@ -34,7 +40,11 @@ def load_spec(path: Path) -> ExperimentSpec:
     protocols, task_names = resolve_tasks(parts.texts("tasks"), document, report)
     evaluators = resolve_evaluators(parts.items("evaluators"), document, report)
     datasets = resolve_datasets(
-        parts.datasets(), [*_task_datasets(parts), *_evaluator_datasets(evaluators)], document, report
+        parts.datasets(),
+        [*_task_datasets(parts), *_evaluator_datasets(evaluators)],
+        document,
+        report,
+        needs_data=needs_data,
     )
     budget = _budget(parts.value("budget", "standard"), report)
     num_trials = parts.value("search", {}).get("num_trials")
@@ -42,7 +52,11 @@ def load_spec(path: Path) -> ExperimentSpec:
     check_budget(budget, num_trials, asked_epochs, protocols, report)
     check_resources(parts.value("resources", {}), report)
     check_seeds(parts.value("seeds", []), report)
-    check_hparams(parts.value("hparams", {}), num_trials, protocols, report)
+    hparams = parts.value("hparams", None)
+    check_hparams(hparams, num_trials, protocols, report)
+    if preset := parts.value("preset", None):
+        hparams = resolve_preset(preset, hparams, num_trials, protocols, report)
+    _check_uses(parts, datasets, report, is_chosen=not hparams)
     if found or document.problems or shape is None or budget is None:
         raise SpecError(str(path), _sentences(document, found))
     spec = ExperimentSpec(
@@ -56,7 +70,7 @@ def load_spec(path: Path) -> ExperimentSpec:
         evaluators=evaluators,
         resources=shape.resources,
         max_epochs=resolve_max_epochs(protocols, asked_epochs, budget),
-        hparams=shape.hparams,
+        hparams=hparams,
     )
     return ExperimentSpec.from_dict(spec.to_dict())  # Equal to what a storage restores.
 
@@ -116,6 +130,13 @@ def _evaluator_datasets(evaluators: dict[str, dict[str, Any]]) -> list[tuple[Loc
         for position, (name, settings) in enumerate(evaluators.items())
         for dataset in restore_settings(EVALUATORS[name], settings).dataset_names
     ]
+
+
+def _check_uses(parts: _Parts, datasets: dict[str, DatasetInfo], report: Report, *, is_chosen: bool) -> None:
+    for position, task in parts.texts("tasks"):
+        protocol, _, name = task.partition("@")
+        if name in datasets:
+            check_use(datasets[name], protocol, ("tasks", position), is_chosen=is_chosen, report=report)
 
 
 def _budget(name: str, report: Any) -> Budget | None:

@@ -11,6 +11,7 @@ from raybench.catalog.search_spaces import defaults, num_choices, packed_grid
 from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.records import Pair
 from raybench.spec.experiment import ExperimentSpec
+from raybench.spec.tasks import is_missing
 
 MACS_PER_PARAM = 180
 """Multiply-adds of one 224-pixel image per parameter: 160 to 175 for ResNets and ConvNeXts, 200 for
@@ -168,6 +169,9 @@ def _notes(spec: ExperimentSpec) -> list[str]:
         notes.append(ORDER_NOTE.format(what="`sampler: tpe` learns from the trials that have finished"))
     if spec.hparams is None and spec.search.early_stopping == "asha":
         notes.append(ORDER_NOTE.format(what="`early_stopping: asha` compares trials as they arrive"))
+    for name, info in spec.datasets.items():
+        if is_missing(info):
+            notes.append(f"dataset {name!r} is not in {info.location!r}. {info.steps}")
     if len(spec.seeds) == 1:
         notes.append("one seed: the ranking can show no spread between runs; list more `seeds` for that.")
     if len(spec.backbones) == 1:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from raybench.catalog.backbone_info import Family
+from raybench.catalog.dataset_info import Difficulty
 from raybench.records import HparamValue, Interpolation, Split
 from raybench.registry import suggest
 from raybench.spec.document import Document, Location
@@ -42,13 +43,25 @@ class ShiftEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     cue: str = ""
 
 
+class QueriesEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    kind: Literal["rest", "first", "listed"]
+    fraction: float = Field(default=0.2, gt=0, lt=1)
+    max_per_class: int | None = Field(default=None, ge=2)
+    layout: Literal["json", "copydays", "landmarks"] = "json"
+    file: str = "gnd.json"
+    difficulty: Difficulty = "medium"
+    crop: bool = False
+    distractors: str = ""
+    shares: Literal["category", "instance"] = "category"
+
+
 class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     folder: str | None = None
     torchvision: str | None = None
     huggingface: str | None = None
     parquet: str | None = None
     splits: dict[Split, str] | None = None
-    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    val_fraction: float = Field(default=0.2, ge=0, lt=1)
     examples_per_class: int | None = Field(default=None, ge=2)
     unreadable: Literal["error", "skip"] = "error"
     image_column: str = "image"
@@ -56,6 +69,7 @@ class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     revision: str | None = None
     test_only: bool = False
     shifts: list[str] | dict[str, ShiftEntry] = []
+    queries: QueriesEntry | None = None
     licence: str = "unknown"
     citation: str = ""
 
@@ -91,6 +105,8 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
     hparams: dict[str, HparamValue] | None = Field(default=None, min_length=1)
+    preset: str | None = None
+    """Name of hyperparameters that the protocol's row fixes, in the place of `hparams`: `paper`."""
     found: dict[str, Any] = {}
     """What a recipe says of its own origin; for people and programs, not for `raybench run`."""
 
@@ -122,6 +138,7 @@ _FIELDS: dict[str, type[BaseModel]] = {
     "backbones": BackboneEntry,
     "datasets": DatasetEntry,
     "preprocessing": PreprocessingEntry,
+    "queries": QueriesEntry,
 }
 
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from raybench.catalog.class_maps import CLASS_MAPS
-from raybench.catalog.datasets import DATASETS, DatasetInfo, Shift, find_dataset, folder_splits
+from raybench.catalog.dataset_info import DatasetInfo, Shift, in_data_folder
+from raybench.catalog.datasets import DATASETS, find_dataset, folder_splits
 from raybench.catalog.tasks import parse_task
 from raybench.errors import UnknownNameError
 from raybench.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.names import Report
+from raybench.spec.queries import check_listed_files, resolve_queries
 from raybench.spec.shape import DatasetEntry
 
 _SOURCES = ("folder", "torchvision", "huggingface", "parquet")
@@ -31,9 +33,18 @@ def resolve_tasks(
 
 
 def resolve_datasets(
-    own: dict[str, DatasetEntry | None], named: list[tuple[Location, str]], document: Document, report: Report
+    own: dict[str, DatasetEntry | None],
+    named: list[tuple[Location, str]],
+    document: Document,
+    report: Report,
+    *,
+    needs_data: bool = True,
 ) -> dict[str, DatasetInfo]:
-    """Dataset name → row, for every name in use: the spec's own first, then the catalogue's."""
+    """Dataset name → row, for every name in use: the spec's own first, then the catalogue's.
+
+    Args:
+        needs_data: whether a catalogue row whose files have to be put there by hand must have them.
+    """
     rows = {
         name: _own_dataset(name, entry, document, report) for name, entry in own.items() if entry is not None
     }
@@ -48,7 +59,7 @@ def resolve_datasets(
             hint = suggest(name, own)
             report(location, f"unknown dataset {name!r}{hint}" if hint else str(error))
             continue
-        if name not in rows:
+        if name not in rows and (needs_data or not is_missing(found[name])):
             _check_files(found[name], location, report)
         if found[name].test_only and location[0] == "tasks":
             report(location, f"dataset {name!r} is test-only: it has no train split for a task to fit on.")
@@ -77,8 +88,15 @@ def _own_dataset(name: str, entry: DatasetEntry, document: Document, report: Rep
         num_classes=base.num_classes,
         num_images=base.num_images,
         shifts=_shifts(entry, location, report),
-        **entry.model_dump(exclude={*_SOURCES, "splits", "shifts"}),
+        queries=resolve_queries(entry, location, document, report),
+        **entry.model_dump(exclude={*_SOURCES, "splits", "shifts", "queries"}),
     )
+    if info.queries is not None and info.queries.kind == "first" and set(info.splits) > {"train"}:
+        report(
+            (*location, "queries"),
+            f"{info.location!r} has folders for {', '.join(info.splits)}, but kind 'first' divides a set "
+            "without splits; name one of the folders, or leave `queries` out.",
+        )
     _check_files(info, (*location, given[0]), report)
     return info
 
@@ -107,12 +125,21 @@ def _shifts(entry: DatasetEntry, location: Location, report: Report) -> dict[str
 
 
 def _placed(info: DatasetInfo, document: Document) -> DatasetInfo:
-    """The same with its path made absolute: specs write paths relative to themselves."""
+    """The same with its paths made absolute: a spec's are relative to it, a row's to the data folder."""
+    if info.steps:
+        return in_data_folder(info)
     if info.source not in ("folder", "parquet"):
         return info
     path = document.resolve(info.location)
     splits = folder_splits(path) if info.source == "folder" else info.splits
     return replace(info, location=str(path.resolve()), splits=splits)
+
+
+def is_missing(info: DatasetInfo) -> bool:
+    """Whether it is a row of the catalogue whose files nobody has put in their place yet."""
+    distractors = info.queries.distractors if info.queries is not None else ""
+    folders = [info.location, distractors] if distractors else [info.location]
+    return bool(info.steps) and not all(Path(folder).is_dir() for folder in folders)
 
 
 def _check_files(info: DatasetInfo, location: Location, report: Report) -> None:
@@ -122,9 +149,15 @@ def _check_files(info: DatasetInfo, location: Location, report: Report) -> None:
         report(location, f"dataset {info.name!r}: no such Parquet file: {info.location!r}.")
     if info.source != "folder":
         return
+    if is_missing(info):
+        report(location, f"dataset {info.name!r} is not in {info.location!r}. {info.steps}")
+        return
     if not path.is_dir():
         near = suggest(path.name, _subfolders(path.parent)) or "."
         report(location, f"dataset {info.name!r}: no such folder: {info.location!r}{near}")
+        return
+    if info.queries is not None and info.queries.kind == "listed":
+        check_listed_files(info, location, report)
         return
     for split, name in info.splits.items():
         folder = path if name == "all" else path / name

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from raybench.data.ground_truth import Gallery
 from raybench.evaluation.context import TrialContext
 from raybench.evaluation.retrieval.protocol import retrieval
 from raybench.evaluation.retrieval.search import top_k
@@ -116,7 +117,7 @@ def protocol_memory(
     )
     context = TrialContext(
         backbone_info=None,
-        dataset=None,
+        dataset=SimpleNamespace(distractors=None, gallery=lambda split: Gallery()),
         store=store,
         device=torch.device("cpu"),
         checkpoint_dir=Path(),

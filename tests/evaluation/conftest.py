@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from raybench.data.ground_truth import Gallery
 from raybench.errors import SplitLockedError
 from raybench.evaluation.context import TrialContext
 
@@ -43,13 +44,19 @@ def one_thread():
 
 @pytest.fixture
 def context_of(tmp_path: Path) -> Callable[..., TrialContext]:
-    """(splits, is_unlocked) → a context over them."""
+    """(splits, is_unlocked, gallery) → a context over them."""
 
-    def make(splits: Splits, *, is_unlocked: bool = False) -> TrialContext:
+    def make(splits: Splits, *, is_unlocked: bool = False, gallery: Gallery | None = None) -> TrialContext:
         num_classes = 1 + max(int(targets.max()) for _, targets in splits.values())
         return TrialContext(
             backbone_info=None,
-            dataset=SimpleNamespace(num_classes=num_classes, is_unlocked=is_unlocked),
+            dataset=SimpleNamespace(
+                num_classes=num_classes,
+                is_unlocked=is_unlocked,
+                distractors=None,
+                gallery=lambda split: gallery or Gallery(),
+                num_examples=lambda split: len(splits[split][1]),
+            ),
             store=StoredFeatures(tmp_path, splits),
             device=torch.device("cpu"),
             checkpoint_dir=tmp_path / "checkpoint",

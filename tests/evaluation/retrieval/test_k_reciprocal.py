@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from raybench.data.ground_truth import ClassTruth
 from raybench.errors import EmptyInputError
 from raybench.evaluation.retrieval import search
-from raybench.evaluation.retrieval.ground_truth import ClassTruth
 from raybench.evaluation.retrieval.k_reciprocal import reranked_ranks
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from raybench.catalog.retrieval import PRESETS, RETRIEVAL
 from raybench.catalog.search_spaces import defaults
+from raybench.data.ground_truth import Gallery
 from raybench.errors import EmptyInputError, SplitLockedError
 from raybench.evaluation.retrieval.protocol import retrieval
 from raybench.metrics.retrieval import RETRIEVAL_METRICS
@@ -47,7 +48,8 @@ def test_test_is_locked_while_searching(context_of, digits):
 
 def test_leave_one_out_finds_others_only(context_of, digits):
     few = {name: (features[:60], labels[:60]) for name, (features, labels) in digits.items()}
-    report = retrieval(context_of(few), {**PAPER, "gallery": "rest"}, 0, 1).report("val")
+    rest = Gallery(splits=("val",), is_rest=True)
+    report = retrieval(context_of(few, gallery=rest), PAPER, 0, 1).report("val")
     assert report.metrics["mrr"] < 1.0  # Finding oneself would make it 1.
 
 

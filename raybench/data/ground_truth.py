@@ -4,19 +4,17 @@ Junk images are neither right nor wrong: they leave the ranking before anything 
 distractors included, are negatives.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int
 
 from raybench.errors import DataError
+from raybench.records import Split, digest_of
 
 Indices = Int[np.ndarray, " p"]
-Difficulty = Literal["easy", "medium", "hard"]
 
 
 class GroundTruth(Protocol):
@@ -99,58 +97,37 @@ class ListedTruth:
     def junk(self, query: int) -> Indices:
         return np.unique(np.asarray(self.junk_lists[query], dtype=np.int64))
 
+    def take(self, queries: Indices) -> "ListedTruth":
+        """The truth of the queries at these positions, in that order."""
+        return ListedTruth(
+            [self.positive_lists[query] for query in queries], [self.junk_lists[query] for query in queries]
+        )
+
+    def among(self, gallery: Indices, num_before: int) -> "ListedTruth":
+        """The same once only the images at `gallery` (ascending) are left of `num_before`, renumbered."""
+        place = np.full(num_before, -1, dtype=np.int64)
+        place[gallery] = np.arange(len(gallery))
+
+        def kept(listed: Indices) -> Indices:
+            places = place[np.asarray(listed, dtype=np.int64)]
+            return places[places >= 0]
+
+        return ListedTruth(list(map(kept, self.positive_lists)), list(map(kept, self.junk_lists)))
+
+    @property
+    def digest(self) -> str:
+        """Identity of what is listed: 16 hexadecimal digits."""
+        sides = (self.positives, self.junk)
+        return digest_of([[side(query).tolist() for query in range(len(self))] for side in sides])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RevisitedTruth:
-    """Oxford or Paris as revisited: images by name, and three lists per query."""
+class Gallery:
+    """What the queries of a split search in, and what counts as found there."""
 
-    gallery: tuple[str, ...]
-    queries: tuple[str, ...]
-    lists: tuple[dict[str, Indices], ...]
-    """Per query `easy`, `hard` and `junk`."""
-
-    def at(self, difficulty: Difficulty) -> ListedTruth:
-        """Easy: easy images are positive, hard ones junk. Medium: both positive. Hard: easy ones junk.
-
-        Source: Radenović et al., "Revisiting Oxford and Paris", CVPR 2018, section 3.
-        """
-        positive = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}[difficulty]
-        junk = tuple(kind for kind in ("easy", "hard", "junk") if kind not in positive)
-        return ListedTruth(
-            [np.concatenate([lists[kind] for kind in positive]) for lists in self.lists],
-            [np.concatenate([lists[kind] for kind in junk]) for lists in self.lists],
-        )
-
-
-def read_revisited(path: Path) -> RevisitedTruth:
-    """Read a JSON conversion of revisitop's `gnd_roxford5k.pkl` (or rparis6k).
-
-    The original is a pickle, which runs code when it is opened, so raybench never opens it. Where you trust
-    the file, convert it once: `g = pickle.load(open(P, "rb"))`, then `json.dump({"imlist": g["imlist"],
-    "qimlist": g["qimlist"], "gnd": [{k: [int(i) for i in q[k]] for k in ("easy", "hard", "junk")}
-    for q in g["gnd"]]}, open(J, "w"))`.
-
-    Raises:
-        DataError: if the file is not such JSON, or an index lies outside the gallery.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        gallery, queries = tuple(map(str, content["imlist"])), tuple(map(str, content["qimlist"]))
-        lists = tuple(
-            {kind: np.asarray(entry[kind], dtype=np.int64).reshape(-1) for kind in ("easy", "hard", "junk")}
-            for entry in content["gnd"]
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{str(path)!r} is no ground truth in JSON with 'imlist', 'qimlist' and 'gnd' ({error!r}); "
-            "`read_revisited` says how to convert the pickle."
-        ) from error
-    if len(lists) != len(queries):
-        raise DataError(f"{str(path)!r} has {len(queries)} queries but lists for {len(lists)}.")
-    for name, entry in zip(queries, lists, strict=True):
-        indices = np.concatenate(list(entry.values()))
-        if indices.size and not 0 <= indices.min() <= indices.max() < len(gallery):
-            raise DataError(
-                f"{str(path)!r}: query {name!r} names a gallery index outside [0, {len(gallery)})."
-            )
-    return RevisitedTruth(gallery=gallery, queries=queries, lists=lists)
+    splits: tuple[Split, ...] = ("train",)
+    """Their images, one split after the other; distractors, where the dataset has any, come last."""
+    truth: ListedTruth | None = None
+    """None: images of the query's class are its positives."""
+    is_rest: bool = False
+    """True where the gallery is the split itself, so that every query leaves itself out."""

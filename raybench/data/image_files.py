@@ -1,0 +1,97 @@
+"""Image files below a folder, found by the names that lists of images give them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from raybench.data.decoding import RgbImage, decode
+from raybench.data.source import SourceSplit
+from raybench.errors import DataError
+from raybench.records import digest_of
+from raybench.registry import suggest
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+
+MAX_COMPARED = 10_000
+"""Names that a name that leads nowhere is compared with; all of a million would take minutes."""
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every image file below `folder`; names that begin with a dot are left out."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(parent, name)
+
+
+class ImageFiles:
+    """The images below one folder, as sorted relative paths with forward slashes on every system."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.paths = tuple(sorted(path.relative_to(folder).as_posix() for path in walk(folder)))
+
+    def below(self, subfolder: str) -> tuple[str, ...]:
+        """Those in a subfolder, at any depth."""
+        return tuple(path for path in self.paths if path.startswith(f"{subfolder}/"))
+
+    def paths_of(self, names: Sequence[str], where: str) -> tuple[str, ...]:
+        """The file that each name means: a path below the folder or a file name, with or without suffix.
+
+        Raises:
+            DataError: no file, or more than one, has such a name; `where` says who asked.
+        """
+        fitting: dict[str, set[str]] = {name: set() for name in names}
+        for path in self.paths:
+            file = Path(path)
+            for name in {path, file.with_suffix("").as_posix(), file.name, file.stem}:
+                if name in fitting:
+                    fitting[name].add(path)
+        found = []
+        for name in names:
+            paths = {name} if name in fitting[name] else fitting[name]
+            if len(paths) != 1:
+                raise DataError(f"{where}: {self._complaint(name, paths)}")
+            found.append(next(iter(paths)))
+        return tuple(found)
+
+    def _complaint(self, name: str, fitting: set[str]) -> str:
+        if fitting:
+            first, second = sorted(fitting)[:2]
+            return (
+                f"{name!r} may be {first!r} or {second!r} in {str(self._folder)!r}; write the path below it."
+            )
+        near = suggest(name, [Path(path).stem for path in self.paths[:MAX_COMPARED]]) or "."
+        return (
+            f"there is no image {name!r} below {str(self._folder)!r}, with or without a suffix such as "
+            f".jpg{near}"
+        )
+
+
+def files_split(
+    folder: Path, paths: Sequence[str], labels: Int64[np.ndarray, " n"], kind: str = "folder"
+) -> SourceSplit:
+    """Files below `folder` as a split; ids are their relative paths."""
+    stats = [(folder / path).stat() for path in paths]
+    signature = [
+        str(folder.resolve()),
+        [[path, stat.st_size, stat.st_mtime_ns] for path, stat in zip(paths, stats, strict=True)],
+    ]
+    return SourceSplit(
+        ids=paths,
+        labels=labels.astype(np.int64),
+        read=partial(read_file, folder, paths),
+        signature=f"{kind}/{digest_of(signature)}",
+    )
+
+
+def read_file(folder: Path, paths: Sequence[str], position: int) -> RgbImage:
+    """Decode one of `paths`; an UnreadableImageError has the whole path."""
+    path = folder / paths[position]
+    return decode(path, repr(str(path)))

@@ -1,0 +1,218 @@
+"""Folders whose files say who asks for whom: one function per layout, all give a `Listing`.
+
+No ground truth is read from a pickle, which runs code when it is opened.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raybench.catalog.dataset_info import Queries
+from raybench.catalog.retrieval_datasets import REVISITED_TO_JSON
+from raybench.data.ground_truth import Indices, ListedTruth
+from raybench.data.image_files import ImageFiles
+from raybench.errors import DataError
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels of the image."""
+NOTHING: Indices = np.empty(0, np.int64)
+POSITIVE = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}
+"""Difficulty → lists whose images are positive; the others' are junk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Queries and gallery as files below one folder, and who should find whom."""
+
+    gallery: tuple[str, ...]
+    queries: tuple[str, ...]
+    truth: ListedTruth
+    boxes: tuple[Box | None, ...]
+    """Per query the part of the image that asks; None is all of it."""
+    val: Indices | None = None
+    """Queries that were published for choosing; None where none were."""
+
+
+def read_json(folder: Path, asked: Queries) -> Listing:
+    """revisitop's ground truth as JSON, or one of your own.
+
+    Keys: `imlist`, the gallery's names; `qimlist`, the queries' names; `gnd`, per query a mapping with lists
+    of gallery positions (from 0) or names: `easy` and `hard`, or `ok` where positives are not graded; `junk`
+    if there is any; `bbx`, the query's box, if it has one. A name is a path below the folder, or the file's
+    own name, with or without its suffix.
+
+    Raises:
+        DataError: the file is not such JSON, or a name or position in it leads nowhere.
+
+    Source: Radenović et al., "Revisiting Oxford and Paris", CVPR 2018; the names are `gnd_roxford5k.pkl`'s.
+    """
+    path = folder / asked.file
+    content = _json_of(path)
+    gallery, queries = ([str(name) for name in content[key]] for key in ("imlist", "qimlist"))
+    entries = content["gnd"]
+    if len(entries) != len(queries):
+        raise DataError(f"{str(path)!r} has {len(queries)} queries in 'qimlist' but {len(entries)} in 'gnd'.")
+    place = {name: i for i, name in enumerate(gallery)}
+    files = ImageFiles(folder)
+    positives, junk, boxes = [], [], []
+    for name, entry in zip(queries, entries, strict=True):
+        where = f"{str(path)!r}, query {name!r}"
+        wanted, unwanted = _kinds(entry, asked, where)
+        positives.append(_positions(entry, wanted, place, where))
+        junk.append(_positions(entry, unwanted, place, where))
+        boxes.append(_box(entry, where) if asked.crop else None)
+        if common := sorted({*positives[-1].tolist()} & {*junk[-1].tolist()}):
+            met = gallery[common[0]]
+            raise DataError(f"{where}: image {met!r} is both positive and junk; it can be one.")
+    return Listing(
+        gallery=files.paths_of(gallery, f"{str(path)!r}, 'imlist'"),
+        queries=files.paths_of(queries, f"{str(path)!r}, 'qimlist'"),
+        truth=ListedTruth(positives, junk),
+        boxes=tuple(boxes),
+    )
+
+
+def read_copydays(folder: Path, asked: Queries) -> Listing:
+    """INRIA Copydays: copies in `strong/` ask for the photograph in `original/` that they were made of.
+
+    Names begin with four digits that a photograph and its copies share.
+
+    Raises:
+        DataError: a folder is missing or empty, or a copy has no original.
+
+    Source: Douze et al., "Evaluation of GIST descriptors for web-scale image search", CIVR 2009.
+    """
+    files = ImageFiles(folder)
+    originals, copies = files.below("original"), files.below("strong")
+    for name, found in (("original", originals), ("strong", copies)):
+        if not found:
+            raise DataError(f"there is no image in {str(folder / name)!r}; put Copydays' {name} ones there.")
+    by_prefix: dict[str, list[int]] = {}
+    for i, path in enumerate(originals):
+        by_prefix.setdefault(Path(path).name[:4], []).append(i)
+    if lost := [path for path in copies if Path(path).name[:4] not in by_prefix]:
+        raise DataError(
+            f"{str(folder / lost[0])!r} has no original whose name begins with the same 4 digits."
+        )
+    positives = [np.array(by_prefix[Path(path).name[:4]], dtype=np.int64) for path in copies]
+    return Listing(
+        gallery=originals,
+        queries=copies,
+        truth=ListedTruth(positives, [NOTHING] * len(copies)),
+        boxes=(None,) * len(copies),
+    )
+
+
+def read_landmarks(folder: Path, asked: Queries) -> Listing:
+    """Google Landmarks v2: images of `test/` ask for images of `index/`, by the retrieval solution's CSV.
+
+    Its queries marked Public ask in val, those marked Private in test, ignored ones nowhere.
+
+    Raises:
+        DataError: the CSV is missing or lacks a column, or an image that it names is not there.
+
+    Source: Weyand et al., "Google Landmarks Dataset v2", CVPR 2020.
+    """
+    path, files = folder / asked.file, ImageFiles(folder)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["images"] != "None"]
+        ids, listed = [row["id"] for row in rows], [row["images"].split() for row in rows]
+        is_public = np.array([row["Usage"] == "Public" for row in rows])
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{str(path)!r} is not the retrieval solution with columns id, images and Usage ({error!r})."
+        ) from error
+    gallery = files.below("index")
+    place = {Path(name).stem: i for i, name in enumerate(gallery)}
+    positives = [
+        _positions({"images": names}, ("images",), place, f"{str(path)!r}, query {query!r}")
+        for query, names in zip(ids, listed, strict=True)
+    ]
+    return Listing(
+        gallery=gallery,
+        queries=files.paths_of(ids, f"{str(path)!r}, column id"),
+        truth=ListedTruth(positives, [NOTHING] * len(ids)),
+        boxes=(None,) * len(ids),
+        val=np.flatnonzero(is_public),
+    )
+
+
+LAYOUTS: Mapping[str, Callable[[Path, Queries], Listing]] = {
+    "json": read_json,
+    "copydays": read_copydays,
+    "landmarks": read_landmarks,
+}
+"""`Queries.layout` → what reads it."""
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r} is no ground truth in JSON ({error}). {REVISITED_TO_JSON}") from error
+    keys = ("imlist", "qimlist", "gnd")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
+        raise DataError(f"{str(path)!r} must be a mapping with the lists 'imlist', 'qimlist' and 'gnd'.")
+    for key in keys[:2]:
+        names = content[key]
+        if len(set(map(str, names))) < len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise DataError(f"{str(path)!r} lists {twice!r} twice in {key!r}; list every image once.")
+    return content
+
+
+def _kinds(entry: Any, asked: Queries, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Lists whose images are positive, and lists whose images are junk.
+
+    Source: Radenović et al., CVPR 2018, section 3.
+    """
+    if isinstance(entry, dict) and "ok" in entry and asked.difficulty == "medium":
+        return ("ok",), ("junk",)
+    if isinstance(entry, dict) and {"easy", "hard"} <= set(entry):
+        positive = POSITIVE[asked.difficulty]
+        return positive, tuple(kind for kind in ("easy", "hard", "junk") if kind not in positive)
+    if isinstance(entry, dict) and "ok" in entry:
+        raise DataError(
+            f"{where}: positives are listed as 'ok', without grades, so there is no {asked.difficulty!r}; "
+            "leave `difficulty` out."
+        )
+    raise DataError(f"{where}: 'gnd' needs the lists 'easy' and 'hard', or 'ok'; got {entry!r:.80}.")
+
+
+def _positions(
+    entry: Mapping[str, Any], kinds: Sequence[str], place: Mapping[str, int], where: str
+) -> Indices:
+    """Gallery positions of all images in some of an entry's lists, ascending."""
+    found = []
+    for kind in kinds:
+        listed = entry.get(kind, [])
+        if not isinstance(listed, list):
+            raise DataError(
+                f"{where}: {kind!r} must be a list of gallery positions or names, got {listed!r:.60}."
+            )
+        for image in listed:
+            position = place.get(image, -1) if isinstance(image, str) else image
+            is_position = isinstance(position, int) and not isinstance(position, bool)
+            if not is_position or not 0 <= position < len(place):
+                raise DataError(
+                    f"{where}: {kind!r} names {image!r}, which is neither an image of the gallery nor a "
+                    f"position in [0, {len(place)})."
+                )
+            found.append(position)
+    return np.unique(np.array(found, dtype=np.int64))
+
+
+def _box(entry: Mapping[str, Any], where: str) -> Box | None:
+    box = entry.get("bbx")
+    if box is None:
+        return None
+    is_box = isinstance(box, list) and len(box) == 4 and all(isinstance(x, int | float) for x in box)
+    if not is_box or not (box[0] < box[2] and box[1] < box[3]):
+        raise DataError(f"{where}: 'bbx' must be [left, top, right, bottom] in pixels, got {box!r:.60}.")
+    return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))

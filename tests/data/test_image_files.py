@@ -1,0 +1,41 @@
+"""Images by the names that lists give them."""
+
+import pytest
+
+from raybench.data.image_files import ImageFiles
+from raybench.errors import DataError
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name in ("a/one.jpg", "b/two.png", "b/one.jpg", "notes.txt", ".hidden.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return ImageFiles(tmp_path)
+
+
+def test_paths_are_sorted_and_images_only(files):
+    assert files.paths == ("a/one.jpg", "b/one.jpg", "b/two.png")
+    assert files.below("b") == ("b/one.jpg", "b/two.png")
+
+
+@pytest.mark.parametrize("name", ["b/two.png", "b/two", "two.png", "two"])
+def test_a_file_goes_by_its_path_or_name_with_or_without_suffix(files, name):
+    assert files.paths_of([name], "here") == ("b/two.png",)
+
+
+def test_a_whole_path_is_taken_before_a_name(tmp_path):
+    for name in ("one.jpg", "b/one.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert ImageFiles(tmp_path).paths_of(["one.jpg"], "here") == ("one.jpg",)
+
+
+def test_a_name_of_two_files_is_refused(files):
+    with pytest.raises(DataError, match=r"'one' may be 'a/one.jpg' or 'b/one.jpg' in .*; write the path"):
+        files.paths_of(["one"], "here")
+
+
+def test_a_name_of_no_file_is_refused_with_the_nearest(files):
+    with pytest.raises(DataError, match=r"here: there is no image 'tow' below .*; did you mean 'two'"):
+        files.paths_of(["tow"], "here")

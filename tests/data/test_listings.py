@@ -1,0 +1,156 @@
+"""Folders that list their queries: each layout by hand, and mistakes named with file, query and image."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raybench.catalog.dataset_info import Queries
+from raybench.data.listings import read_copydays, read_json, read_landmarks
+from raybench.errors import DataError
+
+NAMES = [f"image_{i}" for i in range(8)]
+GND = {
+    "imlist": NAMES,
+    "qimlist": ["query"],
+    "gnd": [{"easy": [1, 4], "hard": [2], "junk": [7], "bbx": [0, 0, 2.6, 3]}],
+}
+
+
+def asked(**changes):
+    return Queries(kind="listed", **changes)
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """Draw an image at each path below the folder, no two alike."""
+
+    def _draw(*paths):
+        for path in paths:
+            file = tmp_path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            seed = list(path.encode())
+            pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(file)
+        return tmp_path
+
+    return _draw
+
+
+@pytest.fixture
+def revisited(draw):
+    """Write a ground truth beside its nine images."""
+
+    def _write(content=GND, **changes):
+        folder = draw(*(f"jpg/{name}.png" for name in [*NAMES, "query"]))
+        text = content if isinstance(content, str) else json.dumps({**content, **changes})
+        (folder / "gnd.json").write_text(text)
+        return folder
+
+    return _write
+
+
+@pytest.mark.parametrize(
+    ("difficulty", "positives", "junk"),
+    [("easy", [1, 4], [2, 7]), ("medium", [1, 2, 4], [7]), ("hard", [2], [1, 4, 7])],
+)
+def test_difficulties_divide_the_lists_as_revisitop_does(revisited, difficulty, positives, junk):
+    listing = read_json(revisited(), asked(difficulty=difficulty))
+    assert listing.truth.positives(0).tolist() == positives
+    assert listing.truth.junk(0).tolist() == junk
+    assert listing.gallery == tuple(f"jpg/{name}.png" for name in NAMES)
+    assert listing.queries == ("jpg/query.png",)
+
+
+def test_a_set_of_ones_own_lists_names_and_no_grades(revisited):
+    folder = revisited(gnd=[{"ok": ["image_3", 0], "junk": ["image_1"]}])
+    truth = read_json(folder, asked()).truth
+    assert (truth.positives(0).tolist(), truth.junk(0).tolist()) == ([0, 3], [1])
+    with pytest.raises(DataError, match=r"without grades, so there is no 'hard'; leave `difficulty` out"):
+        read_json(folder, asked(difficulty="hard"))
+
+
+def test_boxes_are_read_only_where_queries_are_to_be_cut(revisited):
+    folder = revisited()
+    assert read_json(folder, asked()).boxes == (None,)
+    assert read_json(folder, asked(crop=True)).boxes == ((0.0, 0.0, 2.6, 3.0),)
+
+
+def test_a_query_without_positives_is_no_error(revisited):
+    folder = revisited(gnd=[{"easy": [], "hard": [], "junk": []}])
+    assert read_json(folder, asked()).truth.positives(0).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gnd": []}, "has 1 queries in 'qimlist' but 0 in 'gnd'"),
+        ({"gnd": [{"easy": [8], "hard": []}]}, r"query 'query': 'easy' names 8, .* position in \[0, 8\)"),
+        ({"gnd": [{"easy": [], "hard": [-1]}]}, "'hard' names -1"),
+        ({"gnd": [{"ok": ["image_9"]}]}, "'ok' names 'image_9', which is neither an image of the gallery"),
+        ({"gnd": [{"ok": [True]}]}, "'ok' names True"),
+        ({"gnd": [{"ok": 3}]}, "'ok' must be a list of gallery positions or names, got 3"),
+        ({"gnd": [{"hard": [1]}]}, "needs the lists 'easy' and 'hard', or 'ok'; got {'hard'"),
+        ({"gnd": [[1]]}, r"needs the lists 'easy' and 'hard', or 'ok'; got \[1\]"),
+        ({"gnd": [{"ok": [1, 2], "junk": [2]}]}, "image 'image_2' is both positive and junk"),
+        ({"imlist": [*NAMES, "image_0"]}, "lists 'image_0' twice in 'imlist'"),
+        ({"imlist": None}, "must be a mapping with the lists 'imlist', 'qimlist' and 'gnd'"),
+        ({"qimlist": ["qery"]}, "'qimlist': there is no image 'qery' below .*; did you mean 'query'"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_query(revisited, changes, said):
+    with pytest.raises(DataError, match=said):
+        read_json(revisited(**changes), asked())
+
+
+@pytest.mark.parametrize("box", [[0, 0, 1], [2, 0, 1, 1], "0 0 1 1"])
+def test_a_box_that_is_none_is_refused(revisited, box):
+    folder = revisited(gnd=[{"ok": [1], "bbx": box}])
+    with pytest.raises(DataError, match=r"query 'query': 'bbx' must be \[left, top, right, bottom\]"):
+        read_json(folder, asked(crop=True))
+
+
+def test_a_pickle_is_refused_unopened_with_the_way_to_convert_it(revisited):
+    folder = revisited()
+    (folder / "gnd.pkl").write_bytes(b"\x80\x04cos\nsystem\n.")
+    with pytest.raises(DataError, match=r"convert it once: `g = pickle.load"):
+        read_json(folder, asked(file="gnd.pkl"))
+
+
+def test_copies_ask_for_the_original_of_their_first_four_digits(draw):
+    folder = draw("original/200000.jpg", "original/200100.jpg", "strong/200101.jpg", "strong/200002.jpg")
+    listing = read_copydays(folder, asked(layout="copydays"))
+    assert listing.queries == ("strong/200002.jpg", "strong/200101.jpg")
+    assert [listing.truth.positives(query).tolist() for query in range(2)] == [[0], [1]]
+    assert listing.gallery == ("original/200000.jpg", "original/200100.jpg")
+
+
+def test_copydays_without_an_original_or_a_folder_is_refused(draw):
+    folder = draw("original/200000.jpg")
+    with pytest.raises(DataError, match=r"no image in .*strong.*; put Copydays' strong ones there"):
+        read_copydays(folder, asked())
+    draw("strong/200100.jpg")
+    with pytest.raises(DataError, match=r"200100.jpg' has no original"):
+        read_copydays(folder, asked())
+
+
+def landmarks(draw, solution):
+    folder = draw("index/a/b/c/abc1.jpg", "index/a/b/d/abd1.jpg", "test/1/2/3/123.jpg", "test/4/5/6/456.jpg")
+    (folder / "solution.csv").write_text(solution)
+    return read_landmarks(folder, asked(layout="landmarks", file="solution.csv"))
+
+
+def test_landmarks_choose_by_public_queries_and_leave_ignored_ones_out(draw):
+    listing = landmarks(draw, "id,images,Usage\n123,abd1 abc1,Public\n456,abc1,Private\n789,None,Ignored\n")
+    assert listing.queries == ("test/1/2/3/123.jpg", "test/4/5/6/456.jpg")
+    assert [listing.truth.positives(query).tolist() for query in range(2)] == [[0, 1], [0]]
+    assert listing.val is not None
+    assert listing.val.tolist() == [0]
+
+
+def test_landmarks_say_what_their_solution_lacks(draw):
+    with pytest.raises(DataError, match=r"query '123': 'images' names 'zzz', which is neither an image of"):
+        landmarks(draw, "id,images,Usage\n123,zzz,Public\n")
+    with pytest.raises(DataError, match=r"is not the retrieval solution with columns id, images and Usage"):
+        landmarks(draw, "name\n123\n")
