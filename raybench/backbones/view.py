@@ -1,4 +1,4 @@
-"""Which numbers of a backbone describe an image: of which layer, and pooled how."""
+"""Which numbers of a backbone describe an image: of which layer, pooled how, and at which scale."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,8 +20,8 @@ class View:
 
     Source: Radenović et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2018 (GeM).
 
-    >>> View().name, View(1, "gem", 3.0).name
-    ('pooled', 'layer-1/gem(3.0)')
+    >>> View().name, View(1, "gem", 3.0).name, View(scale=0.5).name
+    ('pooled', 'layer-1/gem(3.0)', 'pooled/scale(0.5)')
     """
 
     layer: int = 0
@@ -30,18 +30,22 @@ class View:
     gem_power: float = 3.0
     """Exponent of `gem`, above 0: 1 is the mean, infinity the maximum. Others have none."""
 
+    scale: float = 1.0
+    """Side of the input, against the backbone's own; see `load_at_scale`."""
+
     @property
     def is_own(self) -> bool:
-        """Whether this is the backbone's own pooled feature."""
+        """Whether this is the backbone's own pooled feature, at whatever scale."""
         return self.layer == 0 and self.pooling == "pooled"
 
     @property
     def name(self) -> str:
         """What features are cached under: equal for views that give the same numbers by definition."""
+        scale = "" if self.scale == 1.0 else f"/scale({self.scale:.4g})"
         if self.is_own:
-            return "pooled"
+            return f"pooled{scale}"
         power = f"({float(self.gem_power)})" if self.pooling == "gem" else ""
-        return f"layer-{self.layer}/{self.pooling}{power}"
+        return f"layer-{self.layer}/{self.pooling}{power}{scale}"
 
     def pool(
         self, places: Float[torch.Tensor, "b n d"], cls: Float[torch.Tensor, "b d"] | None

@@ -9,6 +9,12 @@ from raybench.records import HparamValue
 POOLINGS = ("pooled", "cls", "mean", "gem", "max")
 GEM_POWERS = (2.0, 3.0, 5.0)
 EARLIER_LAYERS = (1,)
+SCALES: Mapping[str, tuple[float, ...]] = {
+    "single": (1.0,),
+    # What revisitop's and GeM's authors test with: 1, √2 and 1/√2 of the side (Radenović et al., TPAMI 2018).
+    "multi": (2**-0.5, 1.0, 2**0.5),
+}
+"""Name → sides of the input, against the backbone's own."""
 
 RETRIEVAL: SearchSpace = {
     # 0 is the last layer, 1 the block or stage before it.
@@ -24,6 +30,8 @@ RETRIEVAL: SearchSpace = {
     "expansion_power": Choice(options=(0.0, 3.0), default=3.0),
     # k1 of k-reciprocal re-ranking; 0 is none, 20 the paper's (Zhong et al., CVPR 2017).
     "rerank_neighbours": Choice(options=(0, 10, 20), default=0),
+    # Several cost 3.5 times the forward passes of one, once per backbone and dataset.
+    "scales": Choice(options=tuple(SCALES), default="single"),
 }
 """Trial 0, the defaults, is the paper's protocol."""
 
@@ -38,6 +46,7 @@ PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
         "query_expansion": 0,
         "expansion_power": 3.0,
         "rerank_neighbours": 0,
+        "scales": "single",
     },
 }
 

@@ -22,8 +22,10 @@ import torch
 from filelock import FileLock
 from jaxtyping import Float32, Int64
 
-from raybench.backbones.loading import checkpoint_digest, load_backbone
+from raybench.backbones.backbone import Backbone
+from raybench.backbones.loading import checkpoint_digest
 from raybench.backbones.preprocessing import preprocessing_of
+from raybench.backbones.scales import load_at_scale
 from raybench.backbones.view import View
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.data.dataset import Dataset
@@ -113,47 +115,61 @@ class FeatureStore:
         self,
         info: BackboneInfo,
         dataset: Dataset,
-        splits: Iterable[Split],
+        splits: Sequence[Split],
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
         views: Sequence[View] = OWN,
     ) -> None:
-        """Compute what is missing of several splits and views, loading the backbone at most once.
+        """Compute what is missing of several splits and views, loading the backbone once per scale at most.
 
-        The missing views of a split come from the same pass of its images.
+        The missing views of a split come from the same pass of its images, one pass for each scale.
         """
-        backbone = None
-        for split in splits:
-            examples = dataset.split(split)  # Before anything else: test may be locked.
-            keys = {self.key(info, dataset, split, view): view for view in views}
-            missing = sorted(key for key in keys if not self._is_complete(self.root / key))
-            with ExitStack() as locks:
-                for key in missing:  # Sorted: two processes that want the same views cannot block each other.
-                    patiently(functools.partial(self._enter, locks, key))
-                # Another process may have written them while this one waited.
-                wanted = [key for key in missing if not self._is_complete(self.root / key)]
-                if not wanted:
-                    continue
-                backbone = backbone or load_backbone(info, device=device)
-                suitable = suitable_batch_size(device, backbone.preprocessing.input_size)
-                size = batch_size or max(1, suitable >> self.num_halvings)
-                asked = [keys[key] for key in wanted]
-                batches = extract_views(backbone, examples, asked, device=device, batch_size=size)
-                manifest = {
-                    "backbone": info.name,
-                    "dataset": dataset.info.name,
-                    "split": split,
-                    "checkpoint_digest": backbone.digest,
-                    "dataset_fingerprint": dataset.fingerprint,
-                    "preprocessing": asdict(backbone.preprocessing),
-                    "batch_size": size,
-                    "device": str(device),
-                    "torch": torch.__version__,
-                }
-                named = {key: {**manifest, "pooling": keys[key].name} for key in wanted}
-                self._write(named, batches, examples.targets, examples.ids, backbone.num_features)
-                self.num_forward_images += len(examples)
+        for scale in sorted({view.scale for view in views}):
+            backbone = None
+            for split in splits:
+                dataset.split(split)  # Before anything else: test may be locked.
+                keys = {self.key(info, dataset, split, v): v for v in views if v.scale == scale}
+                missing = sorted(key for key in keys if not self._is_complete(self.root / key))
+                with ExitStack() as locks:
+                    # Sorted: two processes that want the same views cannot block each other.
+                    for key in missing:
+                        patiently(functools.partial(self._enter, locks, key))
+                    # Another process may have written them while this one waited.
+                    absent = {key: keys[key] for key in missing if not self._is_complete(self.root / key)}
+                    if absent:
+                        backbone = backbone or load_at_scale(info, scale, device=device)
+                        self._compute(backbone, dataset, split, absent, device=device, batch_size=batch_size)
+
+    def _compute(
+        self,
+        backbone: Backbone,
+        dataset: Dataset,
+        split: Split,
+        views: Mapping[str, View],
+        *,
+        device: torch.device | str,
+        batch_size: int | None,
+    ) -> None:
+        """Write the views (by key, whose locks are held) from one pass of a split's images."""
+        examples = dataset.split(split)
+        side = backbone.preprocessing.input_size
+        size = batch_size or max(1, suitable_batch_size(device, side) >> self.num_halvings)
+        batches = extract_views(backbone, examples, list(views.values()), device=device, batch_size=size)
+        manifest = {
+            "backbone": backbone.info.name,
+            "dataset": dataset.info.name,
+            "split": split,
+            "checkpoint_digest": backbone.digest,
+            "dataset_fingerprint": dataset.fingerprint,
+            "preprocessing": asdict(backbone.preprocessing),
+            "batch_size": size,
+            "device": str(device),
+            "torch": torch.__version__,
+        }
+        named = {key: {**manifest, "pooling": view.name} for key, view in views.items()}
+        self._write(named, batches, examples.targets, examples.ids, backbone.num_features)
+        self.num_forward_images += len(examples)
 
     def has(self, info: BackboneInfo, dataset: Dataset, split: Split, view: View = OWN[0]) -> bool:
         """Whether `get` would find this entry without computing."""

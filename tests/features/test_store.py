@@ -40,7 +40,7 @@ def test_features_come_with_targets_and_ids_of_their_examples(store, info, datas
 def test_on_warm_storage_no_image_passes_through_a_backbone(store, info, dataset, monkeypatch):
     first = store.get(info, dataset, "val")
     second_run = FeatureStore(store.root)
-    monkeypatch.setattr("raybench.features.store.load_backbone", None)
+    monkeypatch.setattr("raybench.features.store.load_at_scale", None)
     again = second_run.get(info, dataset, "val")
     assert (store.num_forward_images, second_run.num_forward_images) == (7, 0)
     np.testing.assert_array_equal(first.features, again.features)
@@ -75,8 +75,8 @@ def test_the_backbone_is_loaded_once_for_several_splits(store, info, dataset, mo
     from raybench.features import store as module
 
     loads = []
-    load = module.load_backbone
-    monkeypatch.setattr(module, "load_backbone", lambda *a, **k: loads.append(a) or load(*a, **k))
+    load = module.load_at_scale
+    monkeypatch.setattr(module, "load_at_scale", lambda *a, **k: loads.append(a) or load(*a, **k))
     store.ensure(info, dataset, ["train", "val"])
     store.ensure(info, dataset, ["train", "val"])
     assert len(loads) == 1

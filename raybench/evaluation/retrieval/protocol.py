@@ -28,9 +28,9 @@ def retrieval(
     """Prepare a search.
 
     Hyperparameters: `layer`, `pooling` and `gem_power` (see `View`), `normalisation` (none, l2, pca_whiten),
-    `distance` (dot, cosine, euclidean), `query_expansion` (neighbours, 0 is none), `expansion_power` and
-    `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none). Nothing here is random and there is one
-    epoch, so `seed` and `max_epochs` change nothing.
+    `distance` (dot, cosine, euclidean), `query_expansion` (neighbours, 0 is none), `expansion_power`,
+    `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none) and `scales` (single, multi). Nothing here
+    is random and there is one epoch, so `seed` and `max_epochs` change nothing.
     """
     return RetrievalRun(context, {**hparams, **(fixed or {})})
 

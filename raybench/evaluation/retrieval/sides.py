@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from raybench.backbones.view import View
-from raybench.catalog.retrieval import EARLIER_LAYERS, GEM_POWERS, POOLINGS
+from raybench.catalog.retrieval import EARLIER_LAYERS, GEM_POWERS, POOLINGS, SCALES
 from raybench.data.dataset import Dataset
 from raybench.data.ground_truth import ClassTruth, GroundTruth
 from raybench.evaluation.context import TrialContext
 from raybench.evaluation.feature_norm import resident
+from raybench.evaluation.retrieval.whitening import BLOCK_ROWS, unit_rows
 from raybench.features.store import FeatureSet
 from raybench.records import Hparams, Split
 
@@ -60,21 +63,57 @@ class Sides:
         if key not in self._described:
             dataset = self._context.dataset
             stored = self._stored(dataset.distractors or dataset if of_distractors else dataset, split)
-            self._described[key] = resident(stored.features, self._context.device), stored.targets
+            parts = [resident(part.features, self._context.device) for part in stored]
+            descriptors = parts[0] if len(parts) == 1 else combined(parts, self._scales_power)
+            self._described[key] = descriptors, stored[0].targets
         return self._described[key]
 
-    def _stored(self, dataset: Dataset, split: Split) -> FeatureSet:
-        context, view = self._context, _view(self._hparams)
-        return context.store.get(
-            context.backbone_info, dataset, split, device=context.device, view=view, beside=_beside(view)
-        )
+    def _stored(self, dataset: Dataset, split: Split) -> list[FeatureSet]:
+        """The split's features at every scale."""
+        context = self._context
+        views = [_view(self._hparams, scale) for scale in SCALES[str(self._hparams.get("scales", "single"))]]
+        return [
+            context.store.get(
+                context.backbone_info, dataset, split, device=context.device, view=view, beside=_beside(view)
+            )
+            for view in views
+        ]
+
+    @property
+    def _scales_power(self) -> float:
+        """GeM's own exponent for its descriptors, which are above 0; others may be negative: their mean."""
+        is_gem = self._hparams.get("pooling") == "gem"
+        return float(self._hparams.get("gem_power", 3.0)) if is_gem else 1.0
 
 
-def _view(hparams: Hparams) -> View:
+def combined(parts: Sequence[Rows], power: float) -> Rows:
+    """One descriptor per image from those at several scales: the generalised mean of the unit descriptors.
+
+    Args:
+        parts: per scale the same images, shape [n, d]; components at least 0 unless `power` is 1.
+        power: exponent of the mean; 1 is the plain one.
+
+    Returns:
+        Unit rows, made block by block.
+
+    Source: Radenović et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2018.
+    """
+    result = torch.empty_like(parts[0])
+    for start in range(0, len(result), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        total = torch.zeros_like(parts[0][rows])
+        for part in parts:
+            total += unit_rows(part[rows]) ** power / len(parts)
+        result[rows] = unit_rows(total ** (1.0 / power))
+    return result
+
+
+def _view(hparams: Hparams, scale: float) -> View:
     return View(
         int(hparams.get("layer", 0)),
         hparams.get("pooling", "pooled"),  # type: ignore[arg-type]
         float(hparams.get("gem_power", 3.0)),
+        scale,
     )
 
 
@@ -85,7 +124,7 @@ def _beside(view: View) -> list[View]:
         return []
     layers = EARLIER_LAYERS if view.layer else (0,)
     views = [
-        View(layer, pooling, power)  # type: ignore[arg-type]
+        View(layer, pooling, power, view.scale)  # type: ignore[arg-type]
         for layer in layers
         for pooling in POOLINGS
         for power in (GEM_POWERS if pooling == "gem" else (3.0,))
