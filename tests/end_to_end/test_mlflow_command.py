@@ -6,6 +6,7 @@ database and S3 are those of this machine.
 
 import base64
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,13 @@ import pytest
 from tests.end_to_end.conftest import SPEC
 from tests.end_to_end.ray_nodes import environment, free_port, kill_tree
 from tests.end_to_end.servers import BUCKET, S3_VARIABLES, START_SECONDS, postgresql, s3
+from tests.infra.guide import blocks, follow
 from tests.infra.policy import ROOT
 from tests.infra.test_mlflow import NAMES, pods, settings
 
 pytestmark = pytest.mark.slow
 
 ADMIN = ("admin", secrets.token_urlsafe(16))
-USER = ("raybench", secrets.token_urlsafe(16))
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Started:
 
     uri: str
     s3_address: str
+    secrets: list[str] = field(repr=False)
+    """What must not be in its log."""
 
     def ask(
         self, path: str, user: tuple[str, str] | None = None, *, host: str = "", content: Any = None
@@ -120,7 +123,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             start_new_session=True,
         )
         try:
-            found = Started(f"http://127.0.0.1:{port}", s3_address)
+            found = Started(f"http://127.0.0.1:{port}", s3_address, [password, ADMIN[1]])
             give_up = time.monotonic() + START_SECONDS
             while True:
                 try:
@@ -134,7 +137,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             yield found
             output.seek(0)
             said = output.read().decode()
-            assert not [s for s in (password, ADMIN[1], USER[1]) if s in said], "a secret in the log"
+            assert not [secret for secret in found.secrets if secret in said], "a secret in the log"
         finally:
             kill_tree(process)
 
@@ -162,13 +165,30 @@ def test_any_other_name_gets_403(started: Started, host: str) -> None:
     assert started.ask(SEARCH, ADMIN, host=host)[0] == 403
 
 
+@pytest.fixture(scope="module")
+def user(started: Started, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Name and password of the account that the very commands of infra/README.md make."""
+    (commands,) = [block for block in blocks() if "users/create" in block]
+    address = re.search(r"http://127\.0\.0\.1:\d+", commands)[0]
+    followed = follow(
+        commands.replace(address, started.uri),
+        tmp_path_factory.mktemp("guide"),
+        stored_secret=ADMIN[1],
+        stands_in=(),
+    )
+    data = followed.created["Secret", "raybench-mlflow"]
+    name, password = (
+        base64.b64decode(data[f"MLFLOW_TRACKING_{k}"]).decode() for k in ("USERNAME", "PASSWORD")
+    )
+    started.secrets.append(password)
+    return name, password
+
+
 def test_a_user_without_rights_of_an_administrator_tracks_a_run_with_artifacts(
-    started: Started, tmp_path: Path
+    started: Started, user: tuple[str, str], tmp_path: Path
 ) -> None:
-    """As infra/README.md has it: the administrator makes the user, raybench tracks as that user."""
-    account = {"username": USER[0], "password": USER[1]}
-    assert started.ask("/api/2.0/mlflow/users/create", ADMIN, content=account)[0] == 200
-    assert started.ask("/api/2.0/mlflow/users/create", USER, content=account)[0] == 403
+    another = {"username": "another", "password": secrets.token_urlsafe(16)}
+    assert started.ask("/api/2.0/mlflow/users/create", user, content=another)[0] == 403
     (tmp_path / "small.yaml").write_text(SPEC.replace("seeds: [0, 1]", "seeds: [0]"))
     storage = tmp_path / "storage"
     done = subprocess.run(
@@ -176,8 +196,8 @@ def test_a_user_without_rights_of_an_administrator_tracks_a_run_with_artifacts(
         env={
             **environment(),
             "MLFLOW_TRACKING_URI": started.uri,
-            "MLFLOW_TRACKING_USERNAME": USER[0],
-            "MLFLOW_TRACKING_PASSWORD": USER[1],
+            "MLFLOW_TRACKING_USERNAME": user[0],
+            "MLFLOW_TRACKING_PASSWORD": user[1],
         },
         capture_output=True,
         text=True,
@@ -185,10 +205,10 @@ def test_a_user_without_rights_of_an_administrator_tracks_a_run_with_artifacts(
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    assert USER[1] not in done.stdout + done.stderr
-    experiments = json.loads(started.ask(SEARCH, USER)[1])["experiments"]
+    assert user[1] not in done.stdout + done.stderr
+    experiments = json.loads(started.ask(SEARCH, user)[1])["experiments"]
     (identity,) = [e["experiment_id"] for e in experiments if e["name"] == "small"]
-    _, body = started.ask("/api/2.0/mlflow/runs/search", USER, content={"experiment_ids": [identity]})
+    _, body = started.ask("/api/2.0/mlflow/runs/search", user, content={"experiment_ids": [identity]})
     runs = json.loads(body)["runs"]
     kinds = [tag["value"] for run in runs for tag in run["data"]["tags"] if tag["key"] == "raybench.kind"]
     assert {run["info"]["status"] for run in runs} == {"FINISHED"}
