@@ -143,14 +143,12 @@ def test_the_images_that_run_are_those_that_are_built_and_loaded(followed: Follo
     assert {s["image"] for s in SERVICES.values() if s["image"].startswith("raybench")} <= built
     (load,) = followed.of("kind", "load", "docker-image")
     assert set(load[: load.index("--name")]) == images("kuberay/local") | images("mlflow/local")
-    arguments = re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    given = {
-        a.partition("=")[0]
-        for call in followed.of("docker", "build")
-        for a in call
-        if re.match(r"[A-Z_]+=", a)
-    }
-    assert given <= set(arguments)
+    recipe = (ROOT / "Dockerfile").read_text()
+    for call in followed.of("docker", "build"):
+        stages = [call[i + 1] for i, argument in enumerate(call) if argument == "--target"]
+        assert set(stages) <= set(re.findall(r"^FROM \S+ AS (\w+)$", recipe, re.MULTILINE))
+        given = {argument.partition("=")[0] for argument in call if re.match(r"[A-Z_]+=", argument)}
+        assert given <= set(re.findall(r"^ARG (\w+)", recipe, re.MULTILINE))
 
 
 def test_the_secrets_that_are_made_hold_the_keys_that_are_read(followed: Followed) -> None:
