@@ -31,6 +31,9 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # What Ray does by itself on macOS and Windows: its servers listen on 127.0.0.1. On Linux they would
+        # listen on every address (measured on 2.60), whatever node address `ray.init` is given.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # The ledger is what a new start reads.

@@ -18,7 +18,7 @@ START_SECONDS = 90
 
 def environment() -> dict[str, str]:
     """The caller's, without what would change where a run is tracked or executed."""
-    dropped = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN")
+    dropped = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
     return {key: value for key, value in os.environ.items() if key not in dropped}
 
 

@@ -10,6 +10,7 @@ from raybench.tuning import cluster as subject
 from raybench.tuning.cluster import Slots, num_slots, ray_session, settle
 
 WANTED = {"knn": (1.0, 0.125), "finetune": (2.0, 1.0)}
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 WISHES, DEMANDS = (False, False), (True, True)
 
 
@@ -235,7 +236,7 @@ def test_a_ray_that_is_up_already_is_used_and_left_running(monkeypatch):
 @pytest.fixture
 def fake_ray(monkeypatch):
     """What `ray.init` was called with; Ray's own settings are as if nobody had set them."""
-    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", LOOPBACK_ONLY):
         monkeypatch.setenv(name, "")  # So that monkeypatch puts back what the session sets.
         monkeypatch.delenv(name)
     calls = []
@@ -261,9 +262,12 @@ def test_a_local_ray_asks_for_a_token_of_its_own(fake_ray, monkeypatch):
 
 
 def test_a_named_cluster_is_joined_as_it_is(fake_ray, monkeypatch):
+    import os
+
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     with ray_session(num_cpus=3):
         assert "num_cpus" not in fake_ray[0]
+        assert LOOPBACK_ONLY not in os.environ  # It would keep this process from joining.
 
 
 def test_a_local_ray_is_shut_down_when_the_block_fails(fake_ray):
