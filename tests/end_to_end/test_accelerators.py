@@ -1,11 +1,14 @@
 """Requests for GPUs on a real node that claims to have one: refused, not used, or failing with the reason."""
 
+import copy
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.end_to_end import slow_cloud
 from tests.end_to_end.ray_nodes import RealCluster
 
 pytestmark = pytest.mark.slow
@@ -70,3 +73,40 @@ def test_a_gpu_that_pytorch_cannot_use_is_the_reason_of_each_failure(run_on, tmp
     outcome = run_on("{accelerators: [H100], gpus_per_trial: 1}")
     assert outcome.returncode == 1, outcome.stderr + outcome.stdout
     assert "Ray has given this trial 1 GPUs, but PyTorch" in outcome.stderr
+
+
+ASKS = """
+import ray
+from raybench.tuning.growth import autoscaler
+ray.init(log_to_driver=False, logging_level="error")
+with autoscaler() as asked:
+    wishes = (0.5, ["H100"]), (0.5, ["A100"]), (0.5, ["A100", "H100"]), (2.0, ["H100"]), (0.0, ["A100"])
+    for gpus, kinds in wishes:
+        print(asked.can_add((1.0, gpus), kinds))
+"""
+
+
+def test_the_autoscaler_knows_the_kinds_of_a_group_that_has_no_node_yet(tmp_path):
+    """By the labels of the group, as KubeRay hands them on; nothing is known of its GPUs otherwise."""
+    cloud = copy.deepcopy(slow_cloud.CONFIG)
+    cloud["available_node_types"]["gpu"] = {
+        "resources": {"CPU": 2, "GPU": 1},
+        "labels": {"ray.io/accelerator-type": "H100"},
+        "node_config": {},
+        "max_workers": 1,
+    }
+    (tmp_path / "cloud.json").write_text(json.dumps(cloud))
+    root = str(Path(__file__).parents[2])
+    with RealCluster(
+        head_options=["--num-cpus=0", f"--autoscaling-config={tmp_path / 'cloud.json'}"],
+        head_variables={**slow_cloud.VARIABLES, "PYTHONPATH": root},
+    ) as cluster:
+        done = subprocess.run(
+            [sys.executable, "-c", ASKS],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env=cluster.environment | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": root},
+            check=False,
+        )
+    assert done.stdout.split() == ["True", "False", "True", "False", "True"], done.stderr
