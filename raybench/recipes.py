@@ -14,7 +14,8 @@ import yaml
 from raybench import ledger
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.backbones import find_backbone, split_random
-from raybench.catalog.datasets import DATASETS, DatasetInfo
+from raybench.catalog.dataset_info import DatasetInfo, Queries
+from raybench.catalog.datasets import DATASETS
 from raybench.catalog.search_spaces import Float, edges, extension, packed_grid
 from raybench.catalog.tasks import parse_task
 from raybench.errors import StorageError, UnknownNameError
@@ -249,7 +250,9 @@ def _own_dataset(info: DatasetInfo) -> dict[str, Any]:
     entry: dict[str, Any] = {info.source: info.location, "splits": info.splits}
     entry |= {key: getattr(info, key) for key in _SOURCE_KEYS if getattr(info, key) != blank[key]}
     if info.queries is not None:
-        entry["queries"] = {key: value for key, value in asdict(info.queries).items() if value is not None}
+        unsaid = asdict(Queries(kind=info.queries.kind)) | {"kind": None}
+        said = asdict(info.queries)
+        entry["queries"] = {key: said[key] for key in said if said[key] != unsaid[key]}
     return {"datasets": {info.name: _plain(entry)}}
 
 
