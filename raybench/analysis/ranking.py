@@ -28,15 +28,25 @@ def zscore_within_task(scores: pl.DataFrame, *, ddof: int = 1, turns_sign: bool 
 
     Source: Goldblum et al., "Battle of the Backbones", NeurIPS 2023.
     """
-    value, task = pl.col("value"), "task"
+    low, high, good, scaled = (pl.col(name) for name in ("low", "high", "good", "scaled"))
     is_turned = (pl.col("direction") == "min") & turns_sign
-    sign = pl.when(is_turned).then(-1.0).otherwise(1.0)
+    # Eager, step by step: a lazy frame's optimiser drops sorts that look idle, and each step is used twice.
     # Scaled to [0, 1] first, which no z-score notices: differences of very small values do not underflow.
-    low, high = value.min().over(task), value.max().over(task)
-    scaled = (value - low) / (high - low)
-    mean, deviation = scaled.sort().mean().over(task), scaled.sort().std(ddof=ddof).over(task)
-    zscore = pl.when(high == low).then(0.0).otherwise(sign * (scaled - mean) / deviation)
-    return scores.with_columns(zscore=zscore)
+    steps = (
+        scores.select(
+            pl.col("task").cast(pl.Categorical),
+            good=pl.when(is_turned).then(-pl.col("value")).otherwise("value"),
+        )
+        .with_columns(low=good.min().over("task"), high=good.max().over("task"))
+        .with_columns(scaled=(good - low) / (high - low))
+        .with_columns(
+            mean=scaled.sort().mean().over("task"), deviation=scaled.sort().std(ddof=ddof).over("task")
+        )
+    )
+    zscore = (scaled - pl.col("mean")) / pl.col("deviation")
+    return scores.with_columns(
+        steps.select(zscore=pl.when(high == low).then(0.0).otherwise(zscore)).to_series()
+    )
 
 
 def rank_within_task(scores: pl.DataFrame) -> pl.DataFrame:
@@ -46,7 +56,7 @@ def rank_within_task(scores: pl.DataFrame) -> pl.DataFrame:
     """
     value = pl.col("value")
     lower_is_better = pl.when(pl.col("direction") == "min").then(value).otherwise(-value)
-    return scores.with_columns(rank=lower_is_better.rank("average").over("task"))
+    return scores.with_columns(rank=lower_is_better.rank("average").over(pl.col("task").cast(pl.Categorical)))
 
 
 def overall(
