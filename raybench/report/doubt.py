@@ -1,6 +1,6 @@
 """From stored predictions to bootstrap replicates: per-example correctness, paired over backbones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def redrawn(
         return Doubts(replicates=None, said=problem, rule=rule)
     return Doubts(
         replicates=replicate(per_example, backbones, num_replicates=num_replicates),
-        said=_said(list(per_example), only_seeds, fixed, incomplete, num_replicates),
+        said=_said(per_example, only_seeds, fixed, incomplete, num_replicates),
         rule=rule,
         weights=_weights(scores, sorted(per_example)) if rule.mean == "macro" else None,
         turned=frozenset(turned),
@@ -148,14 +148,27 @@ def _weights(scores: pl.DataFrame, tasks: list[str]) -> Array:
 
 
 def _said(
-    tasks: list[str], only_seeds: list[str], fixed: list[str], incomplete: list[str], num_replicates: int
+    per_example: Mapping[str, Array],
+    only_seeds: list[str],
+    fixed: list[str],
+    incomplete: list[str],
+    num_replicates: int,
 ) -> str:
-    by_example = len(tasks) > len(only_seeds) + len(fixed)
-    what = "test examples (the same draw for all backbones) and seeds" if by_example else "seeds"
+    by_example = len(per_example) > len(only_seeds) + len(fixed)
+    redrawn_of = ["redraw test examples (the same draw for all backbones)"] if by_example else []
+    free = {task: values for task, values in per_example.items() if task not in fixed}
+    alone = sorted(task for task, values in free.items() if values.shape[1] == 1)
+    if len(alone) < len(free):
+        redrawn_of.append("move scores as far as seeds differ")
     said = (
-        f"Intervals hold 95 % of {num_replicates:,} bootstrap replicates that redraw {what}; tasks and "
-        "backbones stay as they are."
+        f"Intervals hold 95 % of {num_replicates:,} bootstrap replicates that {' and '.join(redrawn_of)}; "
+        "tasks and backbones stay as they are."
     )
+    if alone:
+        where = "" if len(alone) == len(free) else f" on {', '.join(alone)}"
+        said += (
+            f" There is one seed only{where}: what others would give is not known, and the doubt too small."
+        )
     if only_seeds:
         said += f" Seeds only, because values per example are not at hand: {', '.join(only_seeds)}."
     if fixed:

@@ -13,6 +13,7 @@ from raybench.analysis.bootstrap import (
     ranks_of,
     replicate,
     score_intervals,
+    seed_variance,
     standing_intervals,
     win_probabilities,
     zscores_of,
@@ -20,6 +21,9 @@ from raybench.analysis.bootstrap import (
 from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
 from raybench.analysis.standing import RankingRule, standing_by
 from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+
+NOISE = 0.01
+"""What a share of 800 worlds may be off by chance; two of its standard errors."""
 
 
 def correct(accuracies: list[float], n: int, seed: int = 0) -> np.ndarray:
@@ -41,13 +45,30 @@ def test_the_interval_is_scipys_percentile_interval():
     assert row["high"] == pytest.approx(scipys.confidence_interval.high, abs=0.003)
 
 
-def test_seeds_add_their_own_spread_and_are_drawn_apart():
-    # Within a seed no spread, between the two seeds ±0.1: the mean of two draws has deviation 0.1/√2.
-    values = np.stack([np.full((2, 50), 0.0)] * 2)
+def test_seeds_add_the_spread_that_they_show_each_backbone_a_step_of_its_own():
+    # Within a seed no spread, ±0.1 between the two: variance 0.02, of their mean 0.01.
+    values = np.full((200, 2, 50), 0.0)
     values[:, 0], values[:, 1] = 0.4, 0.6
-    drawn = replicate({"t": values}, ["a", "b"], num_replicates=5000).drawn[:, :, 0]
-    assert drawn.std(axis=0) == pytest.approx(0.1 / 2**0.5, rel=0.05)
-    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.05
+    values[0, :, 0], values[1, :, 0] = 0, 1  # Else all values lie between 0.4 and 0.6, where means are kept.
+    drawn = replicate({"t": values}, list(map(str, range(200))), num_replicates=500).drawn[:, 2:, 0]
+    assert drawn.std() == pytest.approx(0.1, rel=0.03)
+    assert abs(np.corrcoef(drawn.T)[np.triu_indices(198, 1)].mean()) < 0.01
+
+
+def test_seeds_that_differ_as_examples_make_them_add_nothing():
+    # Right with P = 0.5 on every example, in every seed: seeds' means differ, the expected score does not.
+    values = np.random.default_rng(0).random((50, 4, 400)) < 0.5
+    assert seed_variance(values.astype(float)) < 0.1 * 0.25 / 400
+    shifted = values + np.linspace(-0.1, 0.1, 4)[None, :, None]
+    assert seed_variance(shifted) == pytest.approx(np.linspace(-0.1, 0.1, 4).var(ddof=1), rel=0.1)
+
+
+def test_two_seeds_without_examples_give_students_interval():
+    scores = np.array([[[0.4], [0.6]], [[0.3], [0.5]]])  # Two backbones, two seeds: 2 degrees of freedom.
+    found = score_intervals(replicate({"t": scores}, ["a", "b"], num_replicates=20_000)).row(0, named=True)
+    low, high = stats.t.interval(0.95, 2, loc=0.5, scale=np.sqrt(0.02 / 2))
+    assert found["low"] == pytest.approx(low, abs=0.02)
+    assert found["high"] == pytest.approx(high, abs=0.02)
 
 
 def test_backbones_share_the_draw_of_examples():
@@ -118,8 +139,14 @@ def test_the_wrong_shape_and_bad_values_are_refused():
         replicate({"t": np.array([[0.5, np.nan]])}, ["a"])
 
 
-def coverage(num_worlds: int, n: int) -> tuple[float, float, float]:
-    """Shares of worlds whose 95 % intervals hold the true score, difference and mean z-score."""
+def coverage(
+    num_worlds: int, n: int, *, num_seeds: int = 1, seed_deviation: float = 0.0
+) -> tuple[float, float, float]:
+    """Shares of worlds whose 95 % intervals hold the true score, difference and mean z-score.
+
+    A seed moves a backbone's chance of being right by `seed_deviation`; examples are hard for all backbones
+    and seeds alike, half of the time.
+    """
     truth = np.array([[0.60, 0.80], [0.65, 0.78], [0.72, 0.70], [0.55, 0.85]])
     true_zscores = zscores_of(truth)
     rng = np.random.default_rng(11)
@@ -127,10 +154,10 @@ def coverage(num_worlds: int, n: int) -> tuple[float, float, float]:
     for world in range(num_worlds):
         per_example = {}
         for task in range(2):
-            difficulty = rng.random(n)  # Shared by all backbones, half of the time: examples are correlated.
-            own = rng.random((4, n))
-            uniform = np.where(rng.random((4, n)) < 0.5, difficulty, own)
-            per_example[f"t{task}"] = uniform < truth[:, task, None]
+            shape = (4, num_seeds, n)
+            chance = truth[:, task, None] + rng.normal(0, seed_deviation, (4, num_seeds))
+            uniform = np.where(rng.random(shape) < 0.5, rng.random(n), rng.random(shape))
+            per_example[f"t{task}"] = uniform < chance[:, :, None]
         replicates = replicate(per_example, "abcd", num_replicates=400, seed=world)
         low, high = np.quantile(replicates.drawn, [0.025, 0.975], axis=0)
         in_score.append((low <= truth) & (truth <= high))
@@ -145,9 +172,16 @@ def coverage(num_worlds: int, n: int) -> tuple[float, float, float]:
 
 
 @pytest.mark.slow
-def test_95_percent_intervals_hold_the_truth_93_to_97_percent_of_the_time():
-    for share in coverage(num_worlds=600, n=1000):
-        assert 0.93 <= share <= 0.97
+@pytest.mark.parametrize(
+    ("num_seeds", "seed_deviation"),
+    [(1, 0.0), (2, 0.0), (2, 0.06), (3, 0.02), (5, 0.06)],
+    ids=["one seed", "seeds alike", "two seeds far apart", "three seeds", "five seeds far apart"],
+)
+def test_95_percent_intervals_hold_the_truth_93_to_97_percent_of_the_time(num_seeds, seed_deviation):
+    found = coverage(800, 400, num_seeds=num_seeds, seed_deviation=seed_deviation)
+    print("score, difference, mean z-score:", *(f"{share:.3f}" for share in found))
+    for share in found:
+        assert 0.93 - NOISE <= share <= 0.97 + NOISE
 
 
 def test_weights_of_tasks_weigh_z_scores_as_the_macro_mean_does():
