@@ -7,8 +7,8 @@ import polars as pl
 from raybench.errors import MissingMeasurementError
 
 
-def _spearman(frame: pl.DataFrame, one: str, other: str) -> float | None:
-    """Spearman's ρ in [−1, 1]; None with fewer than 3 rows or where one side does not vary."""
+def spearman(frame: pl.DataFrame, one: str, other: str) -> float | None:
+    """Spearman's ρ of two columns in [−1, 1]; None with fewer than 3 rows or where one side does not vary."""
     if frame.height < 3 or frame[one].n_unique() == 1 or frame[other].n_unique() == 1:
         return None
     return float(frame.select(pl.corr(pl.col(one).rank(), pl.col(other).rank())).item())
@@ -29,7 +29,7 @@ def task_correlations(ranked: pl.DataFrame, *, by: str = "task") -> pl.DataFrame
     rows = []
     for one, other in combinations(names, 2):
         both = wide.select(a=one, b=other).drop_nulls()
-        rows.append((one, other, _spearman(both, "a", "b"), both.height))
+        rows.append((one, other, spearman(both, "a", "b"), both.height))
     schema = {"one": pl.String, "other": pl.String, "spearman": pl.Float64, "num_backbones": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -52,7 +52,7 @@ def score_against(standing: pl.DataFrame, facts: pl.DataFrame, fact: str) -> pl.
     groups = [("all", known)] + [
         (family, known.filter(family=family)) for family in known["family"].unique().sort()
     ]
-    rows = [(name, _spearman(group, "mean_zscore", "fact"), group.height) for name, group in groups]
+    rows = [(name, spearman(group, "mean_zscore", "fact"), group.height) for name, group in groups]
     schema = {"family": pl.String, "spearman": pl.Float64, "num_backbones": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

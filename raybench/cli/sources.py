@@ -20,7 +20,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="storages, CSV tables (FILE.csv), or published:bob alone; several are united (default: runs)",
+        help="storages and CSV tables (FILE.csv), which are united; published:bob, which is ranked alone or "
+        "put beside them (default: runs)",
     )
     group.add_argument("--experiment", help="only this experiment")
     group.add_argument("--tracking-uri", help="read what this MLflow server or database holds, too")

@@ -1,4 +1,4 @@
-"""The sections on robustness, search, references and provenance: `Evidence` → parts of a page."""
+"""The sections on the search, references and provenance: `Evidence` → parts of a page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,57 +7,13 @@ from typing import Any
 import polars as pl
 
 from raybench.analysis.correlation import score_against, task_correlations
-from raybench.analysis.tuning_curves import best_of_k, budget_sufficiency, gain_over_defaults
+from raybench.analysis.standing import standing_by
+from raybench.analysis.tuning_curves import best_of_k, budget_sufficiency, gain_over_defaults, scores_after
 from raybench.report import charts
+from raybench.report.beside import Beside
 from raybench.report.evidence import Evidence
-from raybench.report.page import Absent, Code, Figure, Listing, Part, Table, Text
-
-CURVES: Mapping[str, tuple[str, str, str, str, str, str | None]] = {
-    "reliability": ("calibration", "confidence", "accuracy", "confidence", "accuracy", "condition"),
-    "risk_coverage": ("selective", "coverage", "risk", "share of images answered", "error rate", None),
-    "robust_accuracy": (
-        "adversarial", "epsilon", "robust_accuracy", "radius (pixels in [0, 1])", "robust accuracy", "attack",
-    ),
-    "corruption_accuracy": ("corruption", "severity", "accuracy", "severity", "accuracy", None),
-}  # fmt: skip
-"""Figure → evaluator, x, y, their titles, and the column that parts panels."""
-
-
-def robustness(evidence: Evidence) -> Sequence[Part]:
-    """Evaluators' curves, one line per backbone."""
-    parts: list[Part] = []
-    for figure, (evaluator, x, y, x_title, y_title, facet) in CURVES.items():
-        rows = pl.DataFrame() if evidence.curves.is_empty() else evidence.curves.filter(figure=figure)
-        name = figure.replace("_", " ")
-        if rows.is_empty():
-            parts.append(Absent(f"{name}: the evaluator `{evaluator}` has measured nothing here."))
-            continue
-        rows = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height)
-        for (task,), group in sorted(rows.group_by("task")):
-            keys = ["backbone", x, *([facet] if facet else [])]
-            drawn = group.drop_nulls([x, y]).group_by(keys).agg(pl.col(y).sort().mean()).sort(keys)
-            shown = _leaders(evidence, drawn)
-            svg = charts.lines(
-                shown, x=x, y=y, titles=(x_title, y_title), facet=facet, is_diagonal=figure == "reliability"
-            )
-            num_shown = shown["backbone"].n_unique()
-            caption = f"{name} on {task}, first seed, {_these(num_shown, drawn['backbone'].n_unique())}"
-            parts.append(Figure(svg, f"{y_title} over {x_title}, one line per backbone, on {task}.", caption))
-        parts.append(Table(rows.drop("figure"), f"Rows of {name}", figure, is_folded=True))
-    if evidence.warnings:
-        parts += [Text("Evaluators warned:"), Listing(evidence.warnings)]
-    return parts
-
-
-def _leaders(evidence: Evidence, frame: pl.DataFrame) -> pl.DataFrame:
-    """At most MAX_LINES backbones, by standing."""
-    present = set(frame["backbone"])
-    order = [name for name in evidence.standing["backbone"] if name in present][: charts.MAX_LINES]
-    return frame.filter(pl.col("backbone").is_in(order))
-
-
-def _these(num_shown: int, num_all: int) -> str:
-    return "all backbones." if num_shown == num_all else f"the best {num_shown} of {num_all} backbones."
+from raybench.report.leaders import leaders, these
+from raybench.report.page import Absent, Code, Figure, Part, Table, Text
 
 
 def search_budget(evidence: Evidence) -> Sequence[Part]:
@@ -71,23 +27,54 @@ def search_budget(evidence: Evidence) -> Sequence[Part]:
     if most < 2:
         parts.append(Absent("every pair had one search trial only; a best-of-k curve needs 2."))
     else:
-        shown = _leaders(evidence, curves)
-        svg = charts.lines(
+        shown = leaders(evidence, curves)
+        drawing = charts.lines(
             shown, x="k", y="expected", titles=("trials k", "expected best on val"), facet="task"
         )
-        caption = _these(shown["backbone"].n_unique(), curves["backbone"].n_unique())
+        caption = these(shown["backbone"].n_unique(), curves["backbone"].n_unique())
         parts.append(
             Figure(
-                svg,
+                drawing,
                 "Expected best objective on val over the number of trials, one panel per task.",
                 f"Expected best of k trials: still rising asks for a longer search; {caption}",
             )
         )
     return [
         *parts,
+        *_on_half(evidence.trials),
         Table(sufficiency, "What the second half of the trials was worth", "budget_sufficiency"),
         Table(curves, "Expected best of k trials", "best_of_k", is_folded=True),
     ]
+
+
+def _on_half(trials: pl.DataFrame) -> list[Part]:
+    """Would half the budget have given another order on val?"""
+    whole, half = (scores_after(trials, share=share) for share in (1.0, 0.5))
+    complete = whole.filter(pl.col("backbone").n_unique().over("task") == whole["backbone"].n_unique())
+    if complete.is_empty() or complete["backbone"].n_unique() < 2:
+        return []
+    tasks = complete["task"].unique().implode()
+    beside = standing_by(complete).join(
+        standing_by(half.filter(pl.col("task").is_in(tasks))), on="backbone", suffix="_half"
+    )
+    moved = beside.filter(pl.col("overall_rank") != pl.col("overall_rank_half")).height
+    lead = beside.filter(pl.col("overall_rank_half") == 1)["backbone"].sort().to_list()
+    same = "the same best" if beside["backbone"][0] in lead else f"{' and '.join(lead)} as the best"
+    return [
+        Text(
+            f"With half the trials the expected order on val would have {same}, and {moved} of "
+            f"{beside.height} backbones another rank."
+        ),
+        Table(
+            beside.select(
+                "backbone", rank_with_all="overall_rank", rank_with_half="overall_rank_half",
+                zscore_with_all="mean_zscore", zscore_with_half="mean_zscore_half",
+            ),
+            "Expected ranking on val with all trials and with half of them",
+            "half_the_budget",
+            is_folded=True,
+        ),
+    ]  # fmt: skip
 
 
 def tuning_gain(evidence: Evidence) -> Sequence[Part]:
@@ -114,6 +101,7 @@ def references(evidence: Evidence) -> Sequence[Part]:
     table = pl.DataFrame(rows, schema=names, orient="row").cast({"paper": pl.Float64, "here": pl.Float64})
     orders = pl.DataFrame(paper.orders)
     return [
+        *[part for beside in evidence.beside for part in _beside(beside)],
         Text(
             f"{paper.citation} reports these numbers over its own backbones and tasks; `certainty` "
             "says how sure it is that a number stands there. A dash under `here`: not defined here."
@@ -121,6 +109,18 @@ def references(evidence: Evidence) -> Sequence[Part]:
         Table(table, "Reported beside measured here", "references"),
         Table(orders, "Orders that the paper reports", "reported_orders", is_folded=True),
     ]
+
+
+def _beside(beside: Beside) -> list[Part]:
+    """The published table and one's own, where they have backbones or tasks in common."""
+    parts: list[Part] = [Text(beside.said)]
+    if beside.standings.height:
+        name = f"beside_{beside.paper.name}"
+        parts.append(Table(beside.standings, "Backbones that both tables rank", name))
+    if beside.values.height:
+        name = f"values_beside_{beside.paper.name}"
+        parts.append(Table(beside.values, "Tasks that both tables have", name))
+    return parts
 
 
 def _own_scalars(evidence: Evidence) -> dict[tuple[str, str], float | None]:
@@ -153,6 +153,7 @@ def provenance(evidence: Evidence) -> Sequence[Part]:
     )
     sources = " ".join(evidence.sources)
     return [
+        *_differences(evidence),
         Text(
             f"Sources: {sources}. Devices: {', '.join(frame['device'].unique().sort())}. "
             f"Seeds: {_seeds(frame)}."
@@ -164,6 +165,20 @@ def provenance(evidence: Evidence) -> Sequence[Part]:
             for spec in evidence.specs
         ],
         Table(frame, "Origin of every measurement", "provenance", is_folded=True),
+    ]
+
+
+def _differences(evidence: Evidence) -> list[Part]:
+    """Where several sources found different values of one thing."""
+    if evidence.conflicts.is_empty():
+        return []
+    num_things = evidence.conflicts.filter("is_kept").height
+    return [
+        Text(
+            f"The sources differ in {num_things} measurement{'s' if num_things != 1 else ''}; the preferred "
+            "one decided, and none was averaged."
+        ),
+        Table(evidence.conflicts, "Where sources differ", "conflicts", is_folded=True),
     ]
 
 

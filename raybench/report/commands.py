@@ -25,6 +25,7 @@ def report_command(results: Results, criterion: Criterion, rule: RankingRule) ->
             words += ["--tracking-uri", uri]
         if len(results.experiments) == 1:
             words += ["--experiment", results.experiments[0]]
+        words += [f"{PREFIX}{paper.name}" for paper in results.beside]
         for name in results.prefer:
             words += ["--prefer", name]
     chosen = (

@@ -6,8 +6,10 @@ from pathlib import Path
 from raybench.analysis.standing import RankingRule
 from raybench.errors import EmptyInputError, MissingMeasurementError
 from raybench.report import background_sections as background
+from raybench.report import comparison_sections as comparisons
 from raybench.report import ranking_sections as first
 from raybench.report import relation_sections as relations
+from raybench.report import robustness_sections as reliability
 from raybench.report import search_sections as search
 from raybench.report.categories import CLEAN, Criterion
 from raybench.report.evidence import Evidence, gather
@@ -22,9 +24,12 @@ SECTIONS: tuple[tuple[str, str, Callable[[Evidence], Sequence[Part]]], ...] = (
     ("wins", "P(A beats B)", first.win_matrix),
     ("differences", "Critical difference", first.differences),
     ("pareto", "Score and cost", relations.pareto),
+    ("budget", "The best below a size", comparisons.budget),
     ("scaling", "Scaling by family", relations.scaling),
+    ("pretraining", "Same architecture, other pretraining", comparisons.same_architecture),
+    ("protocols", "Linear probe or fine-tuning?", comparisons.protocols),
     ("correlations", "Which tasks go together", relations.correlations),
-    ("robustness", "Reliability and robustness", background.robustness),
+    ("robustness", "Reliability and robustness", reliability.robustness),
     ("search", "Was the search long enough?", background.search_budget),
     ("gain", "What tuning gained", background.tuning_gain),
     ("importance", "Which hyperparameters matter?", search.importance),

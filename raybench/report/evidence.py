@@ -17,15 +17,19 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.errors import EmptyInputError
 from raybench.metrics import METRICS
 from raybench.records import Pair, TrialRecord
+from raybench.report.beside import Beside, put_beside
 from raybench.report.categories import CLEAN, Criterion
 from raybench.report.commands import report_command
 from raybench.report.doubt import Doubts, redrawn
 from raybench.report.expenses import inference_costs, seconds_spent
 from raybench.report.facts import FACTS, facts_of
-from raybench.report.ranking import rank_results
+from raybench.report.ranking import Ranking, rank_results
 from raybench.report.search_evidence import SearchEvidence, search_evidence
+from raybench.report.shifts import shifted_accuracies
 from raybench.report.sources import Results
 
+REFERENCE = "bob"
+"""The published table that every report looks at."""
 TRIALS = pl.Schema(
     {
         "backbone": pl.String,
@@ -74,6 +78,12 @@ class Evidence:
     """The published table itself, or the paper to compare with."""
     warnings: list[str] = field(default_factory=list)
     """What evaluators warned of."""
+    beside: list[Beside] = field(default_factory=list)
+    """Published tables beside one's own."""
+    conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Identities of which sources found different values, as `Results.conflicts`."""
+    shifted: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Accuracies under shifts and corruptions, as `shifts.shifted_accuracies` gives them."""
     condition: str = CLEAN
     """What was done to the images of `scores`."""
     rule: RankingRule = field(default_factory=RankingRule)
@@ -150,7 +160,10 @@ def gather(results: Results, criterion: Criterion | None = None, rule: RankingRu
         curves=curves,
         provenance=_provenance(results.measurements),
         specs=[dict(spec) for spec in results.specs if results.storages],
-        reference=paper or published("bob"),
+        reference=paper or published(REFERENCE),
+        beside=ranking.beside or _beside_reference(ranking, results),
+        conflicts=results.conflicts,
+        shifted=shifted_accuracies(results.measurements, sorted(ranking.tasks)),
         warnings=warnings,
         condition=ranking.condition,
         rule=ranking.rule,
@@ -160,6 +173,13 @@ def gather(results: Results, criterion: Criterion | None = None, rule: RankingRu
             report_command(results, criterion, ranking.rule),
         ],
     )
+
+
+def _beside_reference(ranking: Ranking, results: Results) -> list[Beside]:
+    """A report always looks at the paper; other published tables are asked for by name."""
+    if results.published is not None:
+        return []
+    return [put_beside(ranking.standing, results.measurements, published(REFERENCE), ranking.rule)]
 
 
 def _trials(records: list[TrialRecord]) -> pl.DataFrame:

@@ -1,10 +1,13 @@
 """What is known of a backbone beside its scores: family, pretraining, size, and every measured cost."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 from raybench.costs import DIRECTIONS
+from raybench.records import digest_of
 from raybench.report.expenses import inference_costs, with_costs
 from raybench.report.sources import Results
 
@@ -15,6 +18,7 @@ FACTS = pl.Schema(
         "backbone": pl.String,
         "family": pl.String,
         "method": pl.String,
+        "architecture": pl.String,
         "params_m": pl.Float64,
         "pretrain_images": pl.Int64,
     }
@@ -28,7 +32,7 @@ def facts_of(results: Results) -> pl.DataFrame:
     """
     if results.published is not None:
         rows_of_paper = [
-            (b.backbone, b.family, b.pretrain_style, b.params_m, b.pretrain_images)
+            (b.backbone, b.family, b.pretrain_style, b.architecture, b.params_m, b.pretrain_images)
             for b in results.published.backbones
         ]
         return pl.DataFrame(rows_of_paper, schema=FACTS, orient="row")
@@ -40,8 +44,8 @@ def facts_of(results: Results) -> pl.DataFrame:
     for backbone in measurements["backbone"].unique().sort():
         row, num_params = rows.get(backbone, {}), counted[backbone].get("num_params")
         params = num_params / 1e6 if num_params else row.get("params_m")
-        facts = (row.get("family", "unknown"), row.get("method", "unknown"), params)
-        found.append((backbone, *facts, row.get("pretrain_images")))
+        what = (row.get("family", "unknown"), row.get("method", "unknown"), _architecture(backbone, row))
+        found.append((backbone, *what, params, row.get("pretrain_images")))
     table = pl.DataFrame(found, schema=FACTS, orient="row")
     for cost in DIRECTIONS:
         if any(cost in row for row in rows.values()):
@@ -56,3 +60,12 @@ def facts_of(results: Results) -> pl.DataFrame:
         return table
     wide = costs.sort("metric").pivot("metric", index="backbone", values="value")
     return table.join(wide, on="backbone", how="left")
+
+
+def _architecture(backbone: str, row: Mapping[str, Any]) -> str | None:
+    """timm's name before the dot, which names the weights; where the row changes it, with a digest of how."""
+    name = str(row.get("timm") or backbone)
+    if not row.get("timm") and "." not in backbone:
+        return None
+    changed = row.get("kwargs")
+    return name.partition(".")[0] + (f"·{digest_of(changed, 4)}" if changed else "")

@@ -10,6 +10,8 @@ from importlib import resources
 import polars as pl
 from great_tables import GT
 
+from raybench.report.charts import Drawing
+
 MAX_ROWS = 60
 """A longer table shows its first rows; its CSV holds all of them."""
 
@@ -47,7 +49,7 @@ class Code:
 class Figure:
     """A drawing and what it shows in words, for those who cannot see it."""
 
-    svg: str
+    drawing: Drawing
     alt: str
     caption: str
 
@@ -75,10 +77,14 @@ class Section:
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """The page."""
+    """The page; sections that can show nothing stand together at its end, each with its reason."""
     style = resources.files("raybench.report").joinpath("page.css").read_text(encoding="utf-8")
-    links = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in sections)
-    body = "\n".join(_section(section) for section in sections)
+    shown = [section for section in sections if not _is_empty(section)]
+    empty = [section for section in sections if _is_empty(section)]
+    named = [(section.anchor, section.title) for section in shown]
+    named += [("absent", "What is not shown")] if empty else []
+    links = "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for anchor, name in named)
+    body = "\n".join([*map(_section, shown), *([_not_shown(empty)] if empty else [])])
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -109,6 +115,22 @@ def csv_text(frame: pl.DataFrame) -> str:
     return frame.with_columns(pl.col(name).list.join("; ") for name in lists).write_csv()
 
 
+def _is_empty(section: Section) -> bool:
+    return all(isinstance(part, Absent) for part in section.parts)
+
+
+def _not_shown(sections: Sequence[Section]) -> str:
+    rows = "".join(
+        f'<dt id="{section.anchor}">{escape(section.title)}</dt>'
+        + "".join(f"<dd>{escape(part.reason)}</dd>" for part in section.parts if isinstance(part, Absent))
+        for section in sections
+    )
+    return (
+        '<section id="absent" aria-labelledby="absent-title">\n<h2 id="absent-title">What is not shown</h2>\n'
+        f"<dl>{rows}</dl>\n</section>"
+    )
+
+
 def _section(section: Section) -> str:
     parts = "\n".join(_part(part) for part in section.parts)
     label = f"{section.anchor}-title"
@@ -131,14 +153,18 @@ def _part(part: Part) -> str:
     if isinstance(part, Figure):
         return (
             f'<figure><div class="scroll" tabindex="0" role="img" aria-label="{escape(part.alt)}">'
-            f"{_hidden(part.svg)}</div><figcaption>{escape(part.caption)}</figcaption></figure>"
+            f"{_hidden(part.drawing.wide, 'wide')}{_hidden(part.drawing.narrow, 'narrow')}</div>"
+            f"<figcaption>{escape(part.caption)}</figcaption></figure>"
         )
     return _table(part)
 
 
-def _hidden(svg: str) -> str:
+def _hidden(svg: str, kind: str) -> str:
     """The drawing without the labels of its single marks: its words are those around it."""
-    return re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
+    bare = re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", svg)
+    return bare.replace("<svg ", f'<svg class="{kind}" aria-hidden="true" ', 1).replace(
+        ' class="marks"', "", 1
+    )
 
 
 def _table(part: Table) -> str:
@@ -162,18 +188,37 @@ def great_table(frame: pl.DataFrame) -> str:
     """A `<table>` by great_tables, without its own style sheet and its ids, which would repeat on a page."""
     lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
     frame = frame.with_columns(pl.col(name).list.join(", ") for name in lists)
-    frame = frame.rename({name: name.replace("_", " ") for name in frame.columns if "@" not in name})
-    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    flags = [name for name, dtype in frame.schema.items() if dtype == pl.Boolean]
+    yes_or_no = {True: "yes", False: "no"}
+    frame = frame.with_columns(pl.col(name).replace_strict(yes_or_no, default=None) for name in flags)
+    frame = frame.rename({name: _readable(name) for name in frame.columns if "@" not in name})
     table = GT(frame)
-    small = [name for name in floats if not (frame[name].abs() >= 1000).any()]
-    large = [name for name in floats if name not in small]
-    if small:
-        table = table.fmt_number(columns=small, decimals=3)
-    if large:
-        table = table.fmt_number(columns=large, decimals=0)
+    for decimals, names in _decimals(frame).items():
+        table = table.fmt_number(columns=names, decimals=decimals)
     html = str(table.sub_missing(missing_text="–").as_raw_html())
     found = re.search(r"<table.*</table>", html, flags=re.DOTALL)
     bare = re.sub(
         r' (?:id|headers|aria-labelledby|data-[a-z-]+)="[^"]*"', "", found.group(0) if found else ""
     )
     return re.sub(r' (?:rowspan|colspan)="1"', "", bare)
+
+
+def _readable(name: str) -> str:
+    """A column's name as a heading."""
+    return name.replace("_", " ").replace("zscore", "z-score").replace("params m", "parameters, M")
+
+
+def _decimals(frame: pl.DataFrame) -> dict[int, list[str]]:
+    """Decimals → columns of numbers: none where all are whole, fewer where they are large."""
+    found: dict[int, list[str]] = {}
+    for name, dtype in frame.schema.items():
+        if not dtype.is_numeric():
+            continue
+        values = frame[name].drop_nulls()
+        largest = float(values.abs().max() or 0.0)  # type: ignore[arg-type]
+        if dtype.is_integer() or (values == values.round()).all():
+            decimals = 0
+        else:
+            decimals = 0 if largest >= 1000 else 1 if largest >= 100 else 3
+        found.setdefault(decimals, []).append(name)
+    return found

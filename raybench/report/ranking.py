@@ -10,6 +10,7 @@ from raybench.analysis.scores import missing_pairs, require_complete
 from raybench.analysis.standing import RankingRule, counted_scores, ranked_by, standing_of
 from raybench.errors import MissingMeasurementError
 from raybench.records import Pair
+from raybench.report.beside import Beside, put_beside
 from raybench.report.categories import CLEAN, Criterion, Judged, judge
 from raybench.report.sources import Results
 
@@ -40,6 +41,8 @@ class Ranking:
     """Identities with several values, of which a preferred source has decided."""
     notes: list[str] = field(default_factory=list)
     """What else a reader should know."""
+    beside: list[Beside] = field(default_factory=list)
+    """Published tables that were named beside the results."""
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -79,16 +82,18 @@ def rank_results(
         except MissingMeasurementError as error:
             raise MissingMeasurementError(f"{error}{_why(results, missing)}") from None
     ranked = ranked_by(scores, rule)
+    standing = standing_of(ranked, rule, expected)
     ranking = Ranking(
         experiments=results.experiments,
         ranked=ranked,
-        standing=standing_of(ranked, rule, expected),
+        standing=standing,
         missing=missing,
         condition=judged.condition,
         rule=rule,
         sources=results.names,
         conflicts=results.conflicts,
         notes=_left_out(judged, scores, results, rule),
+        beside=[put_beside(standing, results.measurements, paper, rule) for paper in results.beside],
     )
     return _with_intervals(ranking, results) if with_intervals else ranking
 

@@ -20,6 +20,11 @@ from raybench.report.evidence import Evidence
 from raybench.report.page import Absent, Figure, Listing, Part, Table, Text
 
 SURE = 0.95
+FIRST = (
+    *("overall_rank", "backbone", "mean_zscore", "zscore_low", "zscore_high", "rank_low", "rank_high"),
+    *("p_first", "p_top", "mean_rank"),
+)
+"""Columns of the ranking that a narrow page shows without scrolling far."""
 
 
 def decision(evidence: Evidence) -> Sequence[Part]:
@@ -32,7 +37,7 @@ def decision(evidence: Evidence) -> Sequence[Part]:
         Text(f"{best} is {place} over {num_tasks} task{'s' if num_tasks != 1 else ''}, by mean z-score.")
     ]
     if evidence.replicates is None:
-        return [*said, Text(evidence.doubt), *_marks(evidence)]
+        return [*said, *_at_a_glance(evidence), Text(evidence.doubt), *_marks(evidence)]
     doubts = evidence.doubts.standing()
     first = doubts.filter(backbone=best).row(0, named=True)
     wins = evidence.doubts.wins().filter(backbone=best)
@@ -51,7 +56,32 @@ def decision(evidence: Evidence) -> Sequence[Part]:
         )
         rows = rivals.select("other", "probability").iter_rows()
         said.append(Listing([f"{other}: {best} wins with P = {p:.2f}" for other, p in rows]))
-    return [*said, Text(evidence.doubt), *_marks(evidence)]
+    return [*said, *_at_a_glance(evidence), Text(evidence.doubt), *_marks(evidence)]
+
+
+def _at_a_glance(evidence: Evidence) -> list[Part]:
+    """The best of every family, and of every size that leaves the best of all out."""
+    standing = evidence.standing.drop_nulls("mean_zscore")
+    known = standing.join(evidence.facts, on="backbone", maintain_order="left")
+    first = standing["backbone"][0]
+    found = [
+        f"best {family}: {name} (number {rank} of all)"
+        for family, name, rank in known.filter(
+            pl.col("family").is_not_null() & (pl.col("family") != "unknown")
+        )
+        .unique("family", keep="first", maintain_order=True)
+        .select("family", "backbone", "overall_rank")
+        .iter_rows()
+        if name != first
+    ]
+    own = known["params_m"][0]
+    smaller = known.filter(pl.col("params_m") <= (own or 0.0) / 2).head(1)
+    if smaller.height:
+        name, rank, size = smaller.select("backbone", "overall_rank", "params_m").row(0)
+        found.append(
+            f"best of at most half its size ({own:.3g} M): {name} (number {rank} of all, {size:.3g} M)"
+        )
+    return [Listing(found)] if found else []
 
 
 def _marks(evidence: Evidence) -> list[Part]:
@@ -76,17 +106,23 @@ def ranking(evidence: Evidence) -> Sequence[Part]:
             doubts.select("backbone", *columns), on="backbone", how="left", maintain_order="left"
         )
         drawn = doubts.rename({"mean_zscore": "measured"})
-        svg = charts.intervals(drawn, "measured", "zscore_low", "zscore_high", "mean z-score, 95 % interval")
+        drawing = charts.intervals(
+            drawn, "measured", "zscore_low", "zscore_high", "mean z-score, 95 % interval"
+        )
     else:
-        svg = charts.bars(standing.drop_nulls("mean_zscore"), "mean_zscore", "mean z-score (no interval)")
+        drawing = charts.bars(standing.drop_nulls("mean_zscore"), "mean_zscore", "mean z-score (no interval)")
     order = ", ".join(standing["backbone"].head(5))
     return [
         Text(
             "A z-score says by how many standard deviations a backbone is better than the task's mean; "
             "the ranking is by its mean over tasks. p top: probability of being among the first three."
         ),
-        Figure(svg, f"Mean z-score per backbone. Best first: {order}.", "Mean z-score over tasks."),
-        Table(standing, "Ranking", "ranking"),
+        Figure(drawing, f"Mean z-score per backbone. Best first: {order}.", "Mean z-score over tasks."),
+        Table(
+            standing.select(*(name for name in FIRST if name in standing.columns), pl.exclude(FIRST)),
+            "Ranking",
+            "ranking",
+        ),
     ]
 
 
@@ -94,7 +130,7 @@ def score_table(evidence: Evidence) -> Sequence[Part]:
     """Backbones × tasks."""
     order = evidence.standing["backbone"].to_list()
     tasks = evidence.scores["task"].unique().sort().to_list()
-    svg = charts.heat_map(
+    drawing = charts.heat_map(
         evidence.ranked, x="task", y="backbone", value="zscore", order=(tasks, order), domain=(-2.0, 2.0)
     )
     values = evidence.scores.select("backbone", "task", "metric", "direction", "value", "num_seeds")
@@ -105,7 +141,7 @@ def score_table(evidence: Evidence) -> Sequence[Part]:
     return [
         Text("Judged by: " + "; ".join(f"{task}: {metric}" for task, metric in metrics) + "."),
         Figure(
-            svg,
+            drawing,
             "Heat map of z-scores, backbones by tasks; the table below holds the numbers.",
             "z-scores; blue is better.",
         ),
@@ -124,12 +160,12 @@ def win_matrix(evidence: Evidence) -> Sequence[Part]:
         return [Absent(evidence.doubt)]
     wins = evidence.doubts.wins()
     order = evidence.doubts.standing()["backbone"].to_list()
-    svg = charts.heat_map(
+    drawing = charts.heat_map(
         wins, x="other", y="backbone", value="probability", order=(order, order), domain=(0.0, 1.0)
     )
     return [
         Figure(
-            svg,
+            drawing,
             "Matrix of the probability that the row's backbone beats the column's.",
             "P(row beats column) in mean z-score.",
         ),
@@ -148,7 +184,7 @@ def differences(evidence: Evidence) -> Sequence[Part]:
     num_backbones, num_tasks = test["num_backbones"][0], test["num_tasks"][0]
     reach, groups = critical_difference(num_backbones, num_tasks), indistinct_groups(scores)
     ranks = robust_standings(scores).sort("mean_rank", "backbone").select("backbone", "mean_rank")
-    svg = charts.critical_difference_diagram(ranks, groups)
+    drawing = charts.critical_difference_diagram(ranks, groups)
     verdict = (
         "not all backbones are equal" if test["p_value"][0] < 1 - SURE else "no difference is established"
     )
@@ -159,7 +195,7 @@ def differences(evidence: Evidence) -> Sequence[Part]:
             "takes tasks as the sample and knows nothing of test examples."
         ),
         Figure(
-            svg,
+            drawing,
             "Critical-difference diagram: mean ranks and groups that cannot be told apart.",
             "Mean rank over tasks.",
         ),

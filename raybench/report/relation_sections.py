@@ -30,11 +30,13 @@ def pareto(evidence: Evidence) -> Sequence[Part]:
             front=pl.when("on_front").then(pl.lit("on the front")).otherwise(pl.lit("dominated"))
         )
         best = ", ".join(named.filter("on_front")["backbone"])
-        svg = charts.scatter(
+        drawing = charts.scatter(
             named.filter(pl.col(cost) > 0), cost, f"{cost.replace('_', ' ')} (logarithmic)", "front"
         )
         parts += [
-            Figure(svg, f"Mean z-score over {cost}. On the Pareto front: {best}.", f"On the front: {best}."),
+            Figure(
+                drawing, f"Mean z-score over {cost}. On the Pareto front: {best}.", f"On the front: {best}."
+            ),
             Table(
                 front.select("backbone", "mean_zscore", cost, "on_front", "dominated_by"),
                 f"Pareto front by {cost}",
@@ -99,12 +101,12 @@ def scaling(evidence: Evidence) -> Sequence[Part]:
                 Absent(f"{title} are known (and above 0) of {known.height} backbones; a scatter needs 2.")
             )
             continue
-        svg = charts.scatter(known, fact, f"{title} (logarithmic)", "family")
+        drawing = charts.scatter(known, fact, f"{title} (logarithmic)", "family")
         found = score_against(evidence.standing, evidence.facts, fact)
         alt = f"Scatter of mean z-score over {title}, {known.height} backbones, by family."
         parts += [
             Figure(
-                svg,
+                drawing,
                 alt,
                 f"Mean z-score over {title}; a value of 0 has no place on a logarithmic axis.",
             ),
@@ -127,12 +129,12 @@ def correlations(evidence: Evidence) -> Sequence[Part]:
     mirrored = found.select(one="other", other="one", spearman="spearman", num_backbones="num_backbones")
     self_rows = pl.DataFrame({"one": tasks, "other": tasks}).with_columns(spearman=pl.lit(1.0))
     whole = pl.concat([found, mirrored, self_rows], how="diagonal").drop_nulls("spearman")
-    svg = charts.heat_map(
+    drawing = charts.heat_map(
         whole, x="one", y="other", value="spearman", order=(tasks, tasks), domain=(-1.0, 1.0)
     )
     return [
         Figure(
-            svg,
+            drawing,
             "Spearman correlation between every two tasks.",
             f"Spearman's ρ over {num_backbones} backbones.",
         ),

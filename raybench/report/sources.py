@@ -55,6 +55,8 @@ class Results:
     """Places that decide where values differ."""
     published: PublishedResults | None = None
     """The published table, in which case there are no measurements."""
+    beside: tuple[PublishedResults, ...] = ()
+    """Published tables that were named among other places: shown beside them, never united with them."""
 
     @property
     def experiments(self) -> list[str]:
@@ -95,30 +97,23 @@ def read_results(
     """Read every place and unite what they say.
 
     Args:
-        addresses: storages, CSV tables, or one `published:NAME` alone.
+        addresses: storages, CSV tables, and `published:NAME`: ranked if it stands alone, else shown beside.
         experiment: only this one.
         prefer: names of places, the most trusted first, that decide where values differ.
         beside: places read already: what a tracking server holds.
 
     Raises:
-        EmptyInputError: if nothing is measured there, or a published table is named among others.
+        EmptyInputError: if nothing is measured there, or several published tables are named and nothing else.
         UnknownNameError: if there is no such experiment or published table.
         DuplicateMeasurementError: if two values of one thing differ, and no preferred place decides.
         StorageError: if a place cannot be read.
     """
     names = [str(address) for address in addresses]
-    tables = [name for name in names if name.startswith(PREFIX)]
-    if tables and len(names) + len(beside) > 1:
-        raise EmptyInputError(
-            f"{tables[0]!r} cannot be united with {len(names) + len(beside) - 1} more; read it alone."
-        )
-    if tables:
-        found = published(tables[0].removeprefix(PREFIX))
-        return Results(
-            names=[found.citation], measurements=pl.DataFrame(schema=SCHEMA), specs=[], storages=[],
-            published=found,
-        )  # fmt: skip
-    sources = [*(_read(name, experiment) for name in dict.fromkeys(names)), *beside]
+    tables = [published(n.removeprefix(PREFIX)) for n in dict.fromkeys(names) if n.startswith(PREFIX)]
+    places = [name for name in dict.fromkeys(names) if not name.startswith(PREFIX)]
+    if tables and not places and not beside:
+        return _alone(tables)
+    sources = [*(_read(name, experiment) for name in places), *beside]
     if all(source.measurements.is_empty() for source in sources):
         raise _nothing(sources, experiment)
     measurements, conflicts = sources[0].measurements, pl.DataFrame()
@@ -134,6 +129,17 @@ def read_results(
         storages=[source.storage for source in sources if source.storage is not None],
         conflicts=conflicts,
         prefer=tuple(prefer),
+        beside=tuple(tables),
+    )
+
+
+def _alone(tables: Sequence[PublishedResults]) -> Results:
+    if len(tables) > 1:
+        names = " and ".join(f"'{PREFIX}{table.name}'" for table in tables)
+        raise EmptyInputError(f"{names} cannot be united; name one alone, or one's own results first.")
+    nothing = pl.DataFrame(schema=SCHEMA)
+    return Results(
+        names=[tables[0].citation], measurements=nothing, specs=[], storages=[], published=tables[0]
     )
 
 

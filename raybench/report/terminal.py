@@ -13,8 +13,9 @@ from raybench.catalog.published import PublishedResults
 from raybench.errors import UnknownNameError
 from raybench.metrics import METRICS
 from raybench.registry import suggest
+from raybench.report.beside import Beside
 from raybench.report.categories import CLEAN, Criterion
-from raybench.report.columns import NO_VALUE, aligned, markdown
+from raybench.report.columns import NO_VALUE, Rows, aligned, markdown
 from raybench.report.ranking import INTERVALS, SCORE_INTERVALS, Ranking, rank_results
 from raybench.report.sources import Results, read_results
 
@@ -83,7 +84,8 @@ def _as_table(ranking: Ranking) -> str:
         tasks = {task: f"[{number}]" for number, task in enumerate(ranking.tasks, 1)}
         rows = [{tasks.get(name, name): cell for name, cell in row.items()} for row in rows]
         legend = [f"{number} {task}" for task, number in tasks.items()]
-    return "\n".join([_heading(ranking), "", aligned(rows), "", *legend, *_notes(ranking)])
+    beside = [line for found in ranking.beside for line in ["", *_beside(found, aligned)]]
+    return "\n".join([_heading(ranking), "", aligned(rows), "", *legend, *_notes(ranking), *beside])
 
 
 def _as_markdown(ranking: Ranking) -> str:
@@ -92,6 +94,7 @@ def _as_markdown(ranking: Ranking) -> str:
             _heading(ranking),
             markdown(_readable_rows(ranking)),
             *(note.replace("*", "\\*") for note in _notes(ranking)),
+            *(part for found in ranking.beside for part in _beside(found, markdown)),
         ]
     )
 
@@ -128,6 +131,14 @@ def _as_json(ranking: Ranking) -> str:
         "sources": ranking.sources,
         "conflicts": ranking.conflicts.to_dicts(),
         "intervals": ranking.doubt or None,
+        "beside": [
+            {
+                "published": found.paper.name,
+                "backbones": found.standings.to_dicts(),
+                "values": found.values.to_dicts(),
+            }
+            for found in ranking.beside
+        ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -138,6 +149,37 @@ FORMATS: Mapping[str, Callable[[Ranking], str]] = {
     "csv": _as_csv,
     "markdown": _as_markdown,
 }
+
+
+def _beside(found: Beside, written: Callable[[Rows], str]) -> list[str]:
+    """What is said, and a table per thing that both have."""
+    parts = [found.said]
+    if found.standings.height:
+        rows = [
+            {
+                "rank here": _cell(row["rank_here"], "d"),
+                "there": _cell(row["rank_there"], "d"),
+                "backbone": row["backbone"],
+                "published as": row["published_as"],
+                "z-score here": _cell(row["zscore_here"], "+.2f"),
+                "z-score there": _cell(row["zscore_there"], "+.2f"),
+            }
+            for row in found.standings.iter_rows(named=True)
+        ]
+        parts += ["", written(rows)]
+    if found.values.height:
+        rows = [
+            {
+                "task": row["task"],
+                "metric": row["metric"],
+                "backbone": row["backbone"],
+                "here": _cell(row["here"], ".3f"),
+                "there": _cell(row["there"], ".3f"),
+            }
+            for row in found.values.iter_rows(named=True)
+        ]
+        parts += ["", written(rows)]
+    return parts
 
 
 def _heading(ranking: Ranking) -> str:

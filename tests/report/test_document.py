@@ -81,10 +81,18 @@ def read(page, name):
 
 def test_every_section_has_its_heading_and_is_linked(page):
     outline = Outline(page)
-    assert outline.headings == [1, *[2] * len(SECTIONS)]
-    for anchor, _, _ in SECTIONS:
-        assert anchor in outline.ids
-        assert f"#{anchor}" in outline.addresses
+    assert {anchor for anchor, _, _ in SECTIONS} <= set(outline.ids)
+    linked = [address.removeprefix("#") for address in outline.addresses if address.startswith("#")]
+    assert linked[0] == "main"
+    assert set(linked) <= set(outline.ids)
+    assert outline.headings == [1, *[2] * len(linked[1:])]
+
+
+def test_sections_that_can_show_nothing_stand_together_each_with_its_reason(page):
+    reasons = page.partition("What is not shown</h2>")[2]
+    assert '<dt id="protocols">Linear probe or fine-tuning?</dt>' in reasons
+    assert "no backbone has both &#x27;linear_probe&#x27; and &#x27;finetune&#x27;" in reasons
+    assert "#protocols" not in Outline(page).addresses
 
 
 def test_tags_are_balanced_and_ids_unique(page):
@@ -105,7 +113,8 @@ def test_every_drawing_says_in_words_what_it_shows(page):
     figures = Outline(page).figures
     assert len(figures) >= 7
     assert all(figures)
-    assert page.count("<svg") == len(figures)
+    assert page.count('<svg class="wide"') + page.count('<svg class="narrow"') == page.count("<svg")
+    assert page.count("<svg") == 2 * len(figures)
 
 
 def test_the_ranking_is_that_of_the_command_rank(page, storage):
@@ -203,11 +212,6 @@ def test_a_published_table_has_its_page_with_references_and_no_interval():
     references = read(page, "references")
     assert references.filter(quantity="spearman(zscore, params)", of="ViTs")["paper"].item() == 0.58
     assert set(references["certainty"]) >= {"verified"}
-
-
-def test_a_published_table_is_reported_alone(storage):
-    with pytest.raises(EmptyInputError, match="read it alone"):
-        report_html(["published:bob", storage])
 
 
 def test_an_empty_storage_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from raybench.catalog.published import published
 from raybench.cli import main
 from raybench.errors import DuplicateMeasurementError, EmptyInputError, UnknownNameError
 from raybench.report.sources import read_results
@@ -80,9 +81,37 @@ def test_an_experiment_is_looked_for_in_every_source(tmp_path, storage):
         read_results([storage, lab], experiment="labb")
 
 
-def test_a_published_table_stands_alone(storage):
-    with pytest.raises(EmptyInputError, match="read it alone"):
-        read_results(["published:bob", storage])
+def test_a_published_table_among_others_is_put_beside_them_and_never_united(storage):
+    results = read_results(["published:bob", storage])
+    assert results.measurements.equals(read_measurements(storage))
+    assert [paper.name for paper in results.beside] == ["bob"]
+    assert results.names == [str(storage)]
+
+
+def test_the_backbones_and_tasks_of_both_tables_stand_beside_each_other(tmp_path, capsys):
+    paper = published("bob")
+    timm = {b.backbone: b.timm for b in paper.backbones}
+    wanted = ("timm-resnet50", "timm-convnext_base", "timm-vit_base_patch16_224_dino")
+    cells = [s for s in paper.scores if s.backbone in wanted and s.task == "retrieval@cub200"]
+    file = tmp_path / "own.csv"
+    lines = [f"{timm[s.backbone]},{s.task},mrr,{1 - s.value}" for s in cells]  # The order turned round.
+    file.write_text("\n".join(["backbone,task,metric,value", *lines, "mine,retrieval@cub200,mrr,0.99"]))
+    assert main(["rank", str(file), "published:bob", "--metric", "mrr", "--format", "json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["beside"]
+    order = [row["published_as"] for row in found["backbones"]]
+    assert order == sorted(wanted, key=lambda name: next(s.value for s in cells if s.backbone == name))
+    assert {row["backbone"]: row["there"] for row in found["values"]} == {
+        timm[s.backbone]: pytest.approx(s.value) for s in cells
+    }
+    assert main(["rank", str(file), "published:bob", "--metric", "mrr"]) == 0
+    said = capsys.readouterr().out
+    assert "3 backbones are also in the table of Goldblum" in said
+    assert "retrieval@cub200" in said
+
+
+def test_a_table_without_a_shared_backbone_says_so(storage, capsys):
+    assert main(["rank", str(storage), "published:bob"]) == 0
+    assert "No backbone here is in the table of Goldblum" in capsys.readouterr().out
 
 
 def test_backbones_without_pretraining_are_known_by_spec_or_name(tmp_path):

@@ -1,0 +1,45 @@
+"""Accuracies under shifts and corruptions beside those on clean images, from the measurement table."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+SHIFTED = pl.Schema(
+    {
+        "backbone": pl.String,
+        "task": pl.String,
+        "condition": pl.String,
+        "clean": pl.Float64,
+        "shifted": pl.Float64,
+    }
+)
+
+
+def shifted_accuracies(measurements: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
+    """One row per backbone, task and shift, mean over seeds; columns as SHIFTED, sorted.
+
+    A shift is a shifted test set (`shift(NAME)`; its clean accuracy is that of the same classes where it was
+    measured, else of all) or a corruption over its severities.
+
+    Args:
+        measurements: the measurement table.
+        tasks: only these.
+    """
+    condition, keys = pl.col("condition"), ["backbone", "task"]
+    on_test = measurements.filter(pl.col("task").is_in(list(tasks)), split="test")
+    means = on_test.group_by(*keys, "metric", "condition").agg(pl.col("value").sort().mean())
+    accuracy = means.filter(metric="accuracy")
+    sets = accuracy.filter(condition.str.starts_with("shift("))
+    corruptions = means.filter(metric="corruption_accuracy")
+    shifted = pl.concat([sets, corruptions]).select(*keys, "condition", shifted="value")
+    clean = accuracy.filter(condition="clean").select(*keys, clean="value")
+    matched = accuracy.filter(condition.str.starts_with("matched(")).select(
+        *keys, condition.str.replace("matched", "shift", literal=True), matched="value"
+    )
+    return (
+        shifted.join(clean, on=keys)
+        .join(matched, on=[*keys, "condition"], how="left")
+        .with_columns(clean=pl.coalesce("matched", "clean"))
+        .select(pl.Schema(SHIFTED).names())
+        .sort(*keys, "condition")
+    )
