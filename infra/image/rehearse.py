@@ -14,6 +14,9 @@ SHELL and USER are followed, bind and cache mounts too. What differs from `docke
 - A RUN has all of root's capabilities and this machine's network; layers are folders, not archives.
 - CUDA is installed and imported, but no GPU is looked for.
 
+On 2026-11-25, on two cores that others kept busy (load 6 to 20): base 302 MB; stage dependencies 7,379 MB in
+27 min, mlflow-dependencies 940 MB in 146 s, base 86 MB, wheel 63 MB in 48 s, audit 1,030 MB.
+
 Layers and pip's cache stay in the work folder; `--only-smoke` asks what an earlier rehearsal built.
 """
 
