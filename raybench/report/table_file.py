@@ -9,6 +9,7 @@ backbone, which must be the same in all its lines: `family`, `method` (`none`: n
 Any other column is refused: a misspelt one would be taken for left out.
 """
 
+import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,12 +79,23 @@ def _cells(text: str, name: str) -> pl.DataFrame:
         raise EmptyInputError(f"table {name!r} is empty; its first line must name the columns.") from None
     except pl.exceptions.PolarsError as error:
         said = str(error).partition("\n")[0].rstrip(".")
-        raise DataError(f"table {name!r} is no CSV: {said}; quote cells that hold a comma.") from error
+        where = _uneven(text) or f" is no CSV: {said}"
+        raise DataError(f"table {name!r}{where}; quote cells that hold a comma.") from error
     frame = frame.rename({column: column.strip() for column in frame.columns})
     _require_columns(frame.columns, name)
     if frame.is_empty():
         raise EmptyInputError(f"table {name!r} holds no measurement below its first line.")
     return frame.with_columns(pl.all().str.strip_chars()).with_columns(pl.all().replace("", None))
+
+
+def _uneven(text: str) -> str:
+    """The first line with more cells than the first line names, as the end of a sentence's beginning."""
+    rows = csv.reader(io.StringIO(text))
+    named = len(next(rows, []))
+    for row in rows:
+        if len(row) > named:
+            return f", line {rows.line_num}: {len(row)} cells, but the first line names {named} columns"
+    return ""
 
 
 def _require_columns(columns: Sequence[str], name: str) -> None:

@@ -1,6 +1,8 @@
 """Ranking a million measurements against pandas, and the bootstrap's seconds."""
 
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,15 @@ import polars as pl
 from raybench.analysis.bootstrap import replicate, standing_intervals, win_probabilities
 from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
 from raybench.analysis.scores import select_scores
+from raybench.records import Measurement
+from raybench.report.terminal import rank_storage
+from raybench.results import write_measurements
 from tests.benchmarks.clock import in_turn
 from tests.benchmarks.ratio import Ratio
 
 
 def measure(quick: bool) -> list[Ratio]:
-    return [_ranked(quick), _bootstrapped(quick)]
+    return [_ranked(quick), _bootstrapped(quick), _from_files(quick)]
 
 
 def _measurements(num_backbones: int, num_tasks: int, num_seeds: int) -> pl.DataFrame:
@@ -98,6 +103,43 @@ def _bootstrapped(quick: bool) -> Ratio:
         measured=wall / 30,
         gate="standard errors are binomial" if is_binomial else "other standard errors",
         is_gate_passed=is_binomial,
+        note=f"{wall:.1f} s on the wall.",
+        numbers={"wall_seconds": wall},
+    )
+
+
+def _from_files(quick: bool) -> Ratio:
+    """`raybench rank` on a storage of one file per trial, as `raybench run` leaves it, against 1 ms per file."""
+    num_backbones, num_tasks, num_seeds = (10, 4, 5) if quick else (50, 20, 10)
+    rng = np.random.default_rng(0)
+    origin = {"checkpoint_digest": "c", "dataset_fingerprint": "d", "num_params": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(folder)
+        for backbone, task, seed in np.ndindex(num_backbones, num_tasks, num_seeds):
+            measured = Measurement(
+                experiment="e",
+                backbone=f"backbone-{backbone}",
+                task=f"knn@dataset-{task}",
+                split="test",
+                metric="accuracy",
+                value=float(rng.random()),
+                num_examples=100,
+                seed=seed,
+            )
+            write_measurements(storage, "e", f"{backbone}-{task}-{seed}", [measured], origin)
+        started = time.perf_counter()
+        text = rank_storage(storage)
+        wall = time.perf_counter() - started
+    num_files = num_backbones * num_tasks * num_seeds
+    is_whole = f"{num_backbones} backbones on {num_tasks} tasks" in text
+    return Ratio(
+        name=f"rank from {num_files:,} files",
+        ours="read, unite, rank and write out",
+        theirs="1 ms per file",
+        target=1.0,
+        measured=wall / (num_files / 1000),
+        gate="all are ranked" if is_whole else "some are missing",
+        is_gate_passed=is_whole,
         note=f"{wall:.1f} s on the wall.",
         numbers={"wall_seconds": wall},
     )

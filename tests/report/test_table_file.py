@@ -21,6 +21,13 @@ HEAD = "backbone,task,metric,value\n"
 LINE = "a,knn@digits,accuracy,0.5\n"
 
 
+def test_a_line_with_too_many_cells_is_named(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("backbone,task,metric,value\na,knn@digits,accuracy,0.5\nb,knn@digits,accuracy,0,4\n")
+    with pytest.raises(DataError, match=r"line 3: 5 cells, but the first line names 4 columns; quote"):
+        read_table(file)
+
+
 def test_a_storages_table_written_as_csv_comes_back_equal(tmp_path):
     measurements = read_measurements(fill(tmp_path / "storage"))
     measurements.write_csv(tmp_path / "table.csv")

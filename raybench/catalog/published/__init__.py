@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
+from raybench.errors import UnknownNameError
 from raybench.records import Direction
-from raybench.registry import Registry
+from raybench.registry import Registry, suggest
 
 
 class PublishedScore(NamedTuple):
@@ -136,4 +137,7 @@ def published(name: str) -> PublishedResults:
     >>> len(published("bob").scores)
     264
     """
+    if name not in PUBLISHED:
+        hint = suggest(name, PUBLISHED) or "."
+        raise UnknownNameError(f"no published table {name!r}{hint} There are {', '.join(PUBLISHED)}.")
     return PUBLISHED[name]()
