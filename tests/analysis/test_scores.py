@@ -1,7 +1,11 @@
 """Measurements → scores."""
 
+import math
+
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raybench.analysis import scores
 from raybench.errors import (
@@ -72,6 +76,37 @@ def test_the_same_values_in_other_seeds_tie_to_the_last_bit():
         *({"backbone": b, "seed": seed, "value": v} for b, vs in values.items() for seed, v in enumerate(vs))
     )
     assert scores.select_scores(measured)["value"].n_unique() == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.floats(-1e3, 1e3) | st.sampled_from([1e300, -1e300, 1e-300, 3e-9, 5e14]), min_size=1, max_size=9
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_the_mean_over_seeds_is_exact_and_the_order_of_rows_is_no_matter(values, random):
+    rows = [{"seed": seed, "value": value} for seed, value in enumerate(values)]
+    mean = scores.select_scores(table(*rows))["value"].item()
+    assert mean == pytest.approx(
+        math.fsum(values) / len(values), rel=1e-12, abs=1e-12 * max(map(abs, values))
+    )
+    random.shuffle(rows)
+    assert scores.select_scores(table(*rows))["value"].item() == mean
+
+
+def test_each_task_is_judged_by_its_own_metric_among_several():
+    measured = table(
+        {"value": 0.25},
+        {"task": "retrieval@x", "metric": "map", "value": 0.5},
+        {"task": "retrieval@x", "metric": "accuracy", "value": 0.9},
+        {"metric": "map", "value": 0.9},
+    )
+    found = scores.select_scores(measured)
+    assert found.select("task", "metric", "value").rows() == [
+        ("knn@x", "accuracy", 0.25),
+        ("retrieval@x", "map", 0.5),
+    ]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])

@@ -109,7 +109,7 @@ def _bootstrapped(quick: bool) -> Ratio:
 
 
 def _from_files(quick: bool) -> Ratio:
-    """`raybench rank` on a storage of one file per trial, as `raybench run` leaves it, against 1 ms per file."""
+    """`raybench rank` on a storage with one file per trial, as a run leaves it, against 1 ms per file."""
     num_backbones, num_tasks, num_seeds = (10, 4, 5) if quick else (50, 20, 10)
     rng = np.random.default_rng(0)
     origin = {"checkpoint_digest": "c", "dataset_fingerprint": "d", "num_params": 1}
