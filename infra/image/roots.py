@@ -57,7 +57,7 @@ class Root:
         if not has_network:
             lines.append("ip link set lo up")
         lines.append(shlex.join([*inside, *start]) + " && code=0 || code=$?")
-        for mount in mounts:
+        for mount in reversed(mounts):  # One may lie within another.
             lines += _forgotten(mount, self._merged)
         return self._carry_out([*lines, "exit $code"], has_network, timeout)
 
