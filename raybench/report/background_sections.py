@@ -42,7 +42,10 @@ def search_budget(evidence: Evidence) -> Sequence[Part]:
     return [
         *parts,
         *_on_half(evidence.trials),
-        Table(sufficiency, "What the second half of the trials was worth", "budget_sufficiency"),
+        Text(f"The second half of the trials was worth {_most(sufficiency)} on val."),
+        Table(
+            sufficiency, "What the second half of the trials was worth", "budget_sufficiency", is_folded=True
+        ),
         Table(curves, "Expected best of k trials", "best_of_k", is_folded=True),
     ]
 
@@ -83,9 +86,26 @@ def tuning_gain(evidence: Evidence) -> Sequence[Part]:
         return [Absent("no search trial with an objective on val is in the ledger.")]
     gains = gain_over_defaults(evidence.trials)
     return [
-        Text("On val, where the best is chosen, so the gain flatters the search. Trial 0 has the defaults."),
-        Table(gains, "Gain of tuning over defaults", "gain_over_defaults"),
+        Text(
+            f"Tuning gained {_most(gains)} on val, where the best is chosen, so that this flatters the "
+            "search. Trial 0 has the defaults."
+        ),
+        Table(gains, "Gain of tuning over defaults", "gain_over_defaults", is_folded=True),
     ]
+
+
+def _most(gains: pl.DataFrame) -> str:
+    """The largest gain with its pair, the median, and how many pairs gained nothing."""
+    known = gains.drop_nulls("gain").sort("gain", "backbone", "task", descending=[True, False, False])
+    if known.is_empty():
+        return "what is not known, as no pair has both numbers,"
+    top = known.row(0, named=True)
+    num_none = known.filter(pl.col("gain") <= 0).height
+    middle = float(known["gain"].median() or 0.0)  # type: ignore[arg-type]
+    return (
+        f"{top['gain']:.3f} at most ({top['backbone']} on {top['task']}), {middle:.3f} at the median and "
+        f"nothing in {num_none} of {known.height} pairs"
+    )
 
 
 def references(evidence: Evidence) -> Sequence[Part]:
