@@ -91,7 +91,7 @@ def _battle_of_the_backbones() -> PublishedResults:
         scores=tuple(
             PublishedScore(
                 row["backbone"],
-                f"retrieval@{row['dataset'].lower()}",
+                f"retrieval@{row['dataset']}",
                 "retrieval",
                 "mrr",
                 "max",
