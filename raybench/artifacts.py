@@ -8,12 +8,11 @@ STORAGE/per_query/<experiment>/<trial>.npz                    one value per quer
 import json
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raybench.errors import StorageError
 from raybench.records import Split
-from raybench.storage import write_whole
+from raybench.storage import Place, matches, opened, read_whole, remove, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +22,7 @@ CURVES = "curves"
 
 
 def write_classifier(
-    storage: Path, experiment: str, trial_id: str, state: "Mapping[str, torch.Tensor]"
+    storage: Place, experiment: str, trial_id: str, state: "Mapping[str, torch.Tensor]"
 ) -> None:
     """Keep a classifier's tensors as safetensors, whole or not at all."""
     from safetensors.torch import save  # Deferred: it loads torch.
@@ -32,19 +31,20 @@ def write_classifier(
     write_whole(_classifier(storage, experiment, trial_id), lambda file: file.write(content))
 
 
-def read_classifier(storage: Path, experiment: str, trial_id: str) -> "dict[str, torch.Tensor] | None":
+def read_classifier(storage: Place, experiment: str, trial_id: str) -> "dict[str, torch.Tensor] | None":
     """The tensors, on the CPU; None if none are kept or the file is damaged (the trial is fitted again)."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(_classifier(storage, experiment, trial_id))
+        with opened(_classifier(storage, experiment, trial_id)) as file:
+            return load_file(file.name)
     except (OSError, SafetensorError):
         return None
 
 
 def write_curves(
-    storage: Path,
+    storage: Place,
     experiment: str,
     trial_id: str,
     evaluator: str,
@@ -59,7 +59,7 @@ def write_curves(
     write_whole(path, lambda file: file.write(content))
 
 
-def read_curves(storage: Path, experiment: str, trial_id: str, evaluator: str) -> dict[str, Any]:
+def read_curves(storage: Place, experiment: str, trial_id: str, evaluator: str) -> dict[str, Any]:
     """`{"curves": {figure: [row, ...]}, "warnings": [...]}`; both empty if there are none.
 
     Raises:
@@ -67,7 +67,7 @@ def read_curves(storage: Path, experiment: str, trial_id: str, evaluator: str) -
     """
     path = storage / CURVES / experiment / f"{trial_id}.{evaluator}.json"
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
     except FileNotFoundError:
         return {"curves": {}, "warnings": []}
     except (OSError, ValueError) as error:
@@ -76,7 +76,7 @@ def read_curves(storage: Path, experiment: str, trial_id: str, evaluator: str) -
 
 
 def write_per_query(
-    storage: Path,
+    storage: Place,
     experiment: str,
     trial_id: str,
     per_query: "Mapping[Split, Mapping[str, np.ndarray]]",
@@ -92,7 +92,7 @@ def write_per_query(
 
 
 def per_query_of(
-    storage: Path, experiment: str, trial_id: str, split: Split, metric: str
+    storage: Place, experiment: str, trial_id: str, split: Split, metric: str
 ) -> "np.ndarray | None":
     """One value per query, NaN where a query has no positive, shape [q]; None if none were kept.
 
@@ -100,19 +100,19 @@ def per_query_of(
         StorageError: if the file is there but cannot be read.
     """
     path = storage / "per_query" / experiment / f"{trial_id}.npz"
-    if not path.is_file():
-        return None
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with opened(path) as file, np.load(file, allow_pickle=False) as kept:
             name = f"{split}/{metric}"
             return np.asarray(kept[name], dtype=np.float64) if name in kept else None
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
 
 
-def withdraw(storage: Path, experiment: str, trial_id: str) -> None:
+def withdraw(storage: Place, experiment: str, trial_id: str) -> None:
     """Remove all that `trial_id` left.
 
     Raises:
@@ -121,14 +121,14 @@ def withdraw(storage: Path, experiment: str, trial_id: str) -> None:
     files = [
         _classifier(storage, experiment, trial_id),
         storage / "per_query" / experiment / f"{trial_id}.npz",
-        *(storage / CURVES / experiment).glob(f"{trial_id}.*.json"),
+        *matches(storage / CURVES / experiment, f"{trial_id}.*.json"),
     ]
     for file in files:
         try:
-            file.unlink(missing_ok=True)
+            remove(file)
         except OSError as error:
             raise StorageError(f"cannot remove {str(file)!r}: {error.strerror or error}.") from error
 
 
-def _classifier(storage: Path, experiment: str, trial_id: str) -> Path:
+def _classifier(storage: Place, experiment: str, trial_id: str) -> Place:
     return storage / "classifiers" / experiment / f"{trial_id}.safetensors"

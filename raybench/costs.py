@@ -6,11 +6,10 @@ A table of its own, because timings differ from run to run: the measurement tabl
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 from raybench.errors import StorageError
 from raybench.records import Direction, digest_of
-from raybench.storage import read_whole, write_whole
+from raybench.storage import Place, each, matches, read_whole, write_whole
 
 SCHEMA_VERSION = 1
 
@@ -62,12 +61,12 @@ class InferenceCost:
         return (self.checkpoint_digest, self.hardware, self.input_size, self.batch_size, self.dtype)
 
 
-def cost_file(storage: Path, identity: Sequence[object]) -> Path:
+def cost_file(storage: Place, identity: Sequence[object]) -> Place:
     """Where the cost of that identity lies or would lie."""
     return storage / "costs" / f"{digest_of(list(identity))}.json"
 
 
-def write_cost(storage: Path, cost: InferenceCost) -> None:
+def write_cost(storage: Place, cost: InferenceCost) -> None:
     """Keep a cost, whole or not at all, in the place of an earlier one of the same identity.
 
     Raises:
@@ -77,21 +76,22 @@ def write_cost(storage: Path, cost: InferenceCost) -> None:
     write_whole(cost_file(storage, cost.identity), lambda file: file.write(content))
 
 
-def read_costs(storage: Path) -> list[InferenceCost]:
+def read_costs(storage: Place) -> list[InferenceCost]:
     """Every cost kept in a storage, by backbone and identity; empty if none was measured.
 
     Raises:
         StorageError: if one cannot be read; `raybench cost` measures it again once it is removed.
     """
-    names = {field.name for field in fields(InferenceCost)}
-    costs = []
-    for path in sorted((storage / "costs").glob("*.json")):
-        try:
-            content = json.loads(read_whole(path))
-            costs.append(InferenceCost(**{key: content[key] for key in names}))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StorageError(
-                f"cannot read {str(path)!r} ({type(error).__name__}: {error}); remove it and run "
-                "`raybench cost` again."
-            ) from error
+    costs = each(_read_cost, matches(storage / "costs", "*.json"), storage)
     return sorted(costs, key=lambda cost: (cost.backbone, cost.identity))
+
+
+def _read_cost(path: Place) -> InferenceCost:
+    try:
+        content = json.loads(read_whole(path))
+        return InferenceCost(**{field.name: content[field.name] for field in fields(InferenceCost)})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"cannot read {str(path)!r} ({type(error).__name__}: {error}); remove it and run "
+            "`raybench cost` again."
+        ) from error

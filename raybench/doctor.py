@@ -5,9 +5,9 @@ import platform
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from raybench.errors import RaybenchError
+from raybench.storage import Place, is_folder, on_disk, open_storage, place_of
 
 REQUIRED = ("torch", "torchvision", "timm", "ray", "mlflow", "polars", "optuna", "torchmetrics", "kornia")
 MIN_FREE_GIB = 2.0
@@ -23,7 +23,7 @@ class Finding:
     says: str
 
 
-def diagnose(storage: Path, tracking_uri: str | None) -> list[Finding]:
+def diagnose(storage: str | Place, tracking_uri: str | None) -> list[Finding]:
     """All checks, none of which changes anything but a probe file in the storage."""
     return [
         Finding(what="python", is_ok=True, says=f"{platform.python_version()} on {platform.platform()}"),
@@ -59,24 +59,30 @@ def _check_ray() -> Finding:
     return Finding(what="ray cluster", is_ok=True, says=address or "none named; a local one is started")
 
 
-def _check_storage(storage: Path) -> Finding:
+def _check_storage(address: str | Place) -> Finding:
     from raybench.run import require_writable
 
     try:
+        storage = open_storage(address)
         require_writable(storage)
     except RaybenchError as error:
         return Finding(what="storage", is_ok=False, says=str(error))
-    free_gib = shutil.disk_usage(storage).free / 2**30
+    folder = on_disk(storage)
+    folder.mkdir(parents=True, exist_ok=True)
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    copies = "" if is_folder(storage) else f" for this machine's copies in {folder}"
     return Finding(
-        what="storage", is_ok=free_gib >= MIN_FREE_GIB, says=f"{storage} is writable, {free_gib:.1f} GiB free"
+        what="storage",
+        is_ok=free_gib >= MIN_FREE_GIB,
+        says=f"{storage} is writable, {free_gib:.1f} GiB free{copies}",
     )
 
 
-def _check_tracking(storage: Path, uri: str | None) -> Finding:
+def _check_tracking(address: str | Place, uri: str | None) -> Finding:
     from raybench.tracking.address import tracking_uri
     from raybench.tracking.probe import probe
 
     try:
-        return Finding(what="tracking", is_ok=True, says=probe(tracking_uri(storage, uri)))
+        return Finding(what="tracking", is_ok=True, says=probe(tracking_uri(place_of(address), uri)))
     except RaybenchError as error:
         return Finding(what="tracking", is_ok=False, says=str(error))

@@ -5,10 +5,8 @@ missing: predictions and the classifier itself are kept, and an evaluator that i
 experiment trains nothing.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from raybench import artifacts, ledger, results
@@ -26,6 +24,7 @@ from raybench.evaluation.registry import EVALUATOR_RUNS
 from raybench.evaluation.subject import Subject
 from raybench.records import Measurement, Split, TrialRecord, TrialRequest
 from raybench.spec import ExperimentSpec
+from raybench.storage import Place, remove_tree
 
 CLEAN = "clean"
 
@@ -46,7 +45,7 @@ class FinalStage:
     """Measures one final trial."""
 
     def __init__(
-        self, request: TrialRequest, spec: ExperimentSpec, storage: Path, context: TrialContext
+        self, request: TrialRequest, spec: ExperimentSpec, storage: Place, context: TrialContext
     ) -> None:
         self._request = request
         self._spec = spec
@@ -123,10 +122,12 @@ class FinalStage:
             metrics |= self._keep(name, evaluation, provenance)
             done[name] = settings.digest
             on_progress(FinalResult(metrics=metrics, evaluations=done))
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
         return FinalResult(metrics=metrics, evaluations=done, failures=failures)
 
-    def _subject(self, run: ClassifierRun, predictions: Mapping[Split, Predictions], folder: Path) -> Subject:
+    def _subject(
+        self, run: ClassifierRun, predictions: Mapping[Split, Predictions], folder: Place
+    ) -> Subject:
         return Subject(
             self._context,
             run,

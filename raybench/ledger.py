@@ -8,39 +8,39 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, get_args
 
 from raybench.errors import NonFiniteMeasurementError, StorageError
 from raybench.records import Pair, Stage, TrialRecord, TrialStatus, digest_of
-from raybench.storage import read_whole, write_whole
+from raybench.storage import Place, each, matches, read_whole, write_once, write_whole
 
 SCHEMA_VERSION = 1
 _FIELDS = frozenset(field.name for field in fields(TrialRecord))
 _TUPLES = ("curve", "grid")
 
 
-def experiment_dir(storage: Path, experiment: str) -> Path:
+def experiment_dir(storage: Place, experiment: str) -> Place:
     """Folder of one experiment's spec, trials, checkpoints and recipes."""
     return storage / "experiments" / experiment
 
 
-def checkpoint_dir(storage: Path, experiment: str, trial_id: str) -> Path:
+def checkpoint_dir(storage: Place, experiment: str, trial_id: str) -> Place:
     """Folder of one trial's checkpoints; not created here, and removed when the trial ends."""
     return experiment_dir(storage, experiment) / "checkpoints" / trial_id
 
 
-def evaluator_dir(storage: Path, experiment: str, trial_id: str, evaluator: str) -> Path:
+def evaluator_dir(storage: Place, experiment: str, trial_id: str, evaluator: str) -> Place:
     """Folder of an evaluator's partial results; not created here, and removed when it has measured."""
     return experiment_dir(storage, experiment) / "evaluations" / f"{trial_id}.{evaluator}"
 
 
-def experiments(storage: Path) -> list[str]:
+def experiments(storage: Place) -> list[str]:
     """Names of the experiments that have a spec or a trial on this storage, sorted."""
-    folders = (storage / "experiments").glob("*/")
+    folders = matches(storage / "experiments", "*/")
     return sorted(f.name for f in folders if (f / "spec.json").is_file() or (f / "trials").is_dir())
 
 
-def write_record(storage: Path, record: TrialRecord) -> None:
+def write_record(storage: Place, record: TrialRecord) -> None:
     """Create or replace the record of a trial, whole or not at all.
 
     Raises:
@@ -58,7 +58,7 @@ def write_record(storage: Path, record: TrialRecord) -> None:
     _write_json(path, {"schema": SCHEMA_VERSION, **record.as_dict()}, is_durable=record.status != "running")
 
 
-def read_record(storage: Path, experiment: str, trial_id: str) -> TrialRecord | None:
+def read_record(storage: Place, experiment: str, trial_id: str) -> TrialRecord | None:
     """The record of one trial; None if there is none that can be read.
 
     Raises:
@@ -67,33 +67,36 @@ def read_record(storage: Path, experiment: str, trial_id: str) -> TrialRecord | 
     return _parse(experiment_dir(storage, experiment) / "trials" / f"{trial_id}.json")
 
 
-def read_records(storage: Path, experiment: str, *, pair: Pair | None = None) -> list[TrialRecord]:
+def read_records(
+    storage: Place, experiment: str, *, pair: Pair | None = None, slug: str = ""
+) -> list[TrialRecord]:
     """Every record of an experiment by backbone, task, stage, index; unreadable ones are passed over.
 
     Args:
         storage: where the ledger lies.
         experiment: whose trials.
         pair: only this pair's trials; None takes all.
+        slug: the same by the pair's slug, with which its trial ids begin.
 
     Raises:
         StorageError: if the folder is there but may not be read.
     """
     folder = experiment_dir(storage, experiment) / "trials"
     try:
-        paths = sorted(folder.glob(f"{pair.slug if pair else ''}*.json")) if folder.is_dir() else []
+        paths = matches(folder, f"{pair.slug if pair else slug}*.json")
     except OSError as error:
         raise StorageError(f"cannot read {str(folder)!r}: {error.strerror or error}.") from error
-    records = [record for path in paths if (record := _parse(path)) is not None]
+    records = [record for record in each(_parse, paths, storage) if record is not None]
     order = {stage: position for position, stage in enumerate(get_args(Stage))}
     return sorted(records, key=lambda r: (r.backbone, r.task, order[r.stage], r.index, r.seed))
 
 
-def save_spec(storage: Path, experiment: str, content: Mapping[str, Any]) -> None:
+def save_spec(storage: Place, experiment: str, content: Mapping[str, Any]) -> None:
     """Keep what was asked for: `ExperimentSpec.to_dict()`, so that a later run can tell what has changed."""
     _write_json(experiment_dir(storage, experiment) / "spec.json", content)
 
 
-def save_finding(storage: Path, experiment: str, name: str, content: Mapping[str, Any]) -> None:
+def save_finding(storage: Place, experiment: str, name: str, content: Mapping[str, Any]) -> None:
     """Keep what was found out about an experiment as a whole, such as `importance`.
 
     Raises:
@@ -102,7 +105,7 @@ def save_finding(storage: Path, experiment: str, name: str, content: Mapping[str
     _write_json(experiment_dir(storage, experiment) / f"{name}.json", content)
 
 
-def load_finding(storage: Path, experiment: str, name: str) -> dict[str, Any] | None:
+def load_finding(storage: Place, experiment: str, name: str) -> dict[str, Any] | None:
     """What `save_finding` kept; None if there is none that can be read: it can be found out again."""
     try:
         content = json.loads(read_whole(experiment_dir(storage, experiment) / f"{name}.json"))
@@ -111,11 +114,11 @@ def load_finding(storage: Path, experiment: str, name: str) -> dict[str, Any] | 
     return content if isinstance(content, dict) else None
 
 
-def has_spec(storage: Path, experiment: str) -> bool:
+def has_spec(storage: Place, experiment: str) -> bool:
     return (experiment_dir(storage, experiment) / "spec.json").is_file()
 
 
-def load_spec(storage: Path, experiment: str) -> dict[str, Any] | None:
+def load_spec(storage: Place, experiment: str) -> dict[str, Any] | None:
     """What `save_spec` kept; None if there is no such experiment on this storage.
 
     Raises:
@@ -123,7 +126,7 @@ def load_spec(storage: Path, experiment: str) -> dict[str, Any] | None:
     """
     path = experiment_dir(storage, experiment) / "spec.json"
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -133,7 +136,7 @@ def load_spec(storage: Path, experiment: str) -> dict[str, Any] | None:
     return content
 
 
-def pin(storage: Path, experiment: str, kind: str, name: str, digest: str) -> None:
+def pin(storage: Place, experiment: str, kind: str, name: str, digest: str) -> None:
     """Hold an experiment to what it began with: the digest first given for a name is the only one it takes.
 
     A weight file or a folder of images that changed under its old name would put two things under one label.
@@ -150,9 +153,11 @@ def pin(storage: Path, experiment: str, kind: str, name: str, digest: str) -> No
     """
     path = experiment_dir(storage, experiment) / "identities" / f"{kind}-{digest_of(name)}.json"
     try:
-        if not path.exists():
-            _write_json(path, {"name": name, "digest": digest})
-        pinned = json.loads(path.read_bytes())["digest"]
+        try:
+            content = read_whole(path)
+        except FileNotFoundError:
+            content = write_once(path, _as_json({"name": name, "digest": digest}))
+        pinned = json.loads(content)["digest"]
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
     if pinned != digest:
@@ -162,7 +167,7 @@ def pin(storage: Path, experiment: str, kind: str, name: str, digest: str) -> No
         )
 
 
-def _parse(path: Path) -> TrialRecord | None:
+def _parse(path: Place) -> TrialRecord | None:
     try:
         content = json.loads(read_whole(path))
         if content["schema"] > SCHEMA_VERSION or content["status"] not in get_args(TrialStatus):
@@ -174,13 +179,13 @@ def _parse(path: Path) -> TrialRecord | None:
         return None  # Torn, foreign or from a later raybench: as good as absent.
 
 
-def _write_json(path: Path, content: Mapping[str, Any], *, is_durable: bool = True) -> None:
-    text = json.dumps(content, default=_plain, separators=(",", ":"))
+def _write_json(path: Place, content: Mapping[str, Any], *, is_durable: bool = True) -> None:
+    text = _as_json(content)
+    write_whole(path, lambda file: file.write(text), is_durable=is_durable)
 
-    def write(file: BinaryIO) -> None:
-        file.write(text.encode())
 
-    write_whole(path, write, is_durable=is_durable)
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, default=_plain, separators=(",", ":")).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ it, and often not the one that the backbone will work on.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -17,6 +16,7 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.costs import InferenceCost, cost_file, write_cost
 from raybench.errors import EmptyInputError, RaybenchError, ResourceError
 from raybench.spec import ExperimentSpec
+from raybench.storage import Place
 
 Told = Callable[[str, InferenceCost | None, str], None]
 """(backbone, its cost or None, why there is none or that it was there already)."""
@@ -33,7 +33,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def backbones_of(storage: Path, experiment: str | None) -> list[BackboneInfo]:
+def backbones_of(storage: Place, experiment: str | None) -> list[BackboneInfo]:
     """Every backbone that a storage's experiments name, by name; of equal names the first experiment's.
 
     Raises:
@@ -52,7 +52,7 @@ def backbones_of(storage: Path, experiment: str | None) -> list[BackboneInfo]:
 
 
 def price(
-    storage: Path,
+    storage: Place,
     *,
     experiment: str | None,
     device: torch.device,

@@ -2,7 +2,6 @@
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from raybench.backbones.loading import load_backbone
@@ -11,6 +10,7 @@ from raybench.catalog.datasets import DatasetInfo
 from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset
 from raybench.records import Preprocessing
+from raybench.storage import Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class _ByRepr:
 
 
 @functools.lru_cache(maxsize=4)
-def _load_dataset(info: _ByRepr, cache: Path) -> Dataset:
+def _load_dataset(info: _ByRepr, cache: Place) -> Dataset:
     return load_dataset(info.row, cache=cache)
 
 
-def cached_dataset(info: DatasetInfo, storage: Path) -> Dataset:
+def cached_dataset(info: DatasetInfo, storage: Place) -> Dataset:
     """The dataset, read once per worker process and hashed once per storage; its test split is locked."""
     return _load_dataset(_ByRepr(info), storage / "image_hashes")
 

@@ -6,7 +6,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -21,7 +20,7 @@ from raybench.catalog.tasks import parse_task
 from raybench.errors import StorageError, UnknownNameError
 from raybench.records import HparamValue, Pair, TrialRecord, digest_of
 from raybench.spec.experiment import ExperimentSpec
-from raybench.storage import write_whole
+from raybench.storage import Place, read_whole, write_whole
 
 _SOURCE_KEYS = (
     "val_fraction",
@@ -34,11 +33,13 @@ _SOURCE_KEYS = (
 _BACKBONE_KEYS = ("timm", "checkpoint", "kwargs", "family", "method", "pretrain_data", "pretrain_images")
 
 
-def recipe_file(storage: Path, experiment: str, pair: Pair) -> Path:
+def recipe_file(storage: Place, experiment: str, pair: Pair) -> Place:
     return ledger.experiment_dir(storage, experiment) / "recipes" / f"{pair.slug}.yaml"
 
 
-def write_all(storage: Path, spec: ExperimentSpec, winners: Mapping[Pair, TrialRecord | None]) -> list[Path]:
+def write_all(
+    storage: Place, spec: ExperimentSpec, winners: Mapping[Pair, TrialRecord | None]
+) -> list[Place]:
     """Write a recipe for every pair whose final stage is measured; pairs that failed get none.
 
     Args:
@@ -61,7 +62,7 @@ def write_all(storage: Path, spec: ExperimentSpec, winners: Mapping[Pair, TrialR
     return written
 
 
-def read_recipe(storage: Path, experiment: str, pair: Pair) -> dict[str, Any]:
+def read_recipe(storage: Place, experiment: str, pair: Pair) -> dict[str, Any]:
     """What `write_all` wrote for that pair.
 
     Raises:
@@ -69,7 +70,7 @@ def read_recipe(storage: Path, experiment: str, pair: Pair) -> dict[str, Any]:
     """
     path = recipe_file(storage, experiment, pair)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_whole(path))
     except (OSError, yaml.YAMLError) as error:
         raise StorageError(
             f"no recipe of {pair.backbone!r} on {pair.task!r} in {str(path)!r} ({error}); "

@@ -7,6 +7,7 @@ one Parquet file of its own, so writers never meet; reading glues the files toge
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +22,7 @@ from raybench.errors import (
 )
 from raybench.metrics import METRICS
 from raybench.records import Measurement, Pair, Split
-from raybench.storage import write_whole
+from raybench.storage import Place, each, fetched, matches, remove, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,17 +77,17 @@ class PredictionsOfSplit(Protocol):
     def logits(self) -> "NDArray[Any]": ...
 
 
-def measurements_file(storage: Path, experiment: str, trial_id: str, part: str = "") -> Path:
+def measurements_file(storage: Place, experiment: str, trial_id: str, part: str = "") -> Place:
     """`part` names what is written apart from the trial's own metrics: an evaluator."""
     return storage / "measurements" / experiment / f"{trial_id}{'.' if part else ''}{part}.parquet"
 
 
-def predictions_file(storage: Path, experiment: str, trial_id: str) -> Path:
+def predictions_file(storage: Place, experiment: str, trial_id: str) -> Place:
     return storage / "predictions" / experiment / f"{trial_id}.parquet"
 
 
 def write_measurements(
-    storage: Path,
+    storage: Place,
     experiment: str,
     trial_id: str,
     measurements: Iterable[Measurement],
@@ -114,7 +115,7 @@ def write_measurements(
     _write(measurements_file(storage, experiment, trial_id, part), validated(frame))
 
 
-def read_measurements(storage: Path, experiment: str | None = None) -> pl.DataFrame:
+def read_measurements(storage: Place, experiment: str | None = None) -> pl.DataFrame:
     """The measurement table of one experiment or of all, sorted by identity; empty if nothing was measured.
 
     Two runs of the same spec on CPU give equal tables (`DataFrame.equals`).
@@ -126,25 +127,25 @@ def read_measurements(storage: Path, experiment: str | None = None) -> pl.DataFr
     return validated(_read(storage / "measurements", experiment, SCHEMA))
 
 
-def measurements_of(storage: Path, experiment: str, trial_id: str) -> list[dict[str, Any]]:
+def measurements_of(storage: Place, experiment: str, trial_id: str) -> list[dict[str, Any]]:
     """The rows of one trial and its evaluators, columns as COLUMNS; empty if it has none.
 
     Raises:
         StorageError: if a file cannot be read.
     """
     own = measurements_file(storage, experiment, trial_id)
-    files = [own, *sorted(own.parent.glob(f"{trial_id}.*.parquet"))] if own.is_file() else []
+    files = [own, *matches(own.parent, f"{trial_id}.*.parquet")] if own.is_file() else []
     frames = [_read_file(file, SCHEMA) for file in files]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *frames]).sort(IDENTITY).to_dicts()
 
 
-def measured_experiments(storage: Path) -> list[str]:
+def measured_experiments(storage: Place) -> list[str]:
     """Names of the experiments that measured something on this storage, sorted."""
-    return sorted({file.parent.name for file in (storage / "measurements").glob("*/*.parquet")})
+    return sorted({file.parent.name for file in matches(storage / "measurements", "*/*.parquet")})
 
 
 def write_predictions(
-    storage: Path,
+    storage: Place,
     experiment: str,
     trial_id: str,
     predictions: Mapping[Split, PredictionsOfSplit],
@@ -169,7 +170,7 @@ def write_predictions(
 
 
 def predictions_of(
-    storage: Path, experiment: str, trial_id: str
+    storage: Place, experiment: str, trial_id: str
 ) -> dict[Split, "tuple[tuple[str, ...], NDArray[Any], NDArray[Any]]"]:
     """Split → (ids, targets [n], logits [n, c]) of one trial, in the order they were written.
 
@@ -185,7 +186,7 @@ def predictions_of(
     return found
 
 
-def read_predictions(storage: Path, experiment: str | None = None) -> pl.DataFrame:
+def read_predictions(storage: Place, experiment: str | None = None) -> pl.DataFrame:
     """Per-example predictions, columns as in PREDICTION_SCHEMA, sorted by pair, split, seed and example.
 
     Raises:
@@ -195,7 +196,7 @@ def read_predictions(storage: Path, experiment: str | None = None) -> pl.DataFra
     return frame.sort("experiment", "backbone", "task", "split", "seed", "example_id", maintain_order=True)
 
 
-def withdraw(storage: Path, experiment: str, trial_id: str) -> None:
+def withdraw(storage: Place, experiment: str, trial_id: str) -> None:
     """Remove a final trial's measurements and predictions, as when a longer search finds another winner.
 
     Without this the old and the new winner would claim the same identity.
@@ -203,11 +204,11 @@ def withdraw(storage: Path, experiment: str, trial_id: str) -> None:
     files = [
         measurements_file(storage, experiment, trial_id),
         predictions_file(storage, experiment, trial_id),
-        *(storage / "measurements" / experiment).glob(f"{trial_id}.*.parquet"),
+        *matches(storage / "measurements" / experiment, f"{trial_id}.*.parquet"),
     ]
     try:
         for file in files:
-            file.unlink(missing_ok=True)
+            remove(file)
     except OSError as error:
         raise StorageError(f"cannot remove results of {trial_id!r}: {error.strerror or error}.") from error
 
@@ -248,30 +249,32 @@ def _name(bad: pl.DataFrame) -> str:
     return f"{row['split']}/{row['metric']} of {row['backbone']!r} on {row['task']!r} (seed {row['seed']})"
 
 
-def _write(path: Path, frame: pl.DataFrame) -> None:
+def _write(path: Place, frame: pl.DataFrame) -> None:
     metadata = {_VERSION_KEY: str(SCHEMA_VERSION)}
     write_whole(path, lambda file: frame.write_parquet(file, metadata=metadata))
 
 
-def _read(folder: Path, experiment: str | None, schema: pl.Schema) -> pl.DataFrame:
+def _read(folder: Place, experiment: str | None, schema: pl.Schema) -> pl.DataFrame:
     if not folder.parent.is_dir():
         raise StorageError(
             f"no storage at {str(folder.parent)!r}; give the folder that `raybench run` named."
         )
-    found = folder.glob("*/*.parquet") if experiment is None else (folder / experiment).glob("*.parquet")
-    files = sorted(found)
-    for file in files:
-        _require_version(file)
+    # An experiment's name is no pattern.
+    among = (folder, "*/*.parquet") if experiment is None else (folder / experiment, "*.parquet")
+    files = matches(*among)
+    sources: list[Any] = each(fetched, files, folder)
+    for file, source in zip(files, sources, strict=True):
+        _require_version(file, source)
     try:  # All at once: file by file takes eight times as long.
-        frames = [pl.read_parquet(files, glob=False).select(schema.names())] if files else []
+        frames = [pl.read_parquet(sources, glob=False).select(schema.names())] if files else []
     except (OSError, pl.exceptions.PolarsError):
         frames = [_read_file(file, schema) for file in files]
     return pl.concat([pl.DataFrame(schema=schema), *(frame.cast(schema) for frame in frames)])
 
 
-def _require_version(file: Path) -> None:
+def _require_version(file: Place, source: Path | BytesIO) -> None:
     try:
-        version = int(pl.read_parquet_metadata(file).get(_VERSION_KEY, "0"))
+        version = int(pl.read_parquet_metadata(source).get(_VERSION_KEY, "0"))
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise _unreadable(file, error) from error
     if version != SCHEMA_VERSION:
@@ -281,15 +284,15 @@ def _require_version(file: Path) -> None:
         )
 
 
-def _read_file(file: Path, schema: pl.Schema) -> pl.DataFrame:
+def _read_file(file: Place, schema: pl.Schema) -> pl.DataFrame:
     """One file alone, so that the error can name it."""
     try:
-        return pl.read_parquet(file, glob=False).select(schema.names())
+        return pl.read_parquet(fetched(file), glob=False).select(schema.names())
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _unreadable(file, error) from error
 
 
-def _unreadable(file: Path, error: Exception) -> StorageError:
+def _unreadable(file: Place, error: Exception) -> StorageError:
     return StorageError(
         f"cannot read {str(file)!r}: {str(error).partition(chr(10))[0]}; "
         "remove it and its trial's record, and run again."

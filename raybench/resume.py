@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from raybench import artifacts, ledger, results
 from raybench.catalog.tasks import PROTOCOLS, parse_task
@@ -10,6 +9,7 @@ from raybench.errors import SpecError
 from raybench.metrics import METRICS
 from raybench.records import Pair, TrialRecord, TrialRequest, TrialStatus
 from raybench.spec import ExperimentSpec, diff
+from raybench.storage import Place
 from raybench.tuning.study import PairStudy, StudyPlan
 
 ENDED: tuple[TrialStatus, ...] = ("completed", "stopped")
@@ -56,7 +56,7 @@ def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
     )
 
 
-def withdraw_superseded(storage: Path, study: PairStudy) -> None:
+def withdraw_superseded(storage: Place, study: PairStudy) -> None:
     """Take back final results of an earlier winner once a longer search has found another.
 
     Old and new would claim the same identity in the measurement table.
@@ -89,14 +89,14 @@ def hygiene_notes(studies: list[PairStudy]) -> list[str]:
     return sorted(notes)
 
 
-def reopen(storage: Path, request: TrialRequest) -> None:
+def reopen(storage: Place, request: TrialRequest) -> None:
     """Let the record of an earlier attempt say `running`: how it ended is not how this one will end."""
     record = ledger.read_record(storage, request.experiment, request.trial_id)
     if record is not None and record.status != "running":
         ledger.write_record(storage, replace(record, status="running", reason=""))
 
 
-def final_record(storage: Path, request: TrialRequest, reason: str | None) -> TrialRecord:
+def final_record(storage: Place, request: TrialRequest, reason: str | None) -> TrialRecord:
     """The trial's record once Tune is done with it: as the worker left it, or stopped, or failed."""
     record = ledger.read_record(storage, request.experiment, request.trial_id)
     if record is not None and record.status != "running":
@@ -116,7 +116,7 @@ def final_record(storage: Path, request: TrialRequest, reason: str | None) -> Tr
     return record
 
 
-def store_spec(spec: ExperimentSpec, storage: Path) -> None:
+def store_spec(spec: ExperimentSpec, storage: Place) -> None:
     stored = ledger.load_spec(storage, spec.name)
     if stored is not None:
         change = diff(ExperimentSpec.from_dict(stored), spec)

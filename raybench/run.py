@@ -4,13 +4,11 @@ import contextlib
 import html
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TextIO
-
-from filelock import FileLock, Timeout
 
 from raybench import ledger, recipes
 from raybench.catalog.tasks import parse_task
@@ -19,7 +17,8 @@ from raybench.progress import make_progress
 from raybench.records import Pair, TrialRecord, TrialRequest, digest_of
 from raybench.resume import final_record, hygiene_notes, make_studies, reopen, store_spec, withdraw_superseded
 from raybench.spec import ExperimentSpec
-from raybench.storage import write_whole
+from raybench.storage import Exclusive, Place, absolute, exclusive, read_whole, remove, write_whole
+from raybench.storage.exclusive import Busy
 from raybench.tracking import Tracker
 from raybench.tracking.address import sqlite_file
 from raybench.tuning.driver import tune_experiment
@@ -55,7 +54,7 @@ class Outcome:
 
 def run_experiment(
     spec: ExperimentSpec,
-    storage: Path,
+    storage: Place,
     *,
     tracking_uri: str | None = None,
     num_cpus: int | None = None,
@@ -66,8 +65,8 @@ def run_experiment(
 
     Args:
         spec: the checked spec; a spec stored under the same name may be extended, not contradicted.
-        storage: folder of results, features and ledger; created if absent.
-        tracking_uri: MLflow server; by default a SQLite file in the storage.
+        storage: folder or bucket of results, features and ledger; a folder is created if absent.
+        tracking_uri: MLflow server; by default a SQLite file in the storage, of a bucket on this machine.
         num_cpus: limit of a local Ray; None takes the machine's.
         wait_seconds: how long to wait for nodes that a cluster does not have yet; None: only for those that
             its autoscaler can add.
@@ -80,9 +79,9 @@ def run_experiment(
         ResourceError: if no node can ever run one of the trials.
         StorageUnavailableError: if the storage fills up or stays away on the way; the same call goes on.
     """
-    storage = storage.absolute()
+    storage = absolute(storage)
     require_writable(storage)
-    with _only_one(storage, spec.name):
+    with _only_one(storage, spec.name, stream) as held:
         store_spec(spec, storage)
         studies = make_studies(spec, ledger.read_records(storage, spec.name))
         tracker = Tracker(tracking_uri, spec.name, storage)
@@ -94,7 +93,7 @@ def run_experiment(
             _keep_importances(storage, spec, studies)
         else:
             num_trials_run, is_finished, unsent = _tune(
-                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm
+                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm, held
             )
             if is_finished and not unsent:
                 _mark_tracked(storage, spec, uri)
@@ -114,13 +113,14 @@ def run_experiment(
 
 def _tune(
     spec: ExperimentSpec,
-    storage: Path,
+    storage: Place,
     studies: list[PairStudy],
     tracker: Tracker,
     num_cpus: int | None,
     wait_seconds: float | None,
     stream: TextIO | None,
     sigterm: threading.Event,
+    held: Exclusive,
 ) -> tuple[int, bool, list[str]]:
     """(trials run, whether everything is finished, trials that MLflow has not seen)."""
     tracker.start()
@@ -133,7 +133,7 @@ def _tune(
                     tracker.log(record)
         else:
             num_run, is_finished = _search(
-                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm
+                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm, held
             )
         if is_finished:
             _keep_importances(storage, spec, studies)
@@ -150,11 +150,11 @@ def _tune(
     return num_run, is_finished, unsent
 
 
-def _keep_importances(storage: Path, spec: ExperimentSpec, studies: list[PairStudy]) -> None:
+def _keep_importances(storage: Place, spec: ExperimentSpec, studies: list[PairStudy]) -> None:
     keep_importances(storage, spec, [record for study in studies for record in study.search_records])
 
 
-def _summary(storage: Path, experiment: str) -> dict[str, str]:
+def _summary(storage: Place, experiment: str) -> dict[str, str]:
     """Files of MLflow's summary run: ranking and report, as far as they are complete."""
     from raybench.analysis.standing import RankingRule
     from raybench.report.document import report_html
@@ -168,6 +168,8 @@ def _summary(storage: Path, experiment: str) -> dict[str, str]:
             f"ranking.{suffix}": rank_text(results, rule=rule, output_format=output_format)
             for suffix, output_format in (("md", "markdown"), ("csv", "csv"))
         }
+    except StorageUnavailableError:
+        raise
     except RaybenchError as error:
         return {"ranking.md": f"No ranking: {error}"}
     try:
@@ -179,18 +181,20 @@ def _summary(storage: Path, experiment: str) -> dict[str, str]:
 
 def _search(
     spec: ExperimentSpec,
-    storage: Path,
+    storage: Place,
     studies: list[PairStudy],
     tracker: Tracker,
     num_cpus: int | None,
     wait_seconds: float | None,
     stream: TextIO | None,
     sigterm: threading.Event,
+    held: Exclusive,
 ) -> tuple[int, bool]:
     num_run = 0
     progress = make_progress(studies, stream)
 
     def collect(request: TrialRequest, reason: str | None) -> TrialRecord:
+        held.require()
         return final_record(storage, request, reason)
 
     def on_start(request: TrialRequest) -> None:
@@ -230,25 +234,28 @@ def _search(
     return num_run, is_finished
 
 
-def _tracked_marker(storage: Path, spec: ExperimentSpec) -> Path:
+def _tracked_marker(storage: Place, spec: ExperimentSpec) -> Place:
     return ledger.experiment_dir(storage, spec.name) / "tracked.json"
 
 
-def _mark_tracked(storage: Path, spec: ExperimentSpec, uri: str) -> None:
+def _mark_tracked(storage: Place, spec: ExperimentSpec, uri: str) -> None:
     """Note that MLflow at `uri` holds all of this spec, so that a run without work need not ask it."""
     content = json.dumps({"spec": spec.digest, "uri": digest_of(uri)}).encode()
     write_whole(_tracked_marker(storage, spec), lambda file: file.write(content))
 
 
-def _is_tracked(storage: Path, spec: ExperimentSpec, uri: str) -> bool:
-    marker = _tracked_marker(storage, spec)
-    if not marker.exists() or ((file := sqlite_file(uri)) is not None and not file.exists()):
+def _is_tracked(storage: Place, spec: ExperimentSpec, uri: str) -> bool:
+    if (file := sqlite_file(uri)) is not None and not file.exists():
         return False
-    return bool(json.loads(marker.read_text()) == {"spec": spec.digest, "uri": digest_of(uri)})
+    try:
+        marked = json.loads(read_whole(_tracked_marker(storage, spec)))
+    except FileNotFoundError:
+        return False
+    return bool(marked == {"spec": spec.digest, "uri": digest_of(uri)})
 
 
-def require_writable(storage: Path) -> None:
-    """Create the storage folder if need be and write into it once.
+def require_writable(storage: Place) -> None:
+    """Create the storage's folder if need be and write into it once.
 
     Raises:
         StorageError: if that cannot be done.
@@ -258,22 +265,21 @@ def require_writable(storage: Path) -> None:
         write_whole(probe, lambda file: file.write(b""))
     except StorageUnavailableError as error:
         raise StorageError(str(error)) from error  # Nothing has begun: a mistake in the command.
-    probe.unlink(missing_ok=True)
+    remove(probe)
 
 
 @contextlib.contextmanager
-def _only_one(storage: Path, experiment: str) -> Iterator[None]:
-    folder = ledger.experiment_dir(storage, experiment)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "running.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StorageError(
-            f"another process is running experiment {experiment!r} on {storage}; wait for it, "
-            "or give another `--storage`."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _only_one(storage: Place, experiment: str, stream: TextIO | None = None) -> Iterator[Exclusive]:
+    def say(line: str) -> None:
+        print(f"note      {line}", file=stream or sys.stdout, flush=True)
+
+    lock = ledger.experiment_dir(storage, experiment) / "running.lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(exclusive(lock, waits=False, say=say))
+        except Busy as who:
+            raise StorageError(
+                f"{who} is running experiment {experiment!r} on {storage}; wait for it, "
+                "or give another `--storage`."
+            ) from None
+        yield held

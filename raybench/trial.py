@@ -7,12 +7,10 @@ all of it is there.
 """
 
 import platform
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +29,7 @@ from raybench.metrics import METRICS
 from raybench.process_cache import cached_dataset, describe
 from raybench.records import Provenance, Split, TrialRecord, TrialRequest, TrialStatus
 from raybench.spec import ExperimentSpec
+from raybench.storage import Place, remove_tree
 
 REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics", "scikit-learn", "numpy")
 
@@ -50,7 +49,7 @@ class Trial:
     """Carries out one request. Create it, call `step` until `is_done`; nothing else has to be called."""
 
     def __init__(
-        self, request: TrialRequest, spec: ExperimentSpec, storage: Path, *, device: str, num_threads: int
+        self, request: TrialRequest, spec: ExperimentSpec, storage: Place, *, device: str, num_threads: int
     ) -> None:
         torch.set_num_threads(num_threads)
         self.request = request
@@ -79,7 +78,7 @@ class Trial:
         """Of an attempt that got as far as measuring test; only evaluators are run then."""
 
     @property
-    def checkpoint_dir(self) -> Path:
+    def checkpoint_dir(self) -> Place:
         return ledger.checkpoint_dir(self._storage, self.request.experiment, self.request.trial_id)
 
     def step(self) -> StepResult:
@@ -123,7 +122,7 @@ class Trial:
         self._curve = []
         if not self._batches.halve():
             return False
-        shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
+        remove_tree(self.checkpoint_dir)
         self._store = FeatureStore(self._store.root, num_halvings=self._batches.num_halvings)
         return True
 
@@ -289,7 +288,7 @@ class Trial:
             )
         ledger.write_record(self._storage, record)
         if status in ("completed", "failed"):
-            shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
+            remove_tree(self.checkpoint_dir)
 
 
 def _val_metrics(rung: Rung | None) -> dict[str, float]:

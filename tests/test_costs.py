@@ -26,22 +26,22 @@ COST = InferenceCost(
 )
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_what_is_written_is_read(place):
     other = replace(COST, backbone="a", checkpoint_digest="d")
-    write_cost(tmp_path, COST)
-    write_cost(tmp_path, other)
-    assert read_costs(tmp_path) == [other, COST]
+    write_cost(place, COST)
+    write_cost(place, other)
+    assert read_costs(place) == [other, COST]
 
 
-def test_measuring_again_replaces_and_another_machine_stands_beside(tmp_path):
-    write_cost(tmp_path, COST)
-    write_cost(tmp_path, replace(COST, images_per_second=50.0))
-    write_cost(tmp_path, replace(COST, hardware="Faster"))
-    assert sorted(cost.images_per_second for cost in read_costs(tmp_path)) == [50.0, 100.0]
+def test_measuring_again_replaces_and_another_machine_stands_beside(place):
+    write_cost(place, COST)
+    write_cost(place, replace(COST, images_per_second=50.0))
+    write_cost(place, replace(COST, hardware="Faster"))
+    assert sorted(cost.images_per_second for cost in read_costs(place)) == [50.0, 100.0]
 
 
-def test_a_storage_without_costs_has_none(tmp_path):
-    assert read_costs(tmp_path) == []
+def test_a_storage_without_costs_has_none(place):
+    assert read_costs(place) == []
 
 
 def test_a_torn_file_is_named(tmp_path):

@@ -47,9 +47,9 @@ def table(**columns) -> pl.DataFrame:
     return pl.DataFrame([row], schema=results.SCHEMA)
 
 
-def test_a_measurement_comes_back_with_its_whole_identity(tmp_path):
-    write(tmp_path, "t", MEASUREMENT)
-    (row,) = results.read_measurements(tmp_path, "e").to_dicts()
+def test_a_measurement_comes_back_with_its_whole_identity(place):
+    write(place, "t", MEASUREMENT)
+    (row,) = results.read_measurements(place, "e").to_dicts()
     assert json.loads(row.pop("provenance")) == {"device": "cpu", "preprocessing": {"mean": [0.5, 0.5, 0.5]}}
     assert row == dataclasses.asdict(MEASUREMENT) | {"trial_id": "t"}
 
@@ -61,29 +61,29 @@ def test_identity_is_every_field_that_says_which_number_it_is():
     assert all(meaning for _, _, meaning in results.COLUMNS)
 
 
-def test_the_table_does_not_depend_on_who_wrote_first(tmp_path):
+def test_the_table_does_not_depend_on_who_wrote_first(place):
     rows = [changed(seed=seed, backbone=b) for seed in (1, 0) for b in ("b", "a")]
     for position, row in enumerate(rows):
-        write(tmp_path / "forth", f"t{rows.index(row)}", row)
-        write(tmp_path / "back", f"t{len(rows) - 1 - position}", rows[len(rows) - 1 - position])
-    assert results.read_measurements(tmp_path / "forth").equals(results.read_measurements(tmp_path / "back"))
-    assert results.read_measurements(tmp_path / "forth")["backbone"].to_list() == ["a", "a", "b", "b"]
+        write(place / "forth", f"t{rows.index(row)}", row)
+        write(place / "back", f"t{len(rows) - 1 - position}", rows[len(rows) - 1 - position])
+    assert results.read_measurements(place / "forth").equals(results.read_measurements(place / "back"))
+    assert results.read_measurements(place / "forth")["backbone"].to_list() == ["a", "a", "b", "b"]
 
 
-def test_writing_again_changes_nothing(tmp_path):
-    write(tmp_path, "t", MEASUREMENT)
-    before = results.read_measurements(tmp_path)
-    write(tmp_path, "t", MEASUREMENT)
-    assert results.read_measurements(tmp_path).equals(before)
+def test_writing_again_changes_nothing(place):
+    write(place, "t", MEASUREMENT)
+    before = results.read_measurements(place)
+    write(place, "t", MEASUREMENT)
+    assert results.read_measurements(place).equals(before)
 
 
-def test_experiments_are_read_together_or_apart(tmp_path):
-    results.write_measurements(tmp_path, "e", "t", [MEASUREMENT], {})
-    results.write_measurements(tmp_path, "f", "t", [changed(experiment="f")], {})
-    assert results.read_measurements(tmp_path)["experiment"].to_list() == ["e", "f"]
-    assert results.read_measurements(tmp_path, "f")["experiment"].to_list() == ["f"]
-    assert results.read_measurements(tmp_path, "*").is_empty()
-    assert results.measured_experiments(tmp_path) == ["e", "f"]
+def test_experiments_are_read_together_or_apart(place):
+    results.write_measurements(place, "e", "t", [MEASUREMENT], {})
+    results.write_measurements(place, "f", "t", [changed(experiment="f")], {})
+    assert results.read_measurements(place)["experiment"].to_list() == ["e", "f"]
+    assert results.read_measurements(place, "f")["experiment"].to_list() == ["f"]
+    assert results.read_measurements(place, "*").is_empty()
+    assert results.measured_experiments(place) == ["e", "f"]
 
 
 def test_a_storage_without_measurements_is_an_empty_table(tmp_path):
@@ -143,11 +143,11 @@ def test_no_measurements_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0.5, 0.75])
-def test_two_trials_with_one_identity_are_refused_even_if_they_agree(tmp_path, value):
-    write(tmp_path, "one", MEASUREMENT)
-    write(tmp_path, "two", changed(value=value))
+def test_two_trials_with_one_identity_are_refused_even_if_they_agree(place, value):
+    write(place, "one", MEASUREMENT)
+    write(place, "two", changed(value=value))
     with pytest.raises(DuplicateMeasurementError, match="share an identity"):
-        results.read_measurements(tmp_path)
+        results.read_measurements(place)
 
 
 @pytest.mark.parametrize("field", [field for field in results.IDENTITY if field != "seed"])
@@ -156,12 +156,12 @@ def test_each_part_of_the_identity_tells_two_measurements_apart(tmp_path, field)
     assert results.read_measurements(tmp_path).height == 2
 
 
-def test_withdrawn_results_make_room_for_another_winners(tmp_path):
-    write(tmp_path, "one", MEASUREMENT)
-    results.withdraw(tmp_path, "e", "one")
-    results.withdraw(tmp_path, "e", "one")
-    write(tmp_path, "two", MEASUREMENT)
-    assert results.read_measurements(tmp_path)["trial_id"].to_list() == ["two"]
+def test_withdrawn_results_make_room_for_another_winners(place):
+    write(place, "one", MEASUREMENT)
+    results.withdraw(place, "e", "one")
+    results.withdraw(place, "e", "one")
+    write(place, "two", MEASUREMENT)
+    assert results.read_measurements(place)["trial_id"].to_list() == ["two"]
 
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path):
@@ -209,10 +209,10 @@ PREDICTIONS = SimpleNamespace(
 )
 
 
-def test_predictions_come_back_example_by_example(tmp_path):
+def test_predictions_come_back_example_by_example(place):
     pair = Pair(backbone="b", task="knn@digits")
-    results.write_predictions(tmp_path, "e", "t", {"test": PREDICTIONS}, pair=pair, seed=3)
-    frame = results.read_predictions(tmp_path, "e")
+    results.write_predictions(place, "e", "t", {"test": PREDICTIONS}, pair=pair, seed=3)
+    frame = results.read_predictions(place, "e")
     assert frame.schema == results.PREDICTION_SCHEMA
     assert frame.select("backbone", "task", "split", "seed", "trial_id", "example_id", "target").rows() == [
         ("b", "knn@digits", "test", 3, "t", "x", 0),

@@ -1,20 +1,23 @@
 """Options that several commands share."""
 
 import argparse
-from pathlib import Path
 from typing import TypeAlias
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` returns; commands are added to it."""
 
-DEFAULT_STORAGE = Path("runs")
+DEFAULT_STORAGE = "runs"
+STORAGE_HELP = "folder or s3://bucket/prefix of results and features (default: runs)"
 
 
 def storage_option(parser: argparse.ArgumentParser) -> None:
     """`--storage`, for commands whose positional argument is something else."""
-    parser.add_argument(
-        "--storage", type=Path, default=DEFAULT_STORAGE, help="folder of results and features (default: runs)"
-    )
+    parser.add_argument("--storage", default=DEFAULT_STORAGE, help=STORAGE_HELP)
+
+
+def storage_argument(parser: argparse.ArgumentParser) -> None:
+    """STORAGE, for commands that are about a storage as a whole."""
+    parser.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=STORAGE_HELP)
 
 
 def at_least_one(text: str) -> int:

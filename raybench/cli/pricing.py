@@ -1,11 +1,10 @@
 """`raybench cost`."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raybench.cli import exits
-from raybench.cli.options import DEFAULT_STORAGE, Verbs, at_least_one
+from raybench.cli.options import Verbs, at_least_one, storage_argument
 
 if TYPE_CHECKING:
     from raybench.costs import InferenceCost
@@ -16,7 +15,7 @@ def add(verbs: Verbs) -> None:
     cost = verbs.add_parser(
         "cost", help="measure what inference costs here: FLOPs, images per second, latency, peak memory"
     )
-    cost.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    storage_argument(cost)
     cost.add_argument("--experiment", help="only the backbones of this experiment")
     cost.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     cost.add_argument("--batch-size", type=at_least_one, default=32, help="images per batch (default: 32)")
@@ -31,13 +30,15 @@ def _cost(arguments: argparse.Namespace) -> int:
 
     from raybench.backbones.inference import hardware_name
     from raybench.pricing import choose_device, price
+    from raybench.storage import open_storage
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
+    storage = open_storage(arguments.storage)
     print(f"{hardware_name(device)}, {arguments.dtype}, batches of {arguments.batch_size}; keep it idle")
     failures = price(
-        arguments.storage,
+        storage,
         experiment=arguments.experiment,
         device=device,
         batch_size=arguments.batch_size,
@@ -45,7 +46,7 @@ def _cost(arguments: argparse.Namespace) -> int:
         again=arguments.again,
         tell=_tell,
     )
-    print(f"costs     {arguments.storage}/costs   (raybench report {arguments.storage})")
+    print(f"costs     {storage}/costs   (raybench report {storage})")
     return exits.FAILED_PAIRS if failures else exits.DONE
 
 

@@ -10,6 +10,7 @@ from raybench.cli.options import Verbs, at_least_one, storage_option
 
 if TYPE_CHECKING:
     from raybench.run import Outcome
+    from raybench.storage import Place
 
 
 def add(verbs: Verbs) -> None:
@@ -38,23 +39,26 @@ def add(verbs: Verbs) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from raybench.run import run_experiment
     from raybench.spec import load_spec, make_plan
+    from raybench.storage import open_storage
 
     spec = load_spec(arguments.spec)
+    storage = open_storage(arguments.storage)
     print(make_plan(spec).render(), flush=True)
     minutes = arguments.wait_for_resources
     outcome = run_experiment(
         spec,
-        arguments.storage,
+        storage,
         tracking_uri=arguments.tracking_uri,
         num_cpus=arguments.num_cpus,
         wait_seconds=None if minutes is None else 60.0 * minutes,
     )
-    return _report(arguments, spec.name, outcome)
+    return _report(arguments.spec, storage, spec.name, outcome)
 
 
-def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") -> int:
+def _report(spec: Path, storage: "Place", experiment: str, outcome: "Outcome") -> int:
     """Say what came out, where it is, and how to go on."""
-    storage = arguments.storage
+    from raybench.storage import on_disk
+
     if outcome.measured:
         from raybench.report.terminal import rank_storage
 
@@ -65,7 +69,7 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
         print(f"note      {note}")
     print(f"\nresults   {storage}/measurements   (raybench rank {storage})")
     if outcome.tracking_uri.startswith("sqlite"):
-        print(f"tracking  {storage}/mlflow.db   (raybench ui {storage})")
+        print(f"tracking  {on_disk(storage)}/mlflow.db   (raybench ui {storage})")
     else:
         print(f"tracking  {outcome.tracking_address or outcome.tracking_uri}")
     print(f"recipes   {storage}/experiments/{experiment}/recipes   (raybench run RECIPE.yaml --storage …)")
@@ -75,10 +79,7 @@ def _report(arguments: argparse.Namespace, experiment: str, outcome: "Outcome") 
             f"`raybench track {storage}` sends them."
         )
     if outcome.is_interrupted:
-        print(
-            f"Interrupted. What was measured is kept; "
-            f"`raybench run {arguments.spec} --storage {storage}` goes on."
-        )
+        print(f"Interrupted. What was measured is kept; `raybench run {spec} --storage {storage}` goes on.")
         return exits.TERMINATED if outcome.is_terminated else exits.INTERRUPTED
     for pair, reason in outcome.failed.items():
         print(f"failed    {pair.task} · {pair.backbone}: {reason}", file=sys.stderr)

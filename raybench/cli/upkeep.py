@@ -3,10 +3,9 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from raybench.cli import exits
-from raybench.cli.options import DEFAULT_STORAGE, Verbs, storage_option
+from raybench.cli.options import Verbs, storage_argument, storage_option
 
 LISTINGS = (
     "backbones",
@@ -29,18 +28,18 @@ def add(verbs: Verbs) -> None:
     listing.set_defaults(command=_list)
 
     ui = verbs.add_parser("ui", help="open the MLflow UI of a storage on this machine")
-    ui.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    storage_argument(ui)
     ui.add_argument("--port", type=int, default=5000)
     ui.set_defaults(command=_ui)
 
     track = verbs.add_parser("track", help="rebuild the MLflow experiments of a storage from its results")
-    track.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    storage_argument(track)
     track.add_argument("--experiment", help="only this experiment")
     track.add_argument("--tracking-uri")
     track.set_defaults(command=_track)
 
     cache = verbs.add_parser("cache", help="say how much the feature store holds, or empty it")
-    cache.add_argument("storage", type=Path, nargs="?", default=DEFAULT_STORAGE)
+    storage_argument(cache)
     cache.add_argument(
         "--clear", action="store_true", help="delete all features; they are computed anew when needed"
     )
@@ -62,32 +61,36 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
+    from raybench.storage import open_storage
     from raybench.tracking.ui import serve
 
-    return serve(arguments.storage, port=arguments.port)
+    return serve(open_storage(arguments.storage), port=arguments.port)
 
 
 def _track(arguments: argparse.Namespace) -> int:
     from raybench import ledger
+    from raybench.storage import open_storage
     from raybench.tracking import rebuild
 
-    names = [arguments.experiment] if arguments.experiment else ledger.experiments(arguments.storage)
+    storage = open_storage(arguments.storage)
+    names = [arguments.experiment] if arguments.experiment else ledger.experiments(storage)
     if not names:
-        print(f"raybench: {arguments.storage} holds no experiment.", file=sys.stderr)
+        print(f"raybench: {storage} holds no experiment.", file=sys.stderr)
         return exits.BAD_INPUT
     for name in names:
-        refused = rebuild(arguments.storage, name, arguments.tracking_uri)
+        refused = rebuild(storage, name, arguments.tracking_uri)
         print(f"{name}: {'up to date' if not refused else f'{len(refused)} trials refused by MLflow'}")
     return exits.DONE
 
 
 def _cache(arguments: argparse.Namespace) -> int:
     from raybench.features.store import FeatureStore
+    from raybench.storage import open_storage
 
-    store = FeatureStore(arguments.storage / "features")
+    store = FeatureStore(open_storage(arguments.storage) / "features")
     entries = store.entries()
     mebibytes = store.size_bytes() / 2**20
-    print(f"{len(entries)} feature sets, {mebibytes:.1f} MiB in {arguments.storage}/features")
+    print(f"{len(entries)} feature sets, {mebibytes:.1f} MiB in {store.root}")
     if arguments.clear:
         store.clear()
         print("emptied.")

@@ -5,15 +5,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
 from raybench.data.decoding import pixel_hash
 from raybench.data.source import SourceSplit
-from raybench.errors import UnreadableImageError
+from raybench.errors import StorageError, UnreadableImageError
 from raybench.records import Split, digest_of
+from raybench.storage import Place, read_whole, write_whole
 
 CACHE_VERSION = 1
 UNREADABLE = ""
@@ -22,7 +22,7 @@ _CHUNK = 64
 """Images per thread-pool task: a task of its own costs as much as hashing a thumbnail."""
 
 
-def pixel_hashes(split: SourceSplit, *, skip_unreadable: bool, cache: Path | None) -> list[str]:
+def pixel_hashes(split: SourceSplit, *, skip_unreadable: bool, cache: Place | None) -> list[str]:
     """Per image its pixel hash, or UNREADABLE. With `cache`, images are decoded once ever, not per process.
 
     Raises:
@@ -58,21 +58,19 @@ def _hash_all(split: SourceSplit, *, skip_unreadable: bool) -> list[str]:
     return list(itertools.chain.from_iterable(chunks))
 
 
-def _read_cached(file: Path, expected: int) -> list[str] | None:
+def _read_cached(file: Place, expected: int) -> list[str] | None:
     try:
-        hashes = json.loads(file.read_text())
+        hashes = json.loads(read_whole(file))
     except (OSError, ValueError):
         return None
     return hashes if isinstance(hashes, list) and len(hashes) == expected else None
 
 
-def _write_cached(file: Path, hashes: Sequence[str]) -> None:
+def _write_cached(file: Place, hashes: Sequence[str]) -> None:
+    content = json.dumps(hashes).encode()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(hashes))
-        partial.replace(file)
-    except OSError:
+        write_whole(file, lambda stream: stream.write(content), is_durable=False)
+    except StorageError:
         return  # Only a shortcut is lost; those who must write report a storage that cannot be written.
 
 

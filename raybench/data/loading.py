@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from raybench.data.source import Source
 from raybench.data.splits import cap_per_class, carve
 from raybench.errors import DataError
 from raybench.records import Split
+from raybench.storage import Place
 
 SOURCES: Mapping[str, Callable[[DatasetInfo], Source]] = {
     "digits": from_digits.read_source,
@@ -37,7 +37,7 @@ _ORDER: tuple[Split, ...] = ("train", "val", "test")
 _ASKING: tuple[Split, ...] = ("val", "test")
 
 
-def load_dataset(info: DatasetInfo, *, cache: Path | None = None) -> Dataset:
+def load_dataset(info: DatasetInfo, *, cache: Place | None = None) -> Dataset:
     """Load a dataset with its three splits, disjoint by pixels and with every class in each.
 
     One that `queries` divides is loaded as it was published instead (`retrieval_sets.py`).

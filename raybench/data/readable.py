@@ -1,13 +1,12 @@
 """The images of a source that can be decoded, and a count of those that cannot."""
 
-from pathlib import Path
-
 import numpy as np
 
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.data.dataset import Examples, HygieneReport
 from raybench.data.hygiene import UNREADABLE, pixel_hashes
 from raybench.data.source import SourceSplit
+from raybench.storage import Place
 
 MAX_LISTED = 20
 
@@ -15,7 +14,7 @@ MAX_LISTED = 20
 class Readable:
     """Decodes splits of one dataset once, to hash them; what it had to skip is remembered."""
 
-    def __init__(self, info: DatasetInfo, cache: Path | None) -> None:
+    def __init__(self, info: DatasetInfo, cache: Place | None) -> None:
         self._may_skip = info.unreadable == "skip"
         self._cache = cache
         self.skipped: list[str] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 
 from raybench.metrics import METRICS
 from raybench.records import Hparams, HparamValue
+from raybench.storage import Place
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class TrialContext:
     """Its test split is locked during search and open in the final stage; protocols need not know which."""
     store: FeatureStore
     device: torch.device
-    checkpoint_dir: Path
+    checkpoint_dir: Place
     """Of this trial alone; what it holds is from an earlier attempt at the same trial."""
     num_threads: int = 1
 

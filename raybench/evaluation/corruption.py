@@ -16,7 +16,7 @@ from raybench.evaluation.precision import mixed_precision
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.subset import stated_subset
 from raybench.perturbations.corruptions import CORRUPTIONS, Corruption
-from raybench.storage import write_whole
+from raybench.storage import read_whole, write_whole
 
 
 def corruption(subject: Subject, settings: CorruptionSettings) -> Evaluation:
@@ -70,7 +70,7 @@ def _kept_accuracy(subject: Subject, positions: np.ndarray, damage: Corruption, 
     """The accuracy, from an earlier attempt where it got that far."""
     file = subject.checkpoint_dir / f"{damage.name}-{severity}-{len(positions)}.json"
     try:
-        return float(json.loads(file.read_text())["accuracy"])
+        return float(json.loads(read_whole(file))["accuracy"])
     except (OSError, ValueError, KeyError):
         accuracy = _accuracy(subject, positions, damage, severity)
         content = json.dumps({"accuracy": accuracy}).encode()

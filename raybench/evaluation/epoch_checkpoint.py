@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from raybench.evaluation.context import Rung
+from raybench.storage import Place, opened, write_whole
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -26,7 +25,7 @@ class TrainingState:
     """Of the epochs completed; replayed on resumption so that the learning curve has no gap."""
 
 
-def save_state(folder: Path, state: TrainingState) -> None:
+def save_state(folder: Place, state: TrainingState) -> None:
     """Write the state after an epoch; the state before stays readable until this one is whole."""
     content = {
         "weights": state.weights,
@@ -34,15 +33,16 @@ def save_state(folder: Path, state: TrainingState) -> None:
         "scaler": state.scaler,
         "rungs": [asdict(rung) for rung in state.rungs],
     }
-    _replace(folder / LAST, content)
+    write_whole(folder / LAST, lambda file: torch.save(content, file))
 
 
-def load_state(folder: Path, device: torch.device) -> TrainingState | None:
+def load_state(folder: Place, device: torch.device) -> TrainingState | None:
     """The state after the last completed epoch, or None where there is none."""
-    file = folder / LAST
-    if not file.exists():
+    try:
+        with opened(folder / LAST) as file:
+            content = torch.load(file, map_location=device, weights_only=True)
+    except FileNotFoundError:
         return None
-    content = torch.load(file, map_location=device, weights_only=True)
     return TrainingState(
         weights=content["weights"],
         optimizer=content["optimizer"],
@@ -51,21 +51,12 @@ def load_state(folder: Path, device: torch.device) -> TrainingState | None:
     )
 
 
-def save_best(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+def save_best(folder: Place, weights: dict[str, torch.Tensor]) -> None:
     """Write the weights of the epoch that is best on val so far."""
-    _replace(folder / BEST, weights)
+    write_whole(folder / BEST, lambda file: torch.save(weights, file))
 
 
-def load_best(folder: Path, device: torch.device) -> dict[str, torch.Tensor]:
+def load_best(folder: Place, device: torch.device) -> dict[str, torch.Tensor]:
     """The weights that `save_best` wrote last."""
-    return torch.load(folder / BEST, map_location=device, weights_only=True)
-
-
-def _replace(file: Path, content: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    with opened(folder / BEST) as file:
+        return torch.load(file, map_location=device, weights_only=True)

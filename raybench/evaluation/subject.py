@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from raybench.features.store import suitable_batch_size
 from raybench.process_cache import cached_dataset
 from raybench.records import Preprocessing, Split
 from raybench.registry import suggest
+from raybench.storage import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ class Subject:
         *,
         seed: int,
         datasets: Mapping[str, DatasetInfo],
-        storage: Path,
-        checkpoint_dir: Path,
+        storage: Place,
+        checkpoint_dir: Place,
         is_frozen_backbone: bool,
     ) -> None:
         """

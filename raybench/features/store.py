@@ -6,12 +6,13 @@ ROOT/<key>/features.npy    float32 [n, d], memory-mapped: processes on one machi
           manifest.json    what this is; written last
 ROOT/<key>.partial/        being written, or left by a killed writer: never read, replaced by the next
 ROOT/<key>.lock            held by the writer
+
+Where ROOT is in a bucket, all this is a copy on the machine's disk: see `bucket`.
 """
 
 import functools
 import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Float32, Int64
 
 from raybench.backbones.backbone import Backbone
@@ -30,14 +30,15 @@ from raybench.backbones.view import View
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.data.dataset import Dataset
 from raybench.errors import StorageUnavailableError
+from raybench.features.bucket import BucketShelf
+from raybench.features.entry import MANIFEST, is_complete, is_whole, read_manifest, write_entries
 from raybench.features.extraction import extract_views
 from raybench.records import Split, digest_of
-from raybench.storage import patiently, read_whole
+from raybench.storage import Place, each, exclusive, on_disk, patiently, read_whole, remove_tree, sizes
 
 CODE_VERSION = 1
 """Raise when the same key would give other features."""
 OWN = (View(),)
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,11 @@ def suitable_batch_size(device: torch.device | str, input_size: int) -> int:
 class FeatureStore:
     """Features by backbone and dataset split, under one folder that any number of processes may share."""
 
-    def __init__(self, root: Path, *, num_halvings: int = 0) -> None:
+    def __init__(self, root: Place, *, num_halvings: int = 0) -> None:
         """`num_halvings`: how often suitable batches are halved, once memory ran out with them."""
-        self.root = Path(root)
+        self.root = root
+        self._disk = on_disk(root)
+        self._shelf = None if isinstance(root, Path) else BucketShelf(root, self._disk)
         self.num_halvings = num_halvings
         self.num_forward_images = 0
         """Images this object has sent through a backbone; stays 0 on warm storage."""
@@ -102,8 +105,9 @@ class FeatureStore:
             SplitLockedError: test was asked for with a locked dataset.
             StorageUnavailableError: the store's folder cannot be written, or stays away.
         """
-        folder = self.root / self.key(info, dataset, split, view)
-        views = [view] if self._is_complete(folder) else list(dict.fromkeys([view, *beside]))
+        key = self.key(info, dataset, split, view)
+        folder = self._disk / key
+        views = [view] if self._is_here(key) else list(dict.fromkeys([view, *beside]))
         self.ensure(info, dataset, [split], device=device, batch_size=batch_size, views=views)
         return FeatureSet(
             features=patiently(lambda: np.load(folder / "features.npy", mmap_mode="r")),
@@ -130,13 +134,18 @@ class FeatureStore:
             for split in splits:
                 dataset.split(split)  # Before anything else: test may be locked.
                 keys = {self.key(info, dataset, split, v): v for v in views if v.scale == scale}
-                missing = sorted(key for key in keys if not self._is_complete(self.root / key))
+                missing = sorted(key for key in keys if not self._is_here(key))
                 with ExitStack() as locks:
                     # Sorted: two processes that want the same views cannot block each other.
                     for key in missing:
-                        patiently(functools.partial(self._enter, locks, key))
-                    # Another process may have written them while this one waited.
-                    absent = {key: keys[key] for key in missing if not self._is_complete(self.root / key)}
+                        self._enter(locks, key)
+                    # Another process may have written them while this one waited, here or elsewhere.
+                    wanted = [key for key in missing if not self._is_found(key)]
+                    if self._shelf is not None:
+                        for key in wanted:
+                            locks.enter_context(self._shelf.only_one(key))
+                        wanted = [key for key in wanted if not self._is_found(key)]
+                    absent = {key: keys[key] for key in wanted}
                     if absent:
                         backbone = backbone or load_at_scale(info, scale, device=device)
                         self._compute(backbone, dataset, split, absent, device=device, batch_size=batch_size)
@@ -168,12 +177,18 @@ class FeatureStore:
             "torch": torch.__version__,
         }
         named = {key: {**manifest, "pooling": view.name} for key, view in views.items()}
-        self._write(named, batches, examples.targets, examples.ids, backbone.num_features)
+        write_entries(self._disk, named, batches, examples.targets, examples.ids, backbone.num_features)
         self.num_forward_images += len(examples)
+        if self._shelf is not None:
+            for key in named:
+                self._shelf.share(key)
 
     def has(self, info: BackboneInfo, dataset: Dataset, split: Split, view: View = OWN[0]) -> bool:
         """Whether `get` would find this entry without computing."""
-        return self._is_complete(self.root / self.key(info, dataset, split, view))
+        key = self.key(info, dataset, split, view)
+        if self._is_here(key):
+            return True
+        return self._shelf is not None and self._shelf.holds(key)
 
     def key(self, info: BackboneInfo, dataset: Dataset, split: Split, view: View = OWN[0]) -> str:
         """What decides the features' values, digested: weights, images, preprocessing, pooling, code."""
@@ -190,111 +205,61 @@ class FeatureStore:
 
     def entries(self) -> list[Entry]:
         """Every complete entry, by key."""
-        found = []
-        for manifest in sorted(self.root.glob(f"*/{MANIFEST}")):
-            folder = manifest.parent
-            if self._is_complete(folder):
-                size = sum(file.stat().st_size for file in folder.iterdir())
-                found.append(Entry(folder.name, size, json.loads(manifest.read_text())))
-        return found
-
-    def size_bytes(self) -> int:
-        """What the store's folder takes on disk, leftovers of killed writers included."""
-        return sum(file.stat().st_size for file in self.root.rglob("*") if file.is_file())
-
-    def clear(self) -> int:
-        """Delete all entries and leftovers that nobody is writing; return the bytes freed."""
-        before = self.size_bytes()
-        for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
-            with self._lock(folder.name.removesuffix(".partial")):
-                shutil.rmtree(folder, ignore_errors=True)
-        return before - self.size_bytes()
-
-    def _enter(self, locks: ExitStack, key: str) -> None:
-        locks.enter_context(self._lock(key))
-
-    def _lock(self, key: str) -> FileLock:
-        try:
-            patiently(functools.partial(self.root.mkdir, parents=True, exist_ok=True))
-        except OSError as error:
-            raise StorageUnavailableError(
-                f"the feature store {str(self.root)!r} cannot be written ({error})."
-            ) from error
-        return FileLock(self.root / f"{key}.lock")
-
-    def _is_complete(self, folder: Path) -> bool:
-        """Whether an entry is whole. Renaming is atomic, but a disk that lost power may have cut a file.
-
-        A storage that is away is waited for: to take the entry for absent would be to compute it again.
-        """
-        try:
-            expected = json.loads(read_whole(folder / MANIFEST))["file_bytes"]
-            return all((folder / name).stat().st_size == size for name, size in expected.items())
-        except StorageUnavailableError:
-            raise
-        except (OSError, ValueError, KeyError):
-            return False
-
-    def _write(
-        self,
-        manifests: Mapping[str, Mapping[str, Any]],
-        batches: Iterable[Sequence[Float32[np.ndarray, "b d"]]],
-        targets: Int64[np.ndarray, " n"],
-        ids: list[str],
-        width_if_empty: int,
-    ) -> None:
-        """Write entries (key → manifest) beside their places and rename them into these; locks are held.
-
-        A storage that is away is waited for, so that what a backbone has computed is not lost.
-        """
-        try:
-            for key in manifests:
-                patiently(functools.partial(self._begin, key))
-            maps: list[np.ndarray] = []
-            start = 0
-            for batch in batches:
-                if not maps:
-                    maps = self._maps(manifests, len(targets), [rows.shape[1] for rows in batch])
-                for features, rows in zip(maps, batch, strict=True):
-                    features[start : start + len(rows)] = rows
-                start += len(batch[0])
-            maps = maps or self._maps(manifests, len(targets), [width_if_empty] * len(manifests))
-            for (key, manifest), features in zip(manifests.items(), maps, strict=True):
-                patiently(features.flush)  # type: ignore[attr-defined]
-                described = {**manifest, "shape": list(features.shape)}
-                patiently(functools.partial(self._finish, key, described, targets, ids))
-        except OSError as error:
-            raise StorageUnavailableError(
-                f"the feature store {str(self.root)!r} cannot be written ({error})."
-            ) from error
-
-    def _begin(self, key: str) -> None:
-        for leftover in (self._partial(key), self.root / key):
-            shutil.rmtree(leftover, ignore_errors=True)
-        self._partial(key).mkdir(parents=True, exist_ok=True)
-
-    def _partial(self, key: str) -> Path:
-        return self.root / f"{key}.partial"
-
-    def _maps(self, keys: Iterable[str], num: int, widths: Sequence[int]) -> list[np.ndarray]:
-        def make(key: str, width: int) -> np.ndarray:
-            path = self._partial(key) / "features.npy"
-            return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(num, width))
-
+        found: dict[str, dict[str, int]] = {}
+        for name, size in sizes(self.root).items():
+            key, _, file = name.partition("/")
+            found.setdefault(key, {})[file] = size
+        keys = [key for key, files in sorted(found.items()) if MANIFEST in files]
+        manifests = each(lambda key: read_manifest(self.root / key), keys, self.root)
         return [
-            patiently(functools.partial(make, key, width)) for key, width in zip(keys, widths, strict=True)
+            Entry(key, sum(found[key].values()), manifest)
+            for key, manifest in zip(keys, manifests, strict=True)
+            if manifest is not None and is_whole(manifest, found[key])
         ]
 
-    def _finish(
-        self, key: str, manifest: Mapping[str, Any], targets: Int64[np.ndarray, " n"], ids: list[str]
-    ) -> None:
-        """Complete the entry and give it its name. May be called again after it has failed."""
-        partial = self._partial(key)
-        if not partial.exists() and self._is_complete(self.root / key):
-            return  # Renamed by an attempt whose answer was lost.
-        np.save(partial / "targets.npy", targets)
-        (partial / "ids.json").write_text(json.dumps(ids))
-        sizes = {file.name: file.stat().st_size for file in partial.iterdir() if file.name != MANIFEST}
-        described = {**manifest, "key": key, "file_bytes": sizes}
-        (partial / MANIFEST).write_text(json.dumps(described, indent=1))
-        partial.rename(self.root / key)
+    def size_bytes(self) -> int:
+        """What the store takes, leftovers of killed writers included; of a bucket, without the copies."""
+        return sum(sizes(self.root).values())
+
+    def clear(self) -> int:
+        """Delete all entries and leftovers that nobody is writing, and this machine's copies of them.
+
+        Returns:
+            The bytes freed in the store.
+        """
+        before = self.size_bytes()
+        folders = {name.partition("/")[0] for name in sizes(self.root) if "/" in name}
+        if self._disk.is_dir():
+            folders |= {path.name for path in self._disk.iterdir() if path.is_dir()}
+        for name in sorted(folders):
+            with ExitStack() as locks:
+                self._enter(locks, name.removesuffix(".partial"))
+                if self._shelf is not None:
+                    locks.enter_context(self._shelf.only_one(name))
+                remove_tree(self.root / name)
+                remove_tree(self._disk / name)
+        return before - self.size_bytes()
+
+    def _is_here(self, key: str) -> bool:
+        """Whether the disk holds the entry, and so does the bucket if there is one."""
+        is_shared = self._shelf is None or self._shelf.is_shared(key)
+        return is_shared and is_complete(self._disk / key)
+
+    def _is_found(self, key: str) -> bool:
+        """Whether the disk holds the entry now, after asking the bucket; the disk's lock is held."""
+        if self._shelf is None or self._is_here(key):
+            return self._is_here(key)
+        if is_complete(self._disk / key):
+            self._shelf.share(key)  # Computed here while the bucket was away.
+            return True
+        return self._shelf.fetch(key)
+
+    def _enter(self, locks: ExitStack, key: str) -> None:
+        """Take the lock of the entry on this disk."""
+        try:
+            patiently(functools.partial(self._disk.mkdir, parents=True, exist_ok=True))
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"the feature store {str(self._disk)!r} cannot be written ({error})."
+            ) from error
+        patiently(lambda: locks.enter_context(exclusive(self._disk / f"{key}.lock")))

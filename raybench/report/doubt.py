@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from raybench.errors import EmptyInputError
 from raybench.report.categories import CLEAN
 from raybench.report.sources import Results
 from raybench.results import predictions_file, predictions_of
+from raybench.storage import Place, each
 
 Array = NDArray[np.float64]
 
@@ -188,12 +189,16 @@ def _by_seed(rows: pl.DataFrame, backbones: list[str]) -> Array:
     return np.stack([found[:fewest] for found in values])[:, :, None]
 
 
-def _by_example(rows: pl.DataFrame, backbones: list[str], storages: Sequence[Path]) -> Array | None:
+def _by_example(rows: pl.DataFrame, backbones: list[str], storages: Sequence[Place]) -> Array | None:
     """[backbones, seeds, n]; None unless all have one set of examples and their means are the scores."""
+
+    def read(row: dict[str, Any]) -> tuple[tuple[str, ...], Array] | None:
+        return _one_trial(row["experiment"], row["trial_id"], row["metric"], storages)
+
     found: dict[str, list[Array]] = {name: [] for name in backbones}
     common: tuple[str, ...] | None = None
-    for row in rows.sort("backbone", "seed").iter_rows(named=True):
-        kept = _one_trial(row["experiment"], row["trial_id"], row["metric"], storages)
+    ordered = rows.sort("backbone", "seed").to_dicts()
+    for row, kept in zip(ordered, each(read, ordered, *storages), strict=True):
         if kept is None or not np.isclose(np.nanmean(kept[1]), row["value"], atol=1e-6):
             return None
         ids, values = kept
@@ -209,7 +214,7 @@ def _by_example(rows: pl.DataFrame, backbones: list[str], storages: Sequence[Pat
 
 
 def _one_trial(
-    experiment: str, trial_id: str, metric: str, storages: Sequence[Path]
+    experiment: str, trial_id: str, metric: str, storages: Sequence[Place]
 ) -> tuple[tuple[str, ...], Array] | None:
     """Example ids in order, and the metric's value of each; None if they were not kept."""
     for storage in storages:

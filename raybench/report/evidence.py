@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -27,6 +26,7 @@ from raybench.report.ranking import Ranking, rank_results
 from raybench.report.search_evidence import SearchEvidence, search_evidence
 from raybench.report.shifts import shifted_accuracies
 from raybench.report.sources import Results
+from raybench.storage import Place, each
 
 REFERENCE = "bob"
 """The published table that every report looks at."""
@@ -195,24 +195,29 @@ def _trials(records: list[TrialRecord]) -> pl.DataFrame:
 
 
 def _curves(
-    measurements: pl.DataFrame, records: list[tuple[Path, TrialRecord]]
+    measurements: pl.DataFrame, records: list[tuple[Place, TrialRecord]]
 ) -> tuple[pl.DataFrame, list[str]]:
     """Of each pair's first seed; a trial whose measurements were withdrawn is not shown."""
     current = set(measurements["trial_id"])
+    finals = [(s, r) for s, r in records if r.stage == "final" and r.trial_id in current]
+    first: dict[tuple[str, str], tuple[Place, TrialRecord]] = {}
+    for storage, record in finals:
+        first.setdefault((record.backbone, record.task), (storage, record))
+    wanted = [(s, r, evaluator) for s, r in first.values() for evaluator in r.evaluations]
+
+    def read(what: tuple[Place, TrialRecord, str]) -> dict[str, Any]:
+        storage, record, evaluator = what
+        return read_curves(storage, record.experiment, record.trial_id, evaluator)
+
     rows: list[dict[str, Any]] = []
     warnings: list[str] = []
-    seen: set[tuple[str, str]] = set()
-    for storage, record in records:
-        pair = (record.backbone, record.task)
-        if record.stage != "final" or record.trial_id not in current or pair in seen:
-            continue
-        seen.add(pair)
-        for evaluator in record.evaluations:
-            kept = read_curves(storage, record.experiment, record.trial_id, evaluator)
-            warnings += [f"{record.backbone} on {record.task}, {evaluator}: {w}" for w in kept["warnings"]]
-            for figure, points in kept["curves"].items():
-                head = {"figure": figure, "backbone": record.backbone, "task": record.task}
-                rows += [head | point for point in points]
+    for (_, record, evaluator), kept in zip(
+        wanted, each(read, wanted, *(storage for storage, _, _ in wanted)), strict=True
+    ):
+        warnings += [f"{record.backbone} on {record.task}, {evaluator}: {w}" for w in kept["warnings"]]
+        for figure, points in kept["curves"].items():
+            head = {"figure": figure, "backbone": record.backbone, "task": record.task}
+            rows += [head | point for point in points]
     return pl.DataFrame(rows, infer_schema_length=None), warnings
 
 

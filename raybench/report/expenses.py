@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import polars as pl
 
 from raybench.costs import DIRECTIONS, InferenceCost, read_costs
 from raybench.records import TrialRecord
+from raybench.storage import Place
 
 CONFIGURATION = ("hardware", "dtype", "batch_size")
 """What must be equal for two costs to be compared."""
@@ -34,7 +34,7 @@ EFFORT = pl.Schema(
 )
 
 
-def inference_costs(measurements: pl.DataFrame, storages: Sequence[Path]) -> pl.DataFrame:
+def inference_costs(measurements: pl.DataFrame, storages: Sequence[Place]) -> pl.DataFrame:
     """Costs of the measured backbones, columns as COSTS and `is_shown`; sorted, empty if there is none.
 
     A cost belongs to a backbone if checkpoint and input size are those it was measured with. `is_shown`

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,6 +15,7 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.errors import EmptyInputError
 from raybench.metrics import METRICS
 from raybench.records import TrialRecord
+from raybench.storage import Place
 
 EDGES = pl.Schema(
     {
@@ -67,7 +67,7 @@ class SearchEvidence:
 
 
 def search_evidence(
-    places: Sequence[tuple[Path, str]], records: Sequence[TrialRecord], specs: Sequence[Mapping[str, Any]]
+    places: Sequence[tuple[Place, str]], records: Sequence[TrialRecord], specs: Sequence[Mapping[str, Any]]
 ) -> SearchEvidence:
     """Gather it from the ledger's records and the findings kept beside the specs.
 
@@ -159,7 +159,7 @@ def _packed_rows(winners: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
     return rows
 
 
-def _importance(places: Sequence[tuple[Path, str]]) -> pl.DataFrame:
+def _importance(places: Sequence[tuple[Place, str]]) -> pl.DataFrame:
     rows = []
     for storage, experiment in places:
         found = ledger.load_finding(storage, experiment, "importance") or {}

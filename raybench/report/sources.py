@@ -19,6 +19,7 @@ from raybench.errors import EmptyInputError, UnknownNameError
 from raybench.registry import suggest
 from raybench.report.table_file import SUFFIX, read_table
 from raybench.results import SCHEMA, measured_experiments, read_measurements
+from raybench.storage import Place, open_storage
 
 PREFIX = "published:"
 
@@ -33,7 +34,7 @@ class Source:
     """The measurement table, columns as `results.COLUMNS`."""
     specs: Sequence[Mapping[str, Any]] = ()
     """Specs as `ledger.load_spec` gives them, or as much of them as is known: `backbones` and `tasks`."""
-    storage: Path | None = None
+    storage: Place | None = None
     """Where ledger and predictions lie, if this place has them."""
     experiments: Sequence[str] = ()
     """Names of all its experiments, asked for or not."""
@@ -48,7 +49,7 @@ class Results:
     measurements: pl.DataFrame
     """United; with `source` and `sources` (list) where there are several places."""
     specs: list[Mapping[str, Any]]
-    storages: list[Path]
+    storages: list[Place]
     conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Identities with several values that a preferred place has decided; columns as `merge` gives them."""
     prefer: tuple[str, ...] = ()
@@ -88,7 +89,7 @@ class Results:
 
 
 def read_results(
-    addresses: Sequence[str | Path],
+    addresses: Sequence[str | Place],
     *,
     experiment: str | None = None,
     prefer: Sequence[str] = (),
@@ -150,7 +151,7 @@ def _read(name: str, experiment: str | None) -> Source:
         if experiment is not None:
             measurements = measurements.filter(experiment=experiment)
         return Source(name=name, measurements=measurements, specs=[spec], experiments=known)
-    storage = Path(name)
+    storage = open_storage(name)
     measurements = read_measurements(storage, experiment)
     measured = measurements["experiment"].unique().sort().to_list()
     return Source(

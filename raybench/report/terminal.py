@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from raybench.analysis.ranking import beside_tasks
@@ -18,6 +17,7 @@ from raybench.report.categories import CLEAN, Criterion
 from raybench.report.columns import NO_VALUE, Rows, aligned, markdown
 from raybench.report.ranking import INTERVALS, SCORE_INTERVALS, Ranking, rank_results
 from raybench.report.sources import Results, read_results
+from raybench.storage import Place
 
 
 def rank_text(
@@ -55,7 +55,7 @@ def rank_text(
 
 
 def rank_storage(
-    storage: Path,
+    storage: Place,
     *,
     experiment: str | None = None,
     metric: str | None = None,

@@ -6,21 +6,26 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from raybench.storage import Place, on_disk, read_whole, write_once
+
 STORAGE_ID_FILE = "storage_id"
 
 
-def tracking_uri(storage: Path, option: str | None = None) -> str:
+def tracking_uri(storage: Place, option: str | None = None) -> str:
     """The tracking URI: the option, else `MLFLOW_TRACKING_URI`, else SQLite in the storage.
+
+    SQLite cannot live in a bucket. There it lies in this machine's folder for that storage, and can be
+    rebuilt on any other with `raybench track`.
 
     >>> tracking_uri(Path("/data/out"), "http://mlflow:5000")
     'http://mlflow:5000'
     """
-    return option or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    return option or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_folder(storage) / 'mlflow.db'}"
 
 
-def artifact_root(storage: Path) -> Path:
+def artifact_root(storage: Place) -> Path:
     """Where artifacts go unless a tracking server has its own place for them."""
-    return storage.resolve() / "mlartifacts"
+    return _folder(storage) / "mlartifacts"
 
 
 def is_server(uri: str) -> bool:
@@ -49,20 +54,18 @@ def without_credentials(text: str) -> str:
     return re.sub(r"([a-zA-Z][\w+.-]*://[^\s?'\"]*)\?[^\s'\")]*", r"\1", text)
 
 
-def storage_id(storage: Path) -> str:
+def storage_id(storage: Place) -> str:
     """A name of this storage, made up once: two people may run the same spec against one server.
 
     Trial ids are the same wherever a spec runs, so they alone would mix the runs of both.
     """
     path = storage / STORAGE_ID_FILE
-    if not path.exists():
-        storage.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{STORAGE_ID_FILE}.{os.getpid()}")
-        draft.write_text(f"{secrets.token_hex(6)}\n", encoding="utf-8")
-        try:
-            os.link(draft, path)  # Unlike a rename, fails where another process was first.
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text(encoding="utf-8").strip()
+    try:
+        name = read_whole(path)
+    except FileNotFoundError:
+        name = write_once(path, f"{secrets.token_hex(6)}\n".encode())
+    return name.decode().strip()
+
+
+def _folder(storage: Place) -> Path:
+    return on_disk(storage).resolve()

@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from raybench.errors import RaybenchError, TrackingError
 from raybench.records import Pair, TrialRecord
+from raybench.storage import Place
 from raybench.tracking import connection
 from raybench.tracking.address import sqlite_file, tracking_uri, without_credentials
 from raybench.tracking.store import RunWriter
@@ -57,7 +57,7 @@ class _OutOfTimeError(Exception):
 class Tracker:
     """Shows one experiment of one storage in MLflow. `start`, then `log` at will, then `close`."""
 
-    def __init__(self, uri: str | None, experiment: str, storage: Path) -> None:
+    def __init__(self, uri: str | None, experiment: str, storage: Place) -> None:
         """
         Args:
             uri: tracking URI; None: `MLFLOW_TRACKING_URI`, else SQLite in the storage.
@@ -259,7 +259,7 @@ class Tracker:
 
 
 def rebuild(
-    storage: Path, experiment: str, uri: str | None = None, summary: Mapping[str, str] | None = None
+    storage: Place, experiment: str, uri: str | None = None, summary: Mapping[str, str] | None = None
 ) -> list[str]:
     """Bring MLflow up to date with the ledger; what is there already is left alone.
 

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from raybench.errors import TrackingError
+from raybench.storage import Place
 from raybench.tracking.address import (
     artifact_root,
     is_server,
@@ -27,7 +28,7 @@ HOST = "127.0.0.1"
 POLL_SECONDS = 0.3
 
 
-def serve(storage: Path, *, uri: str | None = None, port: int = 5000) -> int:
+def serve(storage: Place, *, uri: str | None = None, port: int = 5000) -> int:
     """Show what is tracked until Ctrl-C; a tracking server that runs elsewhere is only named.
 
     Args:
@@ -90,7 +91,7 @@ def start_server(uri: str, artifacts: Path, port: int) -> "subprocess.Popen[byte
     if database is not None and not database.exists():
         raise TrackingError(
             f"there is no MLflow database at {str(database)!r}; run an experiment, or rebuild it with "
-            f"`raybench track {database.parent}`."
+            "`raybench track STORAGE`."
         )
     _require_free(port)
     options = [

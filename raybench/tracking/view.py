@@ -1,7 +1,6 @@
 """The ledger's side of tracking: which runs an experiment has, each read when it is written."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from raybench.artifacts import read_curves
@@ -9,6 +8,7 @@ from raybench.ledger import experiment_dir, load_spec, read_record, read_records
 from raybench.records import Pair, TrialRecord, digest_of
 from raybench.report.figures import draw
 from raybench.results import measurements_of
+from raybench.storage import Place, read_whole
 from raybench.tracking.address import storage_id
 from raybench.tracking.content import Labels, RunContent, trial_content
 from raybench.tracking.store import RunWriter
@@ -18,7 +18,7 @@ from raybench.tracking.summaries import current_final, opening_content, pair_con
 class ExperimentView:
     """Brings single runs up to date. Every method may be called again after it has failed."""
 
-    def __init__(self, storage: Path, experiment: str, labels: Labels, writer: RunWriter) -> None:
+    def __init__(self, storage: Place, experiment: str, labels: Labels, writer: RunWriter) -> None:
         self._storage = storage
         self._experiment = experiment
         self._labels = labels
@@ -80,15 +80,21 @@ class ExperimentView:
             if record.stage != "features":
                 content = self._content(record)
                 self._writer.write_trial(content, parent=opening_content(pair, record, self._labels))
-        recipe = experiment_dir(self._storage, self._experiment) / "recipes" / f"{slug}.yaml"
-        files = {"recipe.yaml": recipe.read_text(encoding="utf-8")} if recipe.exists() else {}
-        files |= self._figures(records)
+        files = self._recipe(slug) | self._figures(records)
         self._writer.write_parent(pair_content(pair, records, self._labels, files))
 
     def _content(self, record: TrialRecord) -> RunContent:
         is_final = record.stage == "final"
         where = (self._storage, self._experiment, record.trial_id)
         return trial_content(record, self._labels, measurements_of(*where) if is_final else ())
+
+    def _recipe(self, slug: str) -> dict[str, str]:
+        """Artifact path → YAML; empty before the pair has a recipe."""
+        path = experiment_dir(self._storage, self._experiment) / "recipes" / f"{slug}.yaml"
+        try:
+            return {"recipe.yaml": read_whole(path).decode()}
+        except FileNotFoundError:
+            return {}
 
     def _figures(self, records: list[TrialRecord]) -> dict[str, str]:
         """Artifact path → SVG, of what evaluators found on the first seed's classifier."""
@@ -116,13 +122,12 @@ class ExperimentView:
 
     def _records_of(self, slug: str) -> list[TrialRecord]:
         """The pair's finished records; a trial id begins with its pair's slug."""
-        trials = experiment_dir(self._storage, self._experiment) / "trials"
-        names = sorted(path.stem for path in trials.glob(f"{slug}-*.json"))
-        records = (read_record(self._storage, self._experiment, name) for name in names)
-        return [record for record in records if record is not None and record.status != "running"]
+        records = read_records(self._storage, self._experiment, slug=slug)
+        ended = [record for record in records if record.status != "running"]
+        return sorted(ended, key=lambda record: record.trial_id)
 
 
-def read_labels(storage: Path, experiment: str) -> Labels:
+def read_labels(storage: Place, experiment: str) -> Labels:
     """The labels of an experiment's runs, from its stored spec where there is one."""
     spec = load_spec(storage, experiment) or {}
     return Labels(

@@ -5,11 +5,11 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raybench.errors import StorageUnavailableError
 from raybench.records import TrialRequest
+from raybench.storage import Place
 from raybench.tuning.accelerators import placement
 from raybench.tuning.cluster import Slots, ray_session, settle
 from raybench.tuning.growth import Resources, autoscaler
@@ -29,7 +29,7 @@ MAX_TRIALS_UNDER_WAY = 10_000
 def tune_experiment(
     studies: list[PairStudy],
     *,
-    storage: Path,
+    storage: Place,
     spec_revision: str,
     resources: dict[str, Resources],
     demanded: tuple[bool, bool],

@@ -6,7 +6,6 @@ Found out at the end of a run and kept beside the spec, because only this packag
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.metrics import METRICS
 from raybench.records import HparamValue, TrialRecord, digest_of
 from raybench.spec import ExperimentSpec
+from raybench.storage import Place
 from raybench.tuning.sampling import distribution_of
 
 FINDING = "importance"
@@ -31,7 +31,7 @@ Scored = tuple[Mapping[str, HparamValue], float]
 """(hyperparameters, objective standardised within its pair)."""
 
 
-def keep_importances(storage: Path, spec: ExperimentSpec, records: Sequence[TrialRecord]) -> None:
+def keep_importances(storage: Place, spec: ExperimentSpec, records: Sequence[TrialRecord]) -> None:
     """Find out and keep the experiment's importances, unless those of just these trials are kept already.
 
     Raises:

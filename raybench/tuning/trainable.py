@@ -1,7 +1,6 @@
 """What runs inside a Ray worker: a `Trial` as Tune's class `Trainable`, reused from trial to trial."""
 
 import functools
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -10,6 +9,7 @@ from raybench import ledger
 from raybench.errors import ResourceError, StorageError
 from raybench.records import Pair, TrialRequest
 from raybench.spec import ExperimentSpec
+from raybench.storage import Place, place_of
 from raybench.tuning.watchdog import VARIABLE, time_limit
 
 
@@ -22,10 +22,10 @@ def request_from(config: dict[str, Any]) -> TrialRequest:
 @functools.lru_cache(maxsize=8)
 def _spec_of(storage: str, experiment: str, revision: str) -> ExperimentSpec:
     """The stored spec. `revision` is its digest, so that an extended spec is read anew."""
-    return _restored(Path(storage), experiment)
+    return _restored(place_of(storage), experiment)
 
 
-def _restored(storage: Path, experiment: str) -> ExperimentSpec:
+def _restored(storage: Place, experiment: str) -> ExperimentSpec:
     content = ledger.load_spec(storage, experiment)
     if content is None:
         raise StorageError(
@@ -53,7 +53,7 @@ class TrialTrainable(tune.Trainable):
         self._trial = Trial(
             request,
             _spec_of(config["storage"], request.experiment, config["spec_revision"]),
-            Path(config["storage"]),
+            place_of(config["storage"]),
             device=device,
             num_threads=config["num_threads"],
         )

@@ -151,7 +151,7 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path, info, dataset):
 @pytest.fixture
 def away(monkeypatch):
     """`away(name, times)`: a call of `Path.name` on a path below a store fails so many times, then works."""
-    monkeypatch.setattr("raybench.storage.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("raybench.storage.waiting.time.sleep", lambda seconds: None)
 
     def set_up(name: str, times: int) -> list[int]:
         plain, left = getattr(Path, name), [times]
@@ -190,14 +190,14 @@ def test_a_warm_entry_that_cannot_be_read_now_is_not_taken_for_absent(
     away("read_bytes", 3)
     store.get(info, dataset, "val")
     assert store.num_forward_images == before
-    monkeypatch.setattr("raybench.storage.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("raybench.storage.waiting.PATIENCE_SECONDS", 0.0)
     away("read_bytes", 1000)
     with pytest.raises(StorageUnavailableError, match="cannot read"):
         store.get(info, dataset, "val")
 
 
 def test_an_entry_whose_renaming_was_done_but_not_answered_is_kept(store, info, dataset, monkeypatch):
-    monkeypatch.setattr("raybench.storage.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("raybench.storage.waiting.time.sleep", lambda seconds: None)
     plain, calls = Path.rename, []
 
     def done_but_lost(self: Path, target: Path) -> Path:

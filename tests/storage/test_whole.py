@@ -73,13 +73,13 @@ def away(monkeypatch, times, number=errno.ESTALE):
 
     clock = [0.0]
     monkeypatch.setattr(Path, "replace", flaky)
-    monkeypatch.setattr("raybench.storage.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("raybench.storage.waiting.time.monotonic", lambda: clock[0])
 
     def sleep(seconds):
         pauses.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr("raybench.storage.time.sleep", sleep)
+    monkeypatch.setattr("raybench.storage.waiting.time.sleep", sleep)
     return pauses
 
 

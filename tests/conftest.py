@@ -1,0 +1,38 @@
+"""A real S3 endpoint on loopback, for whoever asks: started once, and every test gets a prefix of its own."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raybench.storage.places import CACHE_VARIABLE
+from raybench.storage.s3 import S3Path
+from raybench.storage.s3_client import client
+from tests.end_to_end import servers
+
+PREFIXES = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Of an endpoint with an empty bucket."""
+    with servers.s3() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_address, tmp_path, monkeypatch) -> Iterator[S3Path]:
+    """A storage in a bucket, empty; copies lie in the test's own folder."""
+    for name, value in {**servers.S3_VARIABLES, "AWS_ENDPOINT_URL": s3_address}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "copies"))
+    client.cache_clear()
+    yield S3Path(servers.BUCKET, f"test-{next(PREFIXES)}")
+    client.cache_clear()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request, tmp_path) -> Path | S3Path:
+    """A storage of either kind."""
+    return tmp_path / "storage" if request.param == "folder" else request.getfixturevalue("bucket")

@@ -1,0 +1,135 @@
+"""The feature store in a bucket: computed once, and mapped by every machine from its own disk."""
+
+import errno
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raybench.errors import StorageUnavailableError
+from raybench.features.bucket import BucketShelf
+from raybench.features.store import FeatureStore
+from raybench.storage import exclusive, on_disk, read_whole, remove_tree, sizes, write_whole
+from raybench.storage import lease as lease_module
+from raybench.storage.s3 import S3Path
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def node(bucket, tmp_path, monkeypatch):
+    """Makes this process another machine: the same bucket, another disk."""
+
+    def move(name: str) -> FeatureStore:
+        monkeypatch.setenv("RAYBENCH_CACHE", str(tmp_path / name))
+        return FeatureStore(bucket / "features")
+
+    return move
+
+
+def test_what_one_machine_computed_another_takes_from_the_bucket(node, info, dataset, monkeypatch):
+    first = node("a")
+    computed = first.get(info, dataset, "val")
+    second = node("b")
+    assert second.has(info, dataset, "val")
+    monkeypatch.setattr("raybench.features.store.load_at_scale", None)
+    found = second.get(info, dataset, "val")
+    assert (first.num_forward_images, second.num_forward_images) == (7, 0)
+    assert isinstance(found.features, np.memmap)
+    np.testing.assert_array_equal(found.features, computed.features)
+    np.testing.assert_array_equal(found.targets, computed.targets)
+    assert found.ids == computed.ids
+
+
+def test_a_bucket_changes_no_bit(node, info, dataset, tmp_path):
+    stores = (node("a"), FeatureStore(tmp_path / "folder"))
+    in_bucket, in_folder = (store.get(info, dataset, "val").features for store in stores)
+    np.testing.assert_array_equal(in_bucket, in_folder)
+
+
+def test_a_copy_is_made_once_and_asked_for_no_more(node, info, dataset, monkeypatch):
+    node("a").get(info, dataset, "val")
+    node("b").get(info, dataset, "val")
+    monkeypatch.setattr(S3Path, "_ask", None)
+    node("b").get(info, dataset, "val")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "features.npy", "ids.json"])
+def test_an_entry_that_is_not_whole_in_the_bucket_is_never_taken(node, bucket, info, dataset, name):
+    node("a").get(info, dataset, "val")
+    entry = bucket / "features" / node("a").key(info, dataset, "val")
+    (entry / name).delete()
+    second = node("b")
+    assert not second.has(info, dataset, "val")
+    second.get(info, dataset, "val")
+    assert second.num_forward_images == 7
+    assert node("c").has(info, dataset, "val")
+
+
+def test_what_was_computed_while_the_bucket_was_away_is_sent_later(node, info, dataset, monkeypatch):
+    share = BucketShelf.share
+
+    def away(self, key):
+        raise StorageUnavailableError("away")
+
+    monkeypatch.setattr(BucketShelf, "share", away)
+    first = node("a")
+    with pytest.raises(StorageUnavailableError, match="away"):
+        first.get(info, dataset, "val")
+    monkeypatch.setattr(BucketShelf, "share", share)
+    assert not node("b").has(info, dataset, "val")
+    again = node("a")
+    again.get(info, dataset, "val")
+    assert (first.num_forward_images, again.num_forward_images) == (7, 0)
+    second = node("b")
+    second.get(info, dataset, "val")
+    assert second.num_forward_images == 0
+
+
+def test_a_machine_waits_for_another_that_computes(node, info, dataset, monkeypatch):
+    """The other one is here a lease that is given back once the entry is there."""
+    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
+    first = node("a")
+    first.get(info, dataset, "val")
+    key = first.key(info, dataset, "val")
+    elsewhere = first.root / "elsewhere"
+    names = list(sizes(first.root / key))
+    for name in names:
+        write_whole(elsewhere / name, lambda file, n=name: file.write(read_whole(first.root / key / n)))
+    remove_tree(first.root / key)
+
+    second = node("b")
+    with exclusive(second.root / f"{key}.lock"):
+        thread = threading.Thread(target=second.get, args=(info, dataset, "val"))
+        thread.start()
+        time.sleep(0.5)
+        assert thread.is_alive()
+        for name in sorted(names, key="manifest.json".__eq__):
+            content = read_whole(elsewhere / name)
+            write_whole(first.root / key / name, lambda file, c=content: file.write(c))
+    thread.join()
+    assert second.num_forward_images == 0
+
+
+def test_a_full_disk_is_told_with_the_variable_that_moves_the_copies(node, info, dataset, monkeypatch):
+    node("a").get(info, dataset, "val")
+    second = node("b")
+    monkeypatch.setattr(Path, "touch", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(StorageUnavailableError, match="RAYBENCH_CACHE"):
+        second.get(info, dataset, "val")
+
+
+def test_size_and_clear_of_a_bucket_are_those_of_the_bucket_and_take_the_copies_along(node, info, dataset):
+    node("a").get(info, dataset, "val")
+    store = node("b")
+    store.get(info, dataset, "train")
+    entries = store.entries()
+    assert {entry.manifest["split"] for entry in entries} == {"train", "val"}
+    assert store.size_bytes() == sum(entry.size_bytes for entry in entries)
+    assert store.clear() == sum(entry.size_bytes for entry in entries)
+    assert store.entries() == []
+    assert not store.has(info, dataset, "train")
+    assert [path for path in on_disk(store.root).iterdir() if path.is_dir()] == []

@@ -1,0 +1,79 @@
+"""A gate before a server: closed, the server is away. Real connections are refused and cut."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+
+class Gate:
+    """Passes bytes on between its own port of loopback and another one, while it is open."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._pairs: set[socket.socket] = set()
+        self._listener = self._listen(0)
+        self.port = int(self._listener.getsockname()[1])
+        self._serve()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        """Refuse connections, and cut those there are."""
+        self._listener.close()
+        # A blocked `accept` holds the port until it returns.
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            pass
+        self._thread.join()
+        for end in list(self._pairs):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def open(self) -> None:
+        self._listener = self._listen(self.port)
+        self._serve()
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        self.close()
+        try:
+            yield
+        finally:
+            self.open()
+
+    def _listen(self, port: int) -> socket.socket:
+        return socket.create_server(("127.0.0.1", port), backlog=64)
+
+    def _serve(self) -> None:
+        self._thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return None  # The gate was closed.
+            if listener.fileno() < 0:
+                return near.close()
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target), timeout=10)
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            self._pairs |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._pairs.discard(source)
+        source.close()
