@@ -64,12 +64,19 @@ class ExperimentSearcher(Searcher):
         for study in self._studies:
             request = self._next_of(study)
             if request is not None:
-                self._running[trial_id] = (study, request)
-                self._on_start(request)
-                return self._make_config(request)
+                return self._begin(trial_id, study, request)
         if not self._running and all(study.is_finished for study in self._studies):
             return str(Searcher.FINISHED)
         return None
+
+    def _begin(self, trial_id: str, study: PairStudy, request: TrialRequest) -> dict[str, Any] | str | None:
+        try:
+            self._on_start(request)
+        except StorageUnavailableError as away:
+            self.stopped_by = str(away)
+            return self.suggest(trial_id)
+        self._running[trial_id] = (study, request)
+        return self._make_config(request)
 
     def _next_of(self, study: PairStudy) -> TrialRequest | None:
         if study.is_finished:
