@@ -201,8 +201,7 @@ class S3Path:
             raise
         except OSError as error:
             raise StorageUnavailableError(
-                f"cannot {verb} {str(self)!r}: {error.strerror}; run again once that is mended: what was "
-                "measured is kept."
+                f"cannot {verb} {str(self)!r}: {error.strerror}; try again once that is mended."
             ) from error
 
 
