@@ -1,5 +1,7 @@
 """A small experiment on bundled data, run through the command line as a user would."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -52,3 +54,29 @@ def two_nodes() -> Iterator[RealCluster]:
     with RealCluster() as cluster:
         cluster.add_node()
         yield cluster
+
+
+@pytest.fixture
+def start(spec_file):
+    """Starts `raybench run` in a process group of its own, which does not outlive the test."""
+    drivers = []
+
+    def call(storage: object, spec: Path = spec_file, **variables: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "raybench.cli", "run", spec, "--storage", storage]
+        drivers.append(
+            subprocess.Popen(
+                [*map(str, command), "--num-cpus", "2"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment() | variables,
+                start_new_session=True,
+            )
+        )
+        return drivers[-1]
+
+    yield call
+    for driver in drivers:
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()

@@ -97,9 +97,18 @@ class RealCluster:
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def add_node(self, *options: str, waits: bool = True) -> "subprocess.Popen[bytes]":
-        """Start one more node; with `waits`, return when the cluster has it."""
-        node = self._start(f"--address={self.address}", *options)
+    def add_node(
+        self, *options: str, waits: bool = True, inside: Sequence[str] = (), **variables: str
+    ) -> "subprocess.Popen[bytes]":
+        """Start one more node; with `waits`, return when the cluster has it.
+
+        Args:
+            options: more for its `ray start`.
+            waits: for the cluster to have it.
+            inside: a command that runs the one that follows it, as `unshare` does.
+            variables: more for its environment.
+        """
+        node = self._start(f"--address={self.address}", *options, inside=inside, variables=variables)
         if waits:
             _wait_for_nodes(self.environment | {"RAY_ADDRESS": self.address}, len(self.nodes))
         return node
@@ -116,17 +125,19 @@ class RealCluster:
             env=self.environment | {"RAY_API_SERVER_ADDRESS": self.dashboard},
         )
 
-    def _start(self, *options: str) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, *options: str, inside: Sequence[str] = (), variables: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
         # A folder each, or the second would unpack working directories over the first one's; a short path,
         # for it holds sockets.
         self._folders.append(tempfile.mkdtemp(prefix="ray"))
         shape = [] if any(option.startswith("--num-cpus") for option in options) else ["--num-cpus=1"]
         command = ["ray", "start", *options, *shape, "--node-ip-address=127.0.0.1", "--block"]
-        own = self._variables if self.nodes else {**self._variables, **self._head_variables}
+        own = {**self._variables, **({} if self.nodes else self._head_variables), **(variables or {})}
         agent = [f"--dashboard-agent-listen-port={free_port()}"]
         self.nodes.append(
             subprocess.Popen(
-                [*command, *agent, f"--temp-dir={self._folders[-1]}"],
+                [*inside, *command, *agent, f"--temp-dir={self._folders[-1]}"],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=self.environment | own,

@@ -4,44 +4,17 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.ray_nodes import descendants, environment, kill_tree
+from tests.end_to_end.ray_nodes import descendants, kill_tree
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 
 pytestmark = pytest.mark.slow
 
 PATIENCE_SECONDS = 400
-
-
-@pytest.fixture
-def start(spec_file):
-    """Starts `raybench run` in a process group of its own, which does not outlive the test."""
-    drivers = []
-
-    def call(storage: Path, spec: Path = spec_file, **variables: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "raybench.cli", "run", spec, "--storage", storage]
-        drivers.append(
-            subprocess.Popen(
-                [*map(str, command), "--num-cpus", "2"],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=environment() | variables,
-                start_new_session=True,
-            )
-        )
-        return drivers[-1]
-
-    yield call
-    for driver in drivers:
-        if driver.poll() is None:
-            os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
 
 
 def wait_for_trials(driver: subprocess.Popen[str], storage: Path, count: int) -> None:
