@@ -85,7 +85,7 @@ def test_facts_of_a_backbone_may_stand_in_any_of_its_lines(tmp_path):
         (HEAD + LINE + LINE, DuplicateMeasurementError, "share an identity"),
         (HEAD + LINE.replace("0.5", "50"), OutOfBoundsError, "fractions are stored, not percent"),
         (HEAD + LINE.replace("accuracy", "acuracy"), UnknownNameError, "did you mean 'accuracy'"),
-        (HEAD + LINE.replace("0.5", "0.5,9,9"), DataError, "is no CSV"),
+        (HEAD + LINE.replace("0.5", "0.5,9,9"), DataError, "line 2: 6 cells, but the first line names 4"),
         (
             "backbone,task,metric,value,split\na,knn@digits,accuracy,0.5,train\n",
             DataError,
