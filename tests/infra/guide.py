@@ -30,7 +30,8 @@ kubectl() {
 }
 """
 RECORDED = r"""
-%s() { record %s "$@"; }
+# Reads what is piped to it: else who writes may be killed by the closed pipe.
+%s() { cat > /dev/null; record %s "$@"; }
 """
 
 
@@ -83,6 +84,7 @@ def follow(
             "AWS_ACCESS_KEY_ID": "x",
             "AWS_SECRET_ACCESS_KEY": "x",
         },
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
