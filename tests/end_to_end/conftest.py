@@ -80,3 +80,4 @@ def start(spec_file):
         if driver.poll() is None:
             os.killpg(driver.pid, signal.SIGKILL)
             driver.wait()
+        driver.stdout.close()  # Nobody has read the output of a driver that a test has killed.
