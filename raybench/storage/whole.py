@@ -1,5 +1,6 @@
 """Files are there whole or not at all, in a folder and in a bucket."""
 
+import errno
 import io
 import os
 import shutil
@@ -21,6 +22,10 @@ Item = TypeVar("Item")
 
 IN_MEMORY_BYTES = 64 * 2**20
 """What is larger waits in a temporary file on its way to a bucket or from it."""
+NO_HARD_LINKS = frozenset(
+    {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+)
+"""What file systems without hard links (exFAT, many of FUSE) answer to one."""
 
 
 def read_whole(path: Place) -> bytes:
@@ -46,7 +51,7 @@ def opened(path: Place) -> Iterator[BinaryIO]:
     """The file, open for reading at any position; an object is fetched first.
 
     Raises:
-        StorageUnavailableError: if the storage stays away.
+        StorageUnavailableError: if the storage stays away, or this machine has no room for the object.
         OSError: if there is no such file, or it may not be read.
     """
     if isinstance(path, Path):
@@ -55,9 +60,21 @@ def opened(path: Place) -> Iterator[BinaryIO]:
         return
     with tempfile.TemporaryDirectory(prefix="raybench-") as folder:
         copy = Path(folder, "object")
-        path.download(copy)
+        _copy(path, copy)
         with copy.open("rb") as file:
             yield file
+
+
+def _copy(path: S3Path, copy: Path) -> None:
+    try:
+        path.download(copy)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageUnavailableError(
+            f"cannot copy {str(path)!r} to {str(copy.parent)!r} ({error.strerror}); free space there, or let "
+            "TMPDIR name another folder."
+        ) from error
 
 
 def fetched(path: Place) -> Path | io.BytesIO:
@@ -95,15 +112,19 @@ def write_whole(path: Place, write: Callable[[BinaryIO], object], *, is_durable:
                 write(cast(BinaryIO, file))
                 path.upload(cast(BinaryIO, file))
         else:
-            patiently(lambda: _write_once(path, write, is_durable))
+            patiently(lambda: _replace(path, write, is_durable))
     except OSError as error:
-        raise StorageUnavailableError(
-            f"cannot write {str(path)!r}: {error.strerror or error}; "
-            "free space or choose another storage folder."
-        ) from error
+        raise _cannot_write(path, error) from error
 
 
-def _write_once(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) -> None:
+def _replace(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) -> None:
+    with _draft(path, write, is_durable) as draft:
+        draft.replace(path)
+
+
+@contextmanager
+def _draft(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) -> Iterator[Path]:
+    """A complete neighbour of `path` under a name that no other process has, nor one of another machine."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +136,7 @@ def _write_once(path: Path, write: Callable[[BinaryIO], object], is_durable: boo
                 file.flush()
                 os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's 0600 would lock out the other users of a shared storage.
-        temporary.replace(path)
+        yield temporary
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -126,24 +147,41 @@ def write_once(path: Place, content: bytes) -> bytes:
 
     A bucket that ignores conditions takes the last one's; all of them return what was read afterwards.
 
+    A storage that is away is tried again for a minute. A file system without hard links takes the last
+    one's content of writers that come within the same moment.
+
     Raises:
-        StorageUnavailableError: if the storage cannot be written.
-        OSError: if the folder cannot.
+        StorageUnavailableError: if the storage cannot be written or the disk is full.
     """
     if isinstance(path, S3Path):
         with suppress(FileExistsError):
             path.put(content, IfNoneMatch="*")
         return path.read_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
     try:
-        os.link(draft, path)  # Unlike a rename, fails where another process was first.
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    return path.read_bytes()
+        patiently(lambda: _create(path, content))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return read_whole(path)
+
+
+def _create(path: Path, content: bytes) -> None:
+    """May be called again where the answer to a link was lost: then the file is there, with this content."""
+    with _draft(path, lambda file: file.write(content), is_durable=True) as draft:
+        try:
+            os.link(draft, path)  # Unlike a rename, fails where another process was first.
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            if not path.exists():
+                draft.replace(path)
+
+
+def _cannot_write(path: Place, error: OSError) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"cannot write {str(path)!r}: {error.strerror or error}; free space or choose another storage folder."
+    )
 
 
 def remove(path: Place) -> None:

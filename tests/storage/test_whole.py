@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raybench.errors import StorageError, StorageUnavailableError
-from raybench.storage import read_whole, write_whole
+from raybench.storage import read_whole, write_once, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -115,3 +115,51 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_absent(tmp_path, monkey
     monkeypatch.setattr(Path, "read_bytes", gone)
     with pytest.raises(StorageUnavailableError, match="cannot read"):
         read_whole(tmp_path / "file")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_where_there_are_no_hard_links_a_file_is_written_once_all_the_same(tmp_path, monkeypatch, number):
+    def link(source, target):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    assert write_once(tmp_path / "deep" / "id", b"first") == b"first"
+    assert write_once(tmp_path / "deep" / "id", b"second") == b"first"
+    assert names(tmp_path / "deep") == ["id"]
+    assert (tmp_path / "deep" / "id").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_is_written_once_waits_for_its_storage_and_says_where_that_stays_away(
+    tmp_path, monkeypatch
+):
+    pauses = away(monkeypatch, times=0)
+    left, link = [2], os.link
+
+    def flaky(source, target):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, "Stale file handle")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", flaky)
+    assert write_once(tmp_path / "id", b"content") == b"content"
+    assert pauses == [0.25, 0.5]
+    left[0] = 1000
+    with pytest.raises(StorageUnavailableError, match=r"cannot write '.*other': Stale file handle"):
+        write_once(tmp_path / "other", b"content")
+    assert names(tmp_path) == ["id"]
+
+
+def test_two_machines_with_one_process_id_do_not_share_a_draft(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    link, drafts = os.link, []
+
+    def slow(source, target):
+        drafts.append(source)
+        if len(drafts) == 1:
+            assert write_once(tmp_path / "id", b"second") == b"second"
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", slow)
+    assert write_once(tmp_path / "id", b"first") == b"second"
+    assert len(set(drafts)) == 2
