@@ -65,15 +65,24 @@ class Lease:
         """Take the lease; False if another lives and `waits` is off.
 
         Raises:
-            StorageUnavailableError: if the bucket stays away.
+            StorageUnavailableError: if the bucket stays away, or refuses for `EXPIRY_SECONDS` to let a lease
+                be taken over that nobody holds.
         """
         seen: str | None = None
+        refused, refused_since = "", 0.0
         while True:
             found = self._look()
             if found is None or found.is_left_behind:
                 if self._take(found):
                     self._thread.start()
                     return True
+                if found is None:
+                    continue
+                if refused != found.tag:
+                    refused, refused_since = found.tag, time.monotonic()
+                elif time.monotonic() - refused_since > EXPIRY_SECONDS:
+                    raise self._never_given()
+                time.sleep(LOOK_SECONDS)
                 continue
             self.holder = f"process {found.content.get('process')} on {found.content.get('host')}"
             if seen is None:
@@ -85,6 +94,13 @@ class Lease:
             elif seen != found.tag and not waits:
                 return False
             time.sleep(LOOK_SECONDS)
+
+    def _never_given(self) -> StorageUnavailableError:
+        return StorageUnavailableError(
+            f"cannot take over {str(self._path)!r}, which its holder has left behind: for "
+            f"{EXPIRY_SECONDS:g} s the store has refused to replace it, though nobody changes it, so it "
+            "does not honour conditional writes (If-Match); delete that object, or use a store that does."
+        )
 
     def require(self) -> None:
         """Nothing, while the lease is held.

@@ -87,3 +87,20 @@ def test_where_conditions_are_ignored_the_last_one_holds_it_and_the_first_one_no
     with pytest.raises(StorageUnavailableError):
         first.require()
     first.release()
+
+
+def test_one_that_the_store_never_gives_is_told_after_a_while(path, monkeypatch):
+    """Such a store answers 412 to every condition."""
+    monkeypatch.setattr(lease_module, "EXPIRY_SECONDS", 0.4)
+    left_by(path, process=41, machine="another")
+    tries = []
+
+    def refuse(self, content, **condition):
+        tries.append(condition)
+        raise FileExistsError
+
+    monkeypatch.setattr(S3Path, "put", refuse)
+    time.sleep(1.5)  # An object's time has whole seconds only: it has run out now.
+    with pytest.raises(StorageUnavailableError, match=r"cannot take over .*lock.*conditional writes"):
+        Lease(path).acquire(waits=True)
+    assert 2 < len(tries) < 20, "with pauses in between"
