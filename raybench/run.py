@@ -198,6 +198,7 @@ def _search(
         return final_record(storage, request, reason)
 
     def on_start(request: TrialRequest) -> None:
+        held.require()
         reopen(storage, request)
         progress.trial_started(request)
 
