@@ -65,10 +65,14 @@ def _check_storage(address: str | Place) -> Finding:
     try:
         storage = open_storage(address)
         require_writable(storage)
+        folder = on_disk(storage)
     except RaybenchError as error:
         return Finding(what="storage", is_ok=False, says=str(error))
-    folder = on_disk(storage)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        says = f"no copies can lie in {str(folder)!r} ({error.strerror}); let RAYBENCH_CACHE name another."
+        return Finding(what="storage", is_ok=False, says=says)
     free_gib = shutil.disk_usage(folder).free / 2**30
     copies = "" if is_folder(storage) else f" for this machine's copies in {folder}"
     return Finding(

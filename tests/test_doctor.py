@@ -8,6 +8,7 @@ import pytest
 from raybench import doctor
 from raybench.cli import main
 from raybench.doctor import diagnose
+from raybench.storage.s3_client import client
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,24 @@ def test_a_storage_that_cannot_be_written_is_told(tmp_path):
     finding = found(tmp_path / "file" / "storage")["storage"]
     assert not finding.is_ok
     assert "cannot write" in finding.says
+
+
+@pytest.mark.parametrize(("name", "value"), [("AWS_ENDPOINT_URL", "localhost:9000"), ("AWS_PROFILE", "nope")])
+def test_variables_that_describe_no_bucket_are_findings(bucket, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    client.cache_clear()
+    findings = found(bucket)
+    for what in ("storage", "tracking"):
+        assert not findings[what].is_ok
+        assert value in findings[what].says
+
+
+def test_a_folder_for_copies_that_cannot_be_is_a_finding(bucket, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RAYBENCH_CACHE", str(tmp_path / "file"))
+    finding = found(bucket)["storage"]
+    assert not finding.is_ok
+    assert "RAYBENCH_CACHE" in finding.says
 
 
 def test_a_nearly_full_disk_is_told(tmp_path, monkeypatch):

@@ -93,6 +93,13 @@ def _cache(arguments: argparse.Namespace) -> int:
     print(f"{len(entries)} feature sets, {mebibytes:.1f} MiB in {store.root}")
     if arguments.clear:
         store.clear()
+        if left := store.size_bytes():
+            print(
+                f"raybench: {len(store.entries())} feature sets, {left / 2**20:.1f} MiB are left in "
+                f"{store.root}: they cannot be deleted, or were written meanwhile.",
+                file=sys.stderr,
+            )
+            return exits.STORAGE
         print("emptied.")
     return exits.DONE
 

@@ -144,7 +144,7 @@ class FeatureStore:
                     if self._shelf is not None:
                         for key in wanted:
                             locks.enter_context(self._shelf.only_one(key))
-                        wanted = [key for key in wanted if not self._is_found(key)]
+                        wanted = [key for key in wanted if not self._is_found(key) and not self._is_sent(key)]
                     absent = {key: keys[key] for key in wanted}
                     if absent:
                         backbone = backbone or load_at_scale(info, scale, device=device)
@@ -218,8 +218,8 @@ class FeatureStore:
         ]
 
     def size_bytes(self) -> int:
-        """What the store takes, leftovers of killed writers included; of a bucket, without the copies."""
-        return sum(sizes(self.root).values())
+        """What the store takes, leftovers of killed writers included, locks and a bucket's copies not."""
+        return sum(size for name, size in sizes(self.root).items() if "/" in name)
 
     def clear(self) -> int:
         """Delete all entries and leftovers that nobody is writing, and this machine's copies of them.
@@ -233,9 +233,10 @@ class FeatureStore:
             folders |= {path.name for path in self._disk.iterdir() if path.is_dir()}
         for name in sorted(folders):
             with ExitStack() as locks:
-                self._enter(locks, name.removesuffix(".partial"))
+                key = name.removesuffix(".partial")
+                self._enter(locks, key)
                 if self._shelf is not None:
-                    locks.enter_context(self._shelf.only_one(name))
+                    locks.enter_context(self._shelf.only_one(key))
                 remove_tree(self.root / name)
                 remove_tree(self._disk / name)
         return before - self.size_bytes()
@@ -246,13 +247,19 @@ class FeatureStore:
         return is_shared and is_complete(self._disk / key)
 
     def _is_found(self, key: str) -> bool:
-        """Whether the disk holds the entry now, after asking the bucket; the disk's lock is held."""
-        if self._shelf is None or self._is_here(key):
-            return self._is_here(key)
-        if is_complete(self._disk / key):
-            self._shelf.share(key)  # Computed here while the bucket was away.
-            return True
-        return self._shelf.fetch(key)
+        """Whether the disk holds the entry now, after asking the bucket; the disk's lock is held.
+
+        What the bucket holds replaces what was computed here while it was away: another machine may have
+        computed it since, and all of them are to read the same bits.
+        """
+        return self._is_here(key) or (self._shelf is not None and self._shelf.fetch(key))
+
+    def _is_sent(self, key: str) -> bool:
+        """Whether the entry was computed here while the bucket was away. It is sent now, under its lease."""
+        if self._shelf is None or not is_complete(self._disk / key):
+            return False
+        self._shelf.share(key)
+        return True
 
     def _enter(self, locks: ExitStack, key: str) -> None:
         """Take the lock of the entry on this disk."""

@@ -30,7 +30,7 @@ def place_of(address: str | Place) -> Place:
     """
     if not isinstance(address, str):
         return address
-    shown = re.sub(r"//[^/]*@", "//", address)  # A password that was written there in spite of all.
+    shown = re.sub(r"//.*@", "//", address)  # A password written there in spite of all; it may hold a slash.
     if not address.lower().startswith(SCHEME):
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", address):
             raise StorageError(
@@ -78,6 +78,9 @@ def on_disk(place: Place) -> Path:
     """The place itself if it is a folder; else this machine's folder for copies of it, not created here.
 
     `RAYBENCH_CACHE` says where such copies lie, by default `~/.cache/raybench`.
+
+    Raises:
+        StorageError: if AWS's variables describe no client.
     """
     if isinstance(place, Path):
         return place

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from raybench.errors import StorageUnavailableError
-from raybench.storage.s3_client import client, translated
-from raybench.storage.waiting import patiently
+from raybench.storage.s3_client import BucketError, client, require_all_deleted, translated
+from raybench.storage.waiting import PASSING, patiently
 
 SCHEME = "s3://"
 KEYS_PER_DELETION = 1000
@@ -96,7 +96,11 @@ class S3Path:
         }
 
     def delete_below(self) -> None:
-        """Delete every object below, a thousand at a time."""
+        """Delete every object below, a thousand at a time.
+
+        Raises:
+            StorageUnavailableError: if the bucket keeps any of them.
+        """
         names = list(self.sizes())
         for first in range(0, len(names), KEYS_PER_DELETION):
             keys = [{"Key": (self / name).key} for name in names[first : first + KEYS_PER_DELETION]]
@@ -104,7 +108,9 @@ class S3Path:
 
     def _delete_all(self, keys: list[dict[str, str]]) -> None:
         wanted = {"Objects": keys, "Quiet": True}
-        self._ask("empty", lambda s3: s3.delete_objects(Bucket=self.bucket, Delete=wanted))
+        self._ask(
+            "empty", lambda s3: require_all_deleted(s3.delete_objects(Bucket=self.bucket, Delete=wanted))
+        )
 
     def upload(self, file: BinaryIO) -> None:
         """Create or replace the object with what `file` holds, from its beginning; whole or not at all."""
@@ -125,6 +131,7 @@ class S3Path:
 
         Raises:
             FileNotFoundError: if there is none.
+            OSError: if the file cannot be written (a full disk), which is not the bucket's fault.
         """
         self._ask("read", lambda s3: s3.download_file(self.bucket, self.key, str(file)))
 
@@ -200,6 +207,8 @@ class S3Path:
         except (FileNotFoundError, FileExistsError):
             raise
         except OSError as error:
+            if not isinstance(error, BucketError) and error.errno not in PASSING:
+                raise  # Of a file of this machine.
             raise StorageUnavailableError(
                 f"cannot {verb} {str(self)!r}: {error.strerror}; try again once that is mended."
             ) from error

@@ -11,13 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from raybench.errors import StorageError
+
 NUM_THREADS = 16
 """Requests under way at once, where many objects are wanted."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 20
 """After which one attempt is given up; `patiently` makes the next."""
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
-PASSING_CODES = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
+PASSING_CODES = frozenset(
+    {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"}
+)
+
+
+class BucketError(OSError):
+    """What a bucket answered, or that it did not; unlike an error of a file of this machine."""
 
 
 @functools.cache
@@ -39,8 +47,31 @@ def client() -> Any:
 
 
 def endpoint() -> str:
-    """The address that is asked; part of what tells two storages apart."""
-    return str(client().meta.endpoint_url)
+    """The address that is asked; part of what tells two storages apart.
+
+    Raises:
+        StorageError: if AWS's variables describe no client: no such profile, an address without its scheme.
+    """
+    from botocore import exceptions
+
+    try:
+        return str(client().meta.endpoint_url)
+    except (exceptions.BotoCoreError, ValueError) as error:
+        raise StorageError(f"cannot use a bucket: {_first_line(error)}; mend AWS's variables.") from error
+
+
+def require_all_deleted(answer: Any) -> None:
+    """Nothing, if every object was deleted: S3 says 200 even where it kept some.
+
+    Raises:
+        ClientError: that of the first one kept.
+    """
+    from botocore import exceptions
+
+    if kept := answer.get("Errors"):
+        message = f"{kept[0].get('Message', '')}; left there: {len(kept)}, first {kept[0].get('Key')!r}"
+        error = {"Code": kept[0].get("Code", ""), "Message": message}
+        raise exceptions.ClientError({"Error": error}, "DeleteObjects")
 
 
 @contextmanager
@@ -54,18 +85,18 @@ def translated(address: str, bucket: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         raise _of_answer(error, address, bucket) from None
     except boto3.exceptions.RetriesExceededError as error:
-        raise OSError(errno.EREMOTEIO, _first_line(error)) from None
+        raise BucketError(errno.EREMOTEIO, _first_line(error)) from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        raise OSError(
+        raise BucketError(
             errno.EACCES,
             "no credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)",
         ) from error
     except exceptions.CredentialRetrievalError as error:
-        raise OSError(errno.EREMOTEIO, _first_line(error)) from None
+        raise BucketError(errno.EREMOTEIO, _first_line(error)) from None
     except (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError) as error:
-        raise OSError(errno.EREMOTEIO, f"{endpoint()} does not answer ({type(error).__name__})") from None
+        raise BucketError(errno.EREMOTEIO, f"{endpoint()} does not answer ({type(error).__name__})") from None
     except (exceptions.BotoCoreError, ValueError) as error:
-        raise OSError(errno.EINVAL, _first_line(error)) from None
+        raise BucketError(errno.EINVAL, _first_line(error)) from None
 
 
 def _of_answer(error: Any, address: str, bucket: str) -> OSError:
@@ -76,11 +107,11 @@ def _of_answer(error: Any, address: str, bucket: str) -> OSError:
     if code in TAKEN:
         return FileExistsError(errno.EEXIST, "another one is there", address)
     if code == "NoSuchBucket":
-        return OSError(errno.ENXIO, f"there is no bucket {bucket!r} at {endpoint()}")
+        return BucketError(errno.ENXIO, f"there is no bucket {bucket!r} at {endpoint()}")
     said = f"{endpoint()} answers {code} ({error.response.get('Error', {}).get('Message', '')})"
     if (status >= 500 and code != "NotImplemented") or status == 429 or code in PASSING_CODES:
-        return OSError(errno.EREMOTEIO, said)
-    return OSError(errno.EACCES if status in (401, 403) else errno.EINVAL, said)
+        return BucketError(errno.EREMOTEIO, said)
+    return BucketError(errno.EACCES if status in (401, 403) else errno.EINVAL, said)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from raybench.cli import main
 from raybench.errors import StorageUnavailableError
 from raybench.features.bucket import BucketShelf
 from raybench.features.store import FeatureStore
 from raybench.storage import exclusive, on_disk, read_whole, remove_tree, sizes, write_whole
 from raybench.storage import lease as lease_module
 from raybench.storage.s3 import S3Path
+from raybench.storage.s3_client import client
 
 torch.set_num_threads(1)
 
@@ -89,6 +91,27 @@ def test_what_was_computed_while_the_bucket_was_away_is_sent_later(node, info, d
     assert second.num_forward_images == 0
 
 
+def test_what_another_machine_has_sent_since_replaces_what_was_computed_here(
+    node, info, dataset, monkeypatch
+):
+    def away(self, key):
+        raise StorageUnavailableError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BucketShelf, "share", away)
+        with pytest.raises(StorageUnavailableError, match="away"):
+            node("a").get(info, dataset, "val")
+    store = node("b")
+    store.get(info, dataset, "val")
+    sent = store.root / store.key(info, dataset, "val") / "features.npy"
+    other = bytearray(read_whole(sent))  # The last bits of another kind of machine.
+    other[-4:] = np.float32(42.0).tobytes()
+    write_whole(sent, lambda file: file.write(other))
+    monkeypatch.setattr(BucketShelf, "share", None)
+    assert node("a").get(info, dataset, "val").features[-1, -1] == 42.0
+    assert read_whole(sent) == bytes(other)
+
+
 def test_a_machine_waits_for_another_that_computes(node, info, dataset, monkeypatch):
     """The other one is here a lease that is given back once the entry is there."""
     monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
@@ -120,6 +143,37 @@ def test_a_full_disk_is_told_with_the_variable_that_moves_the_copies(node, info,
     monkeypatch.setattr(Path, "touch", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with pytest.raises(StorageUnavailableError, match="RAYBENCH_CACHE"):
         second.get(info, dataset, "val")
+
+
+def test_a_disk_that_fills_up_in_a_download_is_not_blamed_on_the_bucket(node, info, dataset, monkeypatch):
+    node("a").get(info, dataset, "val")
+    second = node("b")
+
+    def full(*request):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(client(), "download_file", full)
+    with pytest.raises(StorageUnavailableError, match=r"cannot copy .*No space left.*RAYBENCH_CACHE"):
+        second.get(info, dataset, "val")
+
+
+def test_a_cache_that_keeps_entries_is_not_said_to_be_empty(node, bucket, info, dataset, monkeypatch, capsys):
+    node("a").get(info, dataset, "val")
+    kept = {"Errors": [{"Key": "x", "Code": "AccessDenied", "Message": "Access Denied"}]}
+    monkeypatch.setattr(client(), "delete_objects", lambda **request: kept)
+    assert main(["cache", str(bucket), "--clear"]) == 3
+    said = capsys.readouterr()
+    assert "emptied" not in said.out
+    assert said.err.startswith("raybench: 1 feature sets, ")
+
+
+def test_a_leftover_is_cleared_under_the_lease_of_its_key(node, monkeypatch):
+    store, keys = node("a"), []
+    (on_disk(store.root) / "key.partial").mkdir(parents=True)
+    only_one = BucketShelf.only_one
+    monkeypatch.setattr(BucketShelf, "only_one", lambda self, key: keys.append(key) or only_one(self, key))
+    store.clear()
+    assert keys == ["key"]
 
 
 def test_size_and_clear_of_a_bucket_are_those_of_the_bucket_and_take_the_copies_along(node, info, dataset):

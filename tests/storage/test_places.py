@@ -39,10 +39,12 @@ def test_other_addresses_are_refused(address, said):
         place_of(address)
 
 
-def test_a_password_in_an_address_is_not_repeated():
+@pytest.mark.parametrize("address", ["s3://me:sesame@host/bucket", "s3://AKIA:open/sesame@bucket/x"])
+def test_a_password_in_an_address_is_not_repeated(address):
     with pytest.raises(StorageError, match="names no bucket") as refused:
-        place_of("s3://me:sesame@host/bucket")
+        place_of(address)
     assert "sesame" not in str(refused.value)
+    assert "AKIA" not in str(refused.value)
 
 
 @given(NAMES)
@@ -73,6 +75,16 @@ def test_a_bucket_that_is_there_is_opened(bucket):
 def test_a_bucket_that_is_not_there_is_told_at_once(bucket):
     with pytest.raises(StorageError, match=r"cannot use storage 's3://elsewhere/x': there is no bucket"):
         open_storage("s3://elsewhere/x")
+
+
+@pytest.mark.parametrize(("name", "value"), [("AWS_ENDPOINT_URL", "localhost:9000"), ("AWS_PROFILE", "nope")])
+def test_variables_that_describe_no_client_are_a_sentence_where_copies_are_looked_for(
+    bucket, monkeypatch, name, value
+):
+    monkeypatch.setenv(name, value)
+    client.cache_clear()
+    with pytest.raises(StorageError, match=f"cannot use a bucket: .*{value}.*; mend AWS's variables"):
+        on_disk(bucket)
 
 
 def test_an_endpoint_that_does_not_answer_is_told_at_once(bucket, monkeypatch):

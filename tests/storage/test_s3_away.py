@@ -86,3 +86,14 @@ def test_a_patience_that_is_no_number_is_refused(monkeypatch, text):
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(StorageError, match=f"{VARIABLE} must be a number of seconds, got '{text}'"):
         patience()
+
+
+def test_an_object_that_the_bucket_keeps_is_told(bucket, monkeypatch):
+    """S3 answers 200 and names what it has kept."""
+    write_whole(bucket / "a" / "file", lambda file: file.write(b"content"))
+    kept = {"Errors": [{"Key": "a/file", "Code": "AccessDenied", "Message": "Access Denied"}]}
+    monkeypatch.setattr(client(), "delete_objects", lambda **request: kept)
+    with pytest.raises(
+        StorageUnavailableError, match=r"cannot empty .*AccessDenied.*left there: 1, first 'a/f"
+    ):
+        (bucket / "a").delete_below()
