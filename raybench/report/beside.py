@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from raybench.analysis.beside import orders_agree, standings_beside, values_beside
-from raybench.analysis.scores import mean_over_seeds
+from raybench.analysis.scores import agree_across_experiments, mean_over_seeds
 from raybench.analysis.standing import RankingRule, standing_by
 from raybench.catalog.published import PublishedResults
 
@@ -45,6 +45,9 @@ def put_beside(
         measurements: the measurement table, for the tasks that the paper has too.
         paper: the published table.
         rule: the open choices of the paper's rule.
+
+    Raises:
+        DuplicateMeasurementError: two experiments found different values of one thing.
     """
     theirs = pl.DataFrame(paper.scores)
     names = [(b.timm, b.backbone) for b in paper.backbones if b.timm]
@@ -54,7 +57,7 @@ def put_beside(
         theirs.select("task", "metric").unique(), on=["task", "metric"], how="semi"
     )
     per_metric = [
-        mean_over_seeds(group).with_columns(metric=pl.lit(metric))
+        group.pipe(agree_across_experiments).pipe(mean_over_seeds).with_columns(metric=pl.lit(metric))
         for (metric,), group in sorted(shared.unique([*shared.columns]).group_by("metric"))
     ]
     empty = shared.select("task", "metric", "backbone", "value")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from raybench.analysis.scores import agree_across_experiments
+
 SHIFTED = pl.Schema(
     {
         "backbone": pl.String,
@@ -24,10 +26,17 @@ def shifted_accuracies(measurements: pl.DataFrame, tasks: Sequence[str]) -> pl.D
     Args:
         measurements: the measurement table.
         tasks: only these.
+
+    Raises:
+        DuplicateMeasurementError: two experiments found different values of one thing.
     """
     condition, keys = pl.col("condition"), ["backbone", "task"]
-    on_test = measurements.filter(pl.col("task").is_in(list(tasks)), split="test")
-    means = on_test.group_by(*keys, "metric", "condition").agg(pl.col("value").sort().mean())
+    is_asked = pl.col("task").is_in(list(tasks)) & pl.col("metric").is_in(["accuracy", "corruption_accuracy"])
+    on_test = measurements.filter(is_asked, split="test")
+    if on_test.is_empty():
+        return SHIFTED.to_frame()
+    agreed = [agree_across_experiments(group) for _, group in sorted(on_test.group_by("condition"))]
+    means = pl.concat(agreed).group_by(*keys, "metric", "condition").agg(pl.col("value").sort().mean())
     accuracy = means.filter(metric="accuracy")
     sets = accuracy.filter(condition.str.starts_with("shift("))
     corruptions = means.filter(metric="corruption_accuracy")

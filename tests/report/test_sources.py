@@ -2,11 +2,15 @@
 
 import json
 
+import polars as pl
 import pytest
 
+from raybench.analysis.standing import RankingRule
 from raybench.catalog.published import published
 from raybench.cli import main
 from raybench.errors import DuplicateMeasurementError, EmptyInputError, UnknownNameError
+from raybench.report.beside import put_beside
+from raybench.report.shifts import shifted_accuracies
 from raybench.report.sources import read_results
 from raybench.report.terminal import rank_storage, rank_text
 from raybench.results import read_measurements
@@ -107,6 +111,25 @@ def test_the_backbones_and_tasks_of_both_tables_stand_beside_each_other(tmp_path
     said = capsys.readouterr().out
     assert "3 backbones are also in the table of Goldblum" in said
     assert "retrieval@cub200" in said
+
+
+def test_what_a_second_experiment_repeats_counts_once_beside_the_paper_and_under_shifts():
+    paper = published("bob")
+    name = next(b.timm for b in paper.backbones if b.backbone == "timm-resnet50")
+    measured = [("one", 0, 0.5), ("one", 1, 0.8), ("two", 1, 0.8)]
+    rows = [(experiment, name, seed, "clean", value) for experiment, seed, value in measured]
+    rows += [(experiment, name, seed, "shift(v2)", value - 0.3) for experiment, seed, value in measured]
+    names = ["experiment", "backbone", "seed", "condition", "value"]
+    table = pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        task=pl.lit("retrieval@cub200"), metric=pl.lit("mrr"), split=pl.lit("test")
+    )
+    standing = pl.DataFrame({"backbone": [name], "mean_zscore": [0.0]})
+    beside = put_beside(standing, table, paper, RankingRule())
+    assert beside.values["here"].to_list() == [pytest.approx(0.65)]
+    (shifted,) = shifted_accuracies(
+        table.with_columns(metric=pl.lit("accuracy")), ["retrieval@cub200"]
+    ).to_dicts()
+    assert (shifted["clean"], shifted["shifted"]) == (pytest.approx(0.65), pytest.approx(0.35))
 
 
 def test_a_table_without_a_shared_backbone_says_so(storage, capsys):
