@@ -6,6 +6,7 @@ import polars as pl
 
 from raybench.analysis.correlation import apples_to_apples, gain_by_family, protocols_compared
 from raybench.analysis.standing import on_a_budget
+from raybench.metrics import METRICS
 from raybench.report import charts
 from raybench.report.evidence import Evidence
 from raybench.report.page import Absent, Figure, Part, Table, Text
@@ -109,8 +110,12 @@ def protocols(evidence: Evidence) -> Sequence[Part]:
     compared = protocols_compared(evidence.scores)
     families = gain_by_family(compared, evidence.facts)
     datasets = compared["dataset"].unique().sort().to_list()
+    first = evidence.scores.filter(pl.col("task").str.starts_with("finetune@")).row(0, named=True)
+    metric = METRICS[first["metric"]]
+    scale, digits, unit = (100, ".1f", "points") if metric.bounds == (0.0, 1.0) else (1, ".3f", metric.name)
+    sign = -1 if metric.direction == "min" else 1  # A gain is good; said is by how much the metric moves.
     gains = "; ".join(
-        f"{family} {100 * gain:+.1f} points and {moved:+.1f} places over {num} pairs"
+        f"{family} {sign * scale * gain:+{digits}} {unit} and {moved:+.1f} places over {num} pairs"
         for family, gain, moved, num in families.iter_rows()
     )
     drawing = charts.against(
@@ -124,12 +129,12 @@ def protocols(evidence: Evidence) -> Sequence[Part]:
     return [
         Text(
             f"On {', '.join(datasets)} backbones were both probed and fine-tuned. What fine-tuning adds, by "
-            f"family, in accuracy and in rank: {gains}."
+            f"family, in {metric.name} and in rank: {gains}."
         ),
         Figure(
             drawing,
-            f"Accuracy when fine-tuned over accuracy of a linear probe, on {', '.join(datasets)}.",
-            "Above the dashed line fine-tuning is better than a linear probe.",
+            f"{metric.name} fine-tuned over {metric.name} of a linear probe, on {', '.join(datasets)}.",
+            f"{'Below' if sign < 0 else 'Above'} the dashed line fine-tuning is better than a linear probe.",
         ),
         Table(
             compared.rename({"one": "linear_probe", "other": "finetune"}),

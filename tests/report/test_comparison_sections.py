@@ -5,6 +5,7 @@ import io
 import polars as pl
 import pytest
 
+from raybench.report.categories import Criterion
 from raybench.report.document import report_html
 from raybench.report.sources import read_results
 
@@ -55,6 +56,19 @@ def test_one_architecture_is_compared_where_data_are_alike(page):
 def test_what_fine_tuning_gains_is_said_by_family(page):
     assert read(page, "protocols_compared")["gain"].to_list() == pytest.approx([0.05] * 4)
     assert "cnn +5.0 points and +0.0 places over 3 pairs" in page
+
+
+def test_a_metric_that_is_better_when_low_is_named_and_turns_the_caption(tmp_path):
+    file = tmp_path / "t.csv"
+    rows = [
+        f"{name},{protocol}@digits,nll,{value + step},cnn"
+        for name, value in (("a", 1.5), ("b", 1.7))
+        for protocol, step in (("linear_probe", 0.0), ("finetune", -0.25))
+    ]
+    file.write_text("\n".join(["backbone,task,metric,value,family", *rows]))
+    found = report_html(read_results([file]), criterion=Criterion(metric="nll"))
+    assert "in nll and in rank: cnn -0.250 nll and" in found
+    assert "Below the dashed line fine-tuning is better" in found
 
 
 def test_who_loses_more_under_fog_than_its_accuracy_promises_is_less_robust(page):
