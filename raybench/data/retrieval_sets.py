@@ -149,21 +149,28 @@ def _read_boxed(folder: Path, paths: Sequence[str], boxes: Sequence[Box | None],
 
 def _held_out(names: Sequence[str], truth: ListedTruth, info: DatasetInfo) -> np.ndarray:
     """Mask of the queries kept for choosing: whole groups that share listed images, so that nothing is chosen
-    by an image that test asks for."""
+    by an image that test asks for.
+
+    Groups in a drawn order, each that still fits into `val_fraction`; the smallest where none does.
+    """
     in_val = np.zeros(len(names), dtype=bool)
     if info.val_fraction == 0:
         return in_val
     groups = _sharing(truth)
-    keys = draw_order(names, "val")
-    groups.sort(key=lambda members: min(keys[i] for i in members))
+    # One draw a group: the smallest of its members' draws would put large groups first.
+    keys = draw_order([min(names[i] for i in members) for members in groups], "val")
+    groups = [groups[i] for i in sorted(range(len(groups)), key=keys.__getitem__)]
     if len(groups) == 1:
         raise DataError(
             f"dataset {info.name!r}: all {len(names)} queries share positives, so none can be kept for "
             "choosing; set `val_fraction: 0` and take fixed hyperparameters (`preset: paper`)."
         )
-    for members in groups[:-1]:
-        if in_val.sum() < max(1, round(len(names) * info.val_fraction)):
+    target = max(1, min(round(len(names) * info.val_fraction), len(names) - 1))  # Test keeps a group.
+    for members in groups:
+        if in_val.sum() + len(members) <= target:
             in_val[members] = True
+    if not in_val.any():
+        in_val[min(groups, key=len)] = True
     return in_val
 
 

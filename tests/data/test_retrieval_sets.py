@@ -128,6 +128,23 @@ def test_queries_kept_for_choosing_share_no_image_with_tests(tmp_path):
     assert not asked["val"] & asked["test"]
 
 
+def test_a_large_group_goes_to_val_only_where_it_fits(tmp_path):
+    linked = [{"ok": [0]}] * 6 + [{"ok": [q]} for q in range(1, 5)]
+    dataset = load_dataset(
+        info_of(listed(tmp_path, num_queries=10, gnd=linked), Queries(kind="listed"), val_fraction=0.3)
+    ).unlocked()
+    assert len(dataset.val) == 3
+    assert {f"jpg/q{i}.png" for i in range(6)} <= {*dataset.test.ids}
+
+
+def test_where_no_group_fits_the_smallest_is_kept_for_choosing(tmp_path):
+    linked = [{"ok": [0]}] * 5 + [{"ok": [1]}] * 3
+    dataset = load_dataset(
+        info_of(listed(tmp_path, num_queries=8, gnd=linked), Queries(kind="listed"), val_fraction=0.1)
+    )
+    assert sorted(dataset.val.ids) == ["jpg/q5.png", "jpg/q6.png", "jpg/q7.png"]
+
+
 def test_queries_that_all_share_an_image_cannot_be_divided(tmp_path):
     folder = listed(tmp_path, gnd=[{"ok": [0]}] * 6)
     with pytest.raises(DataError, match=r"all 6 queries share positives, .* set `val_fraction: 0`"):
