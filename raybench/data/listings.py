@@ -5,6 +5,7 @@ No ground truth is read from a pickle, which runs code when it is opened.
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ class Listing:
 def read_json(folder: Path, asked: Queries) -> Listing:
     """revisitop's ground truth as JSON, or one of your own.
 
+    A query that is itself in the gallery is junk of its own, unless its lists name it.
+
     Keys: `imlist`, the gallery's names; `qimlist`, the queries' names; `gnd`, per query a mapping with lists
     of gallery positions (from 0) or names: `easy` and `hard`, or `ok` where positives are not graded; `junk`
     if there is any; `bbx`, the query's box, if it has one. A name is a path below the folder, or the file's
@@ -59,8 +62,13 @@ def read_json(folder: Path, asked: Queries) -> Listing:
         raise DataError(f"{str(path)!r} has {len(queries)} queries in 'qimlist' but {len(entries)} in 'gnd'.")
     place = {name: i for i, name in enumerate(gallery)}
     files = ImageFiles(folder)
+    gallery_paths, query_paths = (
+        _once_each(files.paths_of(names, f"{str(path)!r}, {key!r}"), names, path, key)
+        for key, names in (("imlist", gallery), ("qimlist", queries))
+    )
+    place_of_path = {file: i for i, file in enumerate(gallery_paths)}
     positives, junk, boxes = [], [], []
-    for name, entry in zip(queries, entries, strict=True):
+    for name, file, entry in zip(queries, query_paths, entries, strict=True):
         where = f"{str(path)!r}, query {name!r}"
         wanted, unwanted = _kinds(entry, asked, where)
         positives.append(_positions(entry, wanted, place, where))
@@ -69,9 +77,12 @@ def read_json(folder: Path, asked: Queries) -> Listing:
         if common := sorted({*positives[-1].tolist()} & {*junk[-1].tolist()}):
             met = gallery[common[0]]
             raise DataError(f"{where}: image {met!r} is both positive and junk; it can be one.")
+        own = place_of_path.get(file)
+        if own is not None and own not in positives[-1]:
+            junk[-1] = np.union1d(junk[-1], [own]).astype(np.int64)
     return Listing(
-        gallery=files.paths_of(gallery, f"{str(path)!r}, 'imlist'"),
-        queries=files.paths_of(queries, f"{str(path)!r}, 'qimlist'"),
+        gallery=gallery_paths,
+        queries=query_paths,
         truth=ListedTruth(positives, junk),
         boxes=tuple(boxes),
     )
@@ -120,11 +131,10 @@ def read_landmarks(folder: Path, asked: Queries) -> Listing:
     """
     path, files = folder / asked.file, ImageFiles(folder)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["images"] != "None"]
+        rows = [row for row in _solution_of(path) if row["images"] != "None"]
         ids, listed = [row["id"] for row in rows], [row["images"].split() for row in rows]
         is_public = np.array([row["Usage"] == "Public" for row in rows])
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{str(path)!r} is not the retrieval solution with columns id, images and Usage ({error!r})."
         ) from error
@@ -151,6 +161,34 @@ LAYOUTS: Mapping[str, Callable[[Path, Queries], Listing]] = {
 """`Queries.layout` → what reads it."""
 
 
+def _solution_of(path: Path) -> list[dict[str, str]]:
+    rows = []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            if None in (row["id"], row["images"], row["Usage"]):
+                raise DataError(
+                    f"{str(path)!r}, line {reader.line_num}: the line ends before it has an id, images and "
+                    "Usage; the file may be cut off, fetch it again."
+                )
+            rows.append(row)
+    return rows
+
+
+def _once_each(paths: tuple[str, ...], names: Sequence[str], file: Path, key: str) -> tuple[str, ...]:
+    """The same paths; a file that two spellings name is refused."""
+    seen: set[str] = set()
+    for path, name in zip(paths, names, strict=True):
+        if path in seen:
+            raise DataError(_listed_twice(file, name, key))
+        seen.add(path)
+    return paths
+
+
+def _listed_twice(file: Path, name: str, key: str) -> str:
+    return f"{str(file)!r} lists {name!r} twice in {key!r}; list every image once."
+
+
 def _json_of(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -163,7 +201,7 @@ def _json_of(path: Path) -> dict[str, Any]:
         names = content[key]
         if len(set(map(str, names))) < len(names):
             twice = next(name for i, name in enumerate(names) if name in names[:i])
-            raise DataError(f"{str(path)!r} lists {twice!r} twice in {key!r}; list every image once.")
+            raise DataError(_listed_twice(path, twice, key))
     return content
 
 
@@ -212,7 +250,12 @@ def _box(entry: Mapping[str, Any], where: str) -> Box | None:
     box = entry.get("bbx")
     if box is None:
         return None
-    is_box = isinstance(box, list) and len(box) == 4 and all(isinstance(x, int | float) for x in box)
+    largest = sys.float_info.max  # JSON's 1e400 is infinity, and its whole numbers know no end.
+    is_box = (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(x, int | float) and abs(x) <= largest for x in box)
+    )
     if not is_box or not (box[0] < box[2] and box[1] < box[3]):
         raise DataError(f"{where}: 'bbx' must be [left, top, right, bottom] in pixels, got {box!r:.60}.")
     return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))

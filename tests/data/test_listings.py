@@ -77,6 +77,13 @@ def test_boxes_are_read_only_where_queries_are_to_be_cut(revisited):
     assert read_json(folder, asked(crop=True)).boxes == ((0.0, 0.0, 2.6, 3.0),)
 
 
+def test_a_query_that_is_in_the_gallery_is_junk_of_its_own(revisited):
+    own = {"imlist": [*NAMES, "query.png"]}
+    assert read_json(revisited(**own), asked()).truth.junk(0).tolist() == [7, 8]
+    truth = read_json(revisited(**own, gnd=[{"ok": [0, 8]}]), asked()).truth
+    assert (truth.positives(0).tolist(), truth.junk(0).tolist()) == ([0, 8], [])
+
+
 def test_a_query_without_positives_is_no_error(revisited):
     folder = revisited(gnd=[{"easy": [], "hard": [], "junk": []}])
     assert read_json(folder, asked()).truth.positives(0).tolist() == []
@@ -95,6 +102,7 @@ def test_a_query_without_positives_is_no_error(revisited):
         ({"gnd": [[1]]}, r"needs the lists 'easy' and 'hard', or 'ok'; got \[1\]"),
         ({"gnd": [{"ok": [1, 2], "junk": [2]}]}, "image 'image_2' is both positive and junk"),
         ({"imlist": [*NAMES, "image_0"]}, "lists 'image_0' twice in 'imlist'"),
+        ({"imlist": [*NAMES, "image_0.png"]}, "lists 'image_0.png' twice in 'imlist'"),
         ({"imlist": None}, "must be a mapping with the lists 'imlist', 'qimlist' and 'gnd'"),
         ({"qimlist": ["qery"]}, "'qimlist': there is no image 'qery' below .*; did you mean 'query'"),
     ],
@@ -104,7 +112,9 @@ def test_what_is_wrong_is_named_with_its_query(revisited, changes, said):
         read_json(revisited(**changes), asked())
 
 
-@pytest.mark.parametrize("box", [[0, 0, 1], [2, 0, 1, 1], "0 0 1 1"])
+@pytest.mark.parametrize(
+    "box", [[0, 0, 1], [2, 0, 1, 1], "0 0 1 1", [0, 0, float("inf"), 1], [0, 0, 10**400, 1]]
+)
 def test_a_box_that_is_none_is_refused(revisited, box):
     folder = revisited(gnd=[{"ok": [1], "bbx": box}])
     with pytest.raises(DataError, match=r"query 'query': 'bbx' must be \[left, top, right, bottom\]"):
@@ -152,5 +162,7 @@ def test_landmarks_choose_by_public_queries_and_leave_ignored_ones_out(draw):
 def test_landmarks_say_what_their_solution_lacks(draw):
     with pytest.raises(DataError, match=r"query '123': 'images' names 'zzz', which is neither an image of"):
         landmarks(draw, "id,images,Usage\n123,zzz,Public\n")
+    with pytest.raises(DataError, match=r"solution.csv', line 3: the line ends before it has an id"):
+        landmarks(draw, "id,images,Usage\n123,abc1,Public\n456,abc1\n")
     with pytest.raises(DataError, match=r"is not the retrieval solution with columns id, images and Usage"):
         landmarks(draw, "name\n123\n")
