@@ -19,6 +19,8 @@ from scipy.stats import rankdata
 from raybench.errors import EmptyInputError, NonFiniteMeasurementError
 
 Array = NDArray[np.float64]
+PerBackbone = NDArray[np.generic] | Sequence[NDArray[np.generic]]
+"""One array [seeds, n] or, of one seed, [n] per backbone; seeds may differ in number."""
 BLOCK = 128
 """Replicates drawn at once: weights of 128 × 10,000 examples are 5 MB."""
 
@@ -36,7 +38,7 @@ class Replicates:
 
 
 def replicate(
-    per_example: Mapping[str, NDArray[np.generic]],
+    per_example: Mapping[str, PerBackbone],
     backbones: Sequence[str],
     *,
     num_replicates: int = 1000,
@@ -46,8 +48,9 @@ def replicate(
 
     Args:
         per_example: task → one number per backbone, seed and test example, higher is better (correct or not,
-            reciprocal rank), shape [backbones, seeds, n] or, of one seed, [backbones, n]; the order of
-            examples must be the same for all backbones. n and seeds may differ between tasks.
+            reciprocal rank), shape [backbones, seeds, n] or, of one seed, [backbones, n]; or one array
+            [seeds, n] per backbone, where one has more seeds than another. The order of examples must be the
+            same for all backbones. n and seeds may differ between tasks.
         backbones: names, in the order of the arrays' first axis.
         num_replicates: how many times.
         seed: of the draws; the same seed gives the same replicates.
@@ -66,55 +69,63 @@ def replicate(
     drawn = np.empty((num_replicates, len(backbones), len(tasks)))
     for column, task in enumerate(tasks):
         values = _checked(per_example[task], task, len(backbones))
-        measured[:, column] = values.mean(axis=(1, 2), dtype=np.float64)
+        measured[:, column] = [seeds.mean(dtype=np.float64) for seeds in values]
         drawn[:, :, column] = _redraw(values, num_replicates, rng)
     return Replicates(backbones=tuple(backbones), tasks=tasks, measured=measured, drawn=drawn)
 
 
-def _checked(values: NDArray[np.generic], task: str, num_backbones: int) -> NDArray[np.float32]:
-    array = np.asarray(values)
-    array = array[:, None, :] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[0] != num_backbones or 0 in array.shape:
+def _checked(values: PerBackbone, task: str, num_backbones: int) -> list[NDArray[np.float32]]:
+    """Per backbone [seeds, n]."""
+    arrays = [np.atleast_2d(np.asarray(seeds)) for seeds in values]
+    fits = len(arrays) == num_backbones and len({array.shape[1:] for array in arrays}) == 1
+    if not fits or any(array.ndim != 2 or array.size == 0 for array in arrays):
         raise EmptyInputError(
-            f"per-example values of {task!r} have shape {np.shape(values)}; "
-            f"expected [{num_backbones} backbones, seeds, examples], none of them empty."
+            f"per-example values of {task!r} have the shapes {[np.shape(seeds) for seeds in values]}; "
+            f"expected [seeds, examples] of {num_backbones} backbones, as many examples of each, none empty."
         )
-    if not np.isfinite(array.astype(np.float64, copy=False)).all():
+    if not all(np.isfinite(array.astype(np.float64, copy=False)).all() for array in arrays):
         raise NonFiniteMeasurementError(f"per-example values of {task!r} hold NaN or infinity.")
-    return array.astype(np.float32)  # Counts times values of float32: single-precision BLAS is twice as fast.
+    # Counts times values of float32: single-precision BLAS is twice as fast.
+    return [array.astype(np.float32) for array in arrays]
 
 
-def _redraw(values: NDArray[np.float32], num_replicates: int, rng: np.random.Generator) -> Array:
+def _redraw(values: Sequence[NDArray[np.float32]], num_replicates: int, rng: np.random.Generator) -> Array:
     """Means of every replicate, [replicates, backbones]: counts of the drawn examples times values."""
-    num_backbones, num_seeds, n = values.shape
+    num_backbones, n = len(values), values[0].shape[1]
+    num_seeds = np.array([len(seeds) for seeds in values])
     means = np.empty((num_replicates, num_backbones))
-    flat = np.ascontiguousarray(values.mean(axis=1).T)
+    flat = np.ascontiguousarray(np.stack([seeds.mean(axis=0) for seeds in values]).T)
     for start in range(0, num_replicates, BLOCK):
         size = min(BLOCK, num_replicates - start)
         drawn = rng.integers(0, n, (size, n), dtype=np.int32) + np.arange(size, dtype=np.int32)[:, None] * n
         counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
         means[start : start + size] = (counts @ flat).astype(np.float64) / n
-    if num_seeds == 1:
+    if (num_seeds == 1).all():
         return means
-    steps = rng.standard_t(num_backbones * (num_seeds - 1), means.shape)
+    steps = rng.standard_t((num_seeds - 1).sum(), means.shape)
     moved = means + steps * np.sqrt(seed_variance(values) / num_seeds)
     # A mean of examples lies between the smallest and the largest; seeds' scores alone have no such bounds.
-    return np.clip(moved, values.min(), values.max()) if n > 1 else moved
+    return np.clip(moved, min(map(np.min, values)), max(map(np.max, values))) if n > 1 else moved
 
 
-def seed_variance(values: NDArray[np.floating]) -> float:
+def seed_variance(values: Sequence[NDArray[np.floating]] | NDArray[np.floating]) -> float:
     """Variance between seeds of a backbone's expected score on one task, the same for all backbones.
 
     That of the seeds' means, less what test examples alone make of it: seeds err on other examples, which is
     noise that redrawing the examples shows already. 0 where no more than that is seen.
 
     Args:
-        values: shape [backbones, seeds, n]; with n = 1 it is the seeds' scores, and nothing is taken off.
+        values: per backbone [seeds, n], more than one seed of some; with n = 1 it is the seeds' scores, and
+            nothing is taken off.
     """
-    between = float(values.mean(axis=2, dtype=np.float64).var(axis=1, ddof=1).mean())
-    if values.shape[2] == 1:
+    several = [seeds for seeds in values if len(seeds) > 1]
+    degrees = [len(seeds) - 1 for seeds in several]
+    means = [seeds.mean(axis=1, dtype=np.float64).var(ddof=1) for seeds in several]
+    between, n = float(np.average(means, weights=degrees)), several[0].shape[1]
+    if n == 1:
         return between
-    return max(between - float(values.var(axis=1, ddof=1).mean()) / values.shape[2], 0.0)
+    within = np.average([seeds.var(axis=0, ddof=1).mean() for seeds in several], weights=degrees)
+    return max(between - float(within) / n, 0.0)
 
 
 def zscores_of(values: Array, *, ddof: int = 1, weights: Array | None = None) -> Array:

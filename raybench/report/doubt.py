@@ -19,6 +19,7 @@ from raybench.analysis.bootstrap import (
 from raybench.analysis.standing import RankingRule
 from raybench.artifacts import per_query_of
 from raybench.errors import EmptyInputError
+from raybench.metrics import METRICS
 from raybench.report.categories import CLEAN
 from raybench.report.sources import Results
 from raybench.results import predictions_file, predictions_of
@@ -39,6 +40,8 @@ class Doubts:
     """Of the replicates' tasks; None: all the same."""
     turned: frozenset[str] = frozenset()
     """Tasks whose values have changed sign in the replicates, so that higher is better."""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Task → smallest and largest value that its metric can have."""
     fixed: frozenset[str] = frozenset()
     """Tasks of which nothing could be redrawn; their scores have no interval, and move no other."""
 
@@ -56,7 +59,10 @@ class Doubts:
         return first_among(self._drawn(), names, ddof=self.rule.ddof, weights=self.weights)
 
     def scores(self) -> pl.DataFrame:
-        """`bootstrap.score_intervals`, in the metric's own sign; null where nothing was redrawn."""
+        """`bootstrap.score_intervals`, in the metric's own sign and bounds; null where nothing was redrawn.
+
+        A step as wide as seeds differ knows no bounds; the replicates keep theirs, so that order is not lost.
+        """
         is_turned = pl.col("task").is_in(list(self.turned))
         is_known = ~pl.col("task").is_in(list(self.fixed))
         found = score_intervals(self._drawn()).with_columns(
@@ -64,7 +70,11 @@ class Doubts:
             low=pl.when(is_turned).then(-pl.col("high")).otherwise("low"),
             high=pl.when(is_turned).then(-pl.col("low")).otherwise("high"),
         )
-        return found.with_columns(
+        lowest, highest = (
+            pl.col("task").replace_strict({task: ends[i] for task, ends in self.bounds.items()}, default=end)
+            for i, end in enumerate((-np.inf, np.inf))
+        )
+        return found.with_columns(pl.col("low", "high").clip(lowest, highest)).with_columns(
             pl.when(is_known).then(pl.col("low", "high", "standard_error")).otherwise(None)
         )
 
@@ -99,7 +109,7 @@ def redrawn(
         said = "The published table holds one number per cell and no test examples, so there is no interval."
         return Doubts(replicates=None, said=said, rule=rule)
     backbones = scores["backbone"].unique().sort().to_list()
-    per_example: dict[str, Array] = {}
+    per_example: dict[str, list[Array]] = {}
     only_seeds: list[str] = []
     fixed: list[str] = []
     incomplete: list[str] = []
@@ -114,10 +124,11 @@ def redrawn(
         found = _by_example(rows, backbones, results.storages) if condition == CLEAN else None
         if found is None:
             found = _by_seed(rows, backbones)
-            (only_seeds if np.ptp(found, axis=1).any() else fixed).append(str(task))
+            (only_seeds if any(np.ptp(seeds, axis=0).any() for seeds in found) else fixed).append(str(task))
         if group["direction"][0] == "min" and rule.turns_sign:
             turned.add(str(task))
-        per_example[str(task)] = -found if str(task) in turned else found
+        per_example[str(task)] = [-seeds for seeds in found] if str(task) in turned else found
+    metrics = scores.select("task", "metric").unique().iter_rows()
     problem = _too_little(per_example, backbones, fixed)
     if problem:
         return Doubts(replicates=None, said=problem, rule=rule)
@@ -127,11 +138,12 @@ def redrawn(
         rule=rule,
         weights=_weights(scores, sorted(per_example)) if rule.mean == "macro" else None,
         turned=frozenset(turned),
+        bounds={task: METRICS[metric].bounds for task, metric in metrics},
         fixed=frozenset(fixed),
     )
 
 
-def _too_little(per_example: dict[str, Array], backbones: list[str], fixed: list[str]) -> str:
+def _too_little(per_example: Mapping[str, list[Array]], backbones: list[str], fixed: list[str]) -> str:
     if not per_example:
         return "No task has a score of every backbone, so no interval can be given."
     if len(backbones) < 2:
@@ -149,7 +161,7 @@ def _weights(scores: pl.DataFrame, tasks: list[str]) -> Array:
 
 
 def _said(
-    per_example: Mapping[str, Array],
+    per_example: Mapping[str, list[Array]],
     only_seeds: list[str],
     fixed: list[str],
     incomplete: list[str],
@@ -158,7 +170,7 @@ def _said(
     by_example = len(per_example) > len(only_seeds) + len(fixed)
     redrawn_of = ["redraw test examples (the same draw for all backbones)"] if by_example else []
     free = {task: values for task, values in per_example.items() if task not in fixed}
-    alone = sorted(task for task, values in free.items() if values.shape[1] == 1)
+    alone = sorted(task for task, values in free.items() if all(len(seeds) == 1 for seeds in values))
     if len(alone) < len(free):
         redrawn_of.append("move scores as far as seeds differ")
     said = (
@@ -182,15 +194,13 @@ def _said(
     return said
 
 
-def _by_seed(rows: pl.DataFrame, backbones: list[str]) -> Array:
-    """[backbones, seeds, 1]; the fewest seeds that any backbone has."""
-    values = [rows.filter(backbone=name).sort("seed")["value"].to_numpy() for name in backbones]
-    fewest = min(len(found) for found in values)
-    return np.stack([found[:fewest] for found in values])[:, :, None]
+def _by_seed(rows: pl.DataFrame, backbones: list[str]) -> list[Array]:
+    """Per backbone [seeds, 1]."""
+    return [rows.filter(backbone=name).sort("seed")["value"].to_numpy()[:, None] for name in backbones]
 
 
-def _by_example(rows: pl.DataFrame, backbones: list[str], storages: Sequence[Place]) -> Array | None:
-    """[backbones, seeds, n]; None unless all have one set of examples and their means are the scores."""
+def _by_example(rows: pl.DataFrame, backbones: list[str], storages: Sequence[Place]) -> list[Array] | None:
+    """Per backbone [seeds, n]; None unless all have one set of examples and their means are the scores."""
 
     def read(row: dict[str, Any]) -> tuple[tuple[str, ...], Array] | None:
         return _one_trial(row["experiment"], row["trial_id"], row["metric"], storages)
@@ -206,11 +216,9 @@ def _by_example(rows: pl.DataFrame, backbones: list[str], storages: Sequence[Pla
         if ids != common:
             return None
         found[row["backbone"]].append(values)
-    if len({len(seeds) for seeds in found.values()}) != 1:
-        return None
-    array = np.stack([np.stack(seeds) for seeds in found.values()])
-    is_measured = np.isfinite(array).all(axis=(0, 1))  # Queries without positives have no value.
-    return array[:, :, is_measured] if is_measured.any() else None
+    arrays = [np.stack(seeds) for seeds in found.values()]
+    is_measured = np.isfinite(np.concatenate(arrays)).all(axis=0)  # Queries without positives have no value.
+    return [array[:, is_measured] for array in arrays] if is_measured.any() else None
 
 
 def _one_trial(

@@ -167,6 +167,26 @@ def test_intervals_of_a_loss_have_its_sign(tmp_path):
         )
 
 
+def test_intervals_keep_to_the_metrics_bounds_and_centre_on_all_seeds_of_each(tmp_path):
+    file = tmp_path / "t.csv"
+    values = {"a": (0.9, 0.99, 0.93), "b": (0.1,)}
+    rows = [f"{b},knn@digits,accuracy,{v},{s}" for b, found in values.items() for s, v in enumerate(found)]
+    file.write_text("\n".join(["backbone,task,metric,value,seed", *rows]))
+    results = read_results([file])
+    cells = rank_results(results, with_intervals=True).ranked.sort("backbone")
+    assert cells["high"].to_list()[0] == 1.0
+    assert cells["low"].to_list()[1] == 0.0
+    assert gather(results).doubts.scores().sort("backbone")["value"].to_list() == pytest.approx([0.94, 0.1])
+
+
+def test_examples_are_redrawn_where_a_backbone_lacks_a_seed(tmp_path):
+    storage = fill(tmp_path / "s", tasks=("knn@digits",), backbones=("good",), seeds=(0, 1))
+    fill(storage, tasks=("knn@digits",), backbones=("poor",), seeds=(0,), experiment="f")
+    found = rank_results(read_results([storage]), with_intervals=True)
+    assert "redraw test examples (the same draw for all backbones) and move scores" in found.doubt
+    assert "Seeds only" not in found.doubt
+
+
 def test_under_another_condition_only_what_was_measured_there_is_redrawn(tmp_path):
     # Clean accuracies are on disk per example; those under fog are numbers of the seeds, the other way round.
     storage = fill(tmp_path / "s", tasks=("knn@digits",), backbones=("good", "poor"))
