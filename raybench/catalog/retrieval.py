@@ -50,6 +50,9 @@ PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
     },
 }
 
+# Features were of one scale before there was a choice.
+ADDED_LATER: Mapping[str, HparamValue] = {"scales": "single"}
+
 RETRIEVAL_OBJECTIVE = "map"
 
 PAPER_DATASETS: Mapping[str, str] = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from raybench.catalog.evaluators.info import Needs
-from raybench.catalog.retrieval import PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
+from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
 from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
 from raybench.errors import UnknownNameError
 from raybench.metrics.retrieval import RETRIEVAL_METRICS
@@ -39,6 +39,8 @@ class ProtocolInfo:
     """What evaluators may need to measure its classifiers; empty where it fits none."""
     presets: Mapping[str, Hparams] = field(default_factory=dict)
     """Name → complete hyperparameters, for specs that search nothing: `preset: paper`."""
+    added_later: Hparams = field(default_factory=dict)
+    """Hyperparameter that older recipes do not name → the value that they meant."""
 
     def space_within(self, max_epochs: int) -> SearchSpace:
         """The search space with its epochs scaled to end at `max_epochs`."""
@@ -101,6 +103,7 @@ for _protocol in (
         metrics=RETRIEVAL_METRICS,
         objective=RETRIEVAL_OBJECTIVE,
         space=RETRIEVAL,
+        added_later=ADDED_LATER,
         max_epochs=1,
         cpus=1,
         gpus=0.125,

@@ -88,11 +88,18 @@ def check_hparams(
                 report(location, f"`hparams.{name}` {problem}, got {value!r}.")
             elif name in packed and isinstance(value, str) and value not in packed[name]:
                 report(location, f"`hparams.{name}` must be a number, got {value!r}.")
-        missing = [name for name in space if name not in hparams]
+        given = {*hparams, *PROTOCOLS[protocol].added_later}
+        missing = [name for name in space if name not in given]
         if missing:
             report(
                 ("hparams",), f"`hparams` of {protocol} lacks {', '.join(missing)}; a recipe fixes them all."
             )
+
+
+def complete_recipe(hparams: Mapping[str, HparamValue], protocols: list[str]) -> dict[str, HparamValue]:
+    """A recipe with what was added after it was written, as it was meant then."""
+    later = {name: value for protocol in protocols for name, value in PROTOCOLS[protocol].added_later.items()}
+    return {**later, **hparams}
 
 
 def resolve_preset(

@@ -10,7 +10,14 @@ from raybench.errors import SpecError, UnknownNameError
 from raybench.spec.document import Document, Location, read_document
 from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
-from raybench.spec.limits import check_budget, check_hparams, check_resources, check_seeds, resolve_preset
+from raybench.spec.limits import (
+    check_budget,
+    check_hparams,
+    check_resources,
+    check_seeds,
+    complete_recipe,
+    resolve_preset,
+)
 from raybench.spec.names import Report, resolve_backbones
 from raybench.spec.queries import check_use
 from raybench.spec.settings import restore_settings
@@ -54,6 +61,7 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     check_seeds(parts.value("seeds", []), report)
     hparams = parts.value("hparams", None)
     check_hparams(hparams, num_trials, protocols, report)
+    hparams = complete_recipe(hparams, protocols) if hparams else None
     if preset := parts.value("preset", None):
         hparams = resolve_preset(preset, hparams, num_trials, protocols, report)
     _check_uses(parts, datasets, report, is_chosen=not hparams)

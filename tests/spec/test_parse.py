@@ -175,6 +175,21 @@ def test_a_recipe_that_does_not_fit_its_protocol_is_refused(problems, hparams, m
     assert any(message in problem for problem in found)
 
 
+@pytest.mark.parametrize(("named", "meant"), [("", "single"), (", scales: multi", "multi")])
+def test_a_recipe_from_before_a_hyperparameter_means_what_was_done_then(tmp_path, named, meant):
+    recipe = (
+        "{layer: 0, pooling: cls, gem_power: 3.0, normalisation: l2, distance: dot, query_expansion: 0, "
+        f"expansion_power: 3.0, rerank_neighbours: 0{named}}}"
+    )
+    file = tmp_path / "spec.yaml"
+    file.write_text(
+        f"name: x\nbackbones: [mini_vit.mae]\ntasks: [retrieval@shapes]\nseeds: [0]\nhparams: {recipe}\n"
+    )
+    hparams = load_spec(file).hparams
+    assert hparams is not None
+    assert (hparams["scales"], hparams["pooling"]) == (meant, "cls")
+
+
 def test_a_recipe_leaves_nothing_to_search(problems):
     (problem,) = problems(tasks="[finetune@digits]", hparams=RECIPE)
     assert problem.startswith("line 4: `hparams` fixes the hyperparameters")
