@@ -1,5 +1,8 @@
 """Attacks on a small smooth network, against loops written here."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +143,9 @@ def test_a_classifier_that_is_very_sure_is_attacked_as_well(model, batch):
     _, of_model = pgd(model, "linf", steps=5, rel_stepsize=0.25)(pixels, targets, IDS, 8 / 255)
     _, of_sure = pgd(Sure().eval(), "linf", steps=5, rel_stepsize=0.25)(pixels, targets, IDS, 8 / 255)
     assert int(of_sure.sum()) >= int(of_model.sum()) > 0
+
+
+def test_a_machine_without_git_attacks_too(tmp_path):
+    command = [sys.executable, "-c", "import raybench.perturbations.attacks"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
