@@ -16,7 +16,7 @@ from tests.end_to_end.servers import S3_VARIABLES
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 from tests.storage.gate import Gate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.drill]
 
 PATIENCE_SECONDS = 400
 AWAY_SECONDS = 20

@@ -12,7 +12,7 @@ import pytest
 from tests.end_to_end.ray_nodes import descendants, kill_tree
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.drill]
 
 PATIENCE_SECONDS = 400
 

@@ -18,7 +18,7 @@ from tests.end_to_end.test_run import NUM_TRIALS, values
 from tests.infra.policy import pod_templates
 from tests.infra.test_manifests import the_ray
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.drill]
 
 PATIENCE_SECONDS = 200
 
