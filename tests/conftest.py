@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from raybench.storage.places import CACHE_VARIABLE
-from raybench.storage.s3 import S3Path
-from raybench.storage.s3_client import client
+from raybench.store.files.location import CACHE_VARIABLE
+from raybench.store.files.s3 import S3Path
+from raybench.store.files.s3_client import client
 from tests.end_to_end import servers
 
 PREFIXES = itertools.count()

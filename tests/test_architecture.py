@@ -23,34 +23,30 @@ DOORS = {
     "kornia": {"perturbations"},
     "netcal": {"metrics"},
     "torchmetrics": {"metrics"},
-    "polars": {"results", "analysis", "report"},
+    "polars": {"store", "analysis", "report"},
     "datasets": {"data"},
-    "boto3": {"storage"},
-    "botocore": {"storage"},
-    "filelock": {"storage"},
-    "torchvision": {"data", "backbones", "doctor"},  # Pretraining's CIFAR-10; is the installation whole?
+    "boto3": {"store"},
+    "botocore": {"store"},
+    "filelock": {"store"},
+    "torchvision": {"data", "backbones", "cli"},  # Pretraining's CIFAR-10; is the installation whole?
 }
 """Library → the only parts of raybench that may import it, deferred imports included."""
 
 LAYERS = (
-    {"errors"},
-    {"registry", "records"},
-    {"metrics", "storage"},
+    {"core"},
+    {"metrics"},
+    {"store"},
     {"catalog"},
-    {"results", "ledger", "artifacts", "costs"},
     {"backbones", "data"},
-    {"spec"},
-    {"features", "perturbations", "analysis", "process_cache"},
-    {"evaluation", "recipes", "report", "pricing"},
-    {"final_stage", "memory"},
-    {"trial"},
+    {"spec", "perturbations", "analysis"},
+    {"features", "report"},
+    {"evaluation"},
+    {"worker"},
     {"tuning", "tracking"},
-    {"progress", "resume"},
-    {"run"},
-    {"doctor"},
+    {"experiment"},
     {"cli"},
 )
-"""Parts from the ground up; a part may import those below, never its neighbours or those above."""
+"""Packages from the bottom up. A package may import those below it, not its neighbours nor those above."""
 
 LAYER_OF = {part: height for height, parts in enumerate(LAYERS) for part in parts}
 MAKERS = {
@@ -60,9 +56,7 @@ MAKERS = {
     "perturbations",
     "features",
     "evaluation",
-    "final_stage",
-    "memory",
-    "trial",
+    "worker",
     "tuning",
     "tracking",
 }
@@ -100,7 +94,7 @@ def imported_modules(file: Path) -> Iterator[str]:
 
 
 def part_of(file: Path) -> str:
-    """`raybench/tuning/study.py` → `tuning`, `raybench/results.py` → `results`."""
+    """`raybench/tuning/study.py` → `tuning`, `raybench/store/results.py` → `results`."""
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -172,8 +166,8 @@ def modules_after(code: str) -> set[str]:
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory) -> Path:
     """A storage with two measurements; ranking an empty one would stop before most imports."""
-    from raybench.records import Measurement
-    from raybench.results import write_measurements
+    from raybench.core.records import Measurement
+    from raybench.store.measurements import write_measurements
 
     folder = tmp_path_factory.mktemp("storage")
     for backbone, value in (("a", 0.5), ("b", 0.25)):
@@ -222,13 +216,38 @@ def test_help_starts_lightest():
     assert not loaded & {*HEAVY, "numpy", "polars", "yaml"}
 
 
-def test_the_records_and_the_catalogue_know_no_library():
-    parts = ("records", "errors", "registry", "catalog", "ledger", "costs")
+def test_core_and_catalogue_import_the_standard_library_only():
     third_party = {
         (file.name, module)
         for file in FILES
-        if part_of(file) in parts
+        if part_of(file) in {"core", "catalog"}
         for module in imported_modules(file)
         if module.partition(".")[0] not in {*sys.stdlib_module_names, "raybench"}
     }
     assert not third_party
+
+
+def test_no_module_lies_at_the_top_of_the_package():
+    assert {file.name for file in PACKAGE.glob("*.py")} <= {"__init__.py", "api.py"}
+
+
+def test_no_two_packages_import_each_other():
+    """Subpackages count: `report.gather` and `report.render`, `store.files` and `store`."""
+    edges = {
+        (own, other)
+        for file in FILES
+        for own in [".".join(file.relative_to(PACKAGE).parts[:-1])]
+        for module in imported_modules(file)
+        if module.startswith("raybench.")
+        for other in [package_of(module)]
+        if other != own
+    }
+    assert not {(a, b) for a, b in edges if (b, a) in edges and a < b}
+
+
+def package_of(module: str) -> str:
+    """`raybench.store.files.atomic.write_atomic` → `store.files`."""
+    parts = module.split(".")[1:]
+    while parts and not (PACKAGE.joinpath(*parts) / "__init__.py").is_file():
+        parts.pop()
+    return ".".join(parts)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import raybench
-from raybench.artifacts import per_query_of
 from raybench.backbones.checkpoint import read_state_dict
-from raybench.errors import CheckpointError, SpecError, StorageError
+from raybench.core.errors import CheckpointError, SpecError, StorageError
 from raybench.evaluation.epoch_checkpoint import BEST, load_best
 from raybench.spec import load_spec
+from raybench.store.artifacts import per_query_of
 
 PACKAGE = Path(raybench.__file__).parent
 FORBIDDEN = {

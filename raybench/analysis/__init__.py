@@ -21,7 +21,7 @@ A table of *scores* has one row per backbone and task: backbone, task, direction
 | what did tuning gain? | `tuning_curves.gain_over_defaults` |
 | what does it cost? | `cost.pareto_front`, `recommend` |
 | who is robust beyond its accuracy? | `robustness.effective_robustness` |
-| what does a published table say of the same backbones? | `beside.standings_beside`, `values_beside` |
+| what does a published table say of the same backbones? | `beside.shared_ranking`, `shared_values` |
 | how do several labs' tables unite? | `merge.merge`, `require_no_conflict` |
 
 Published tables enter as scores: `pl.DataFrame(raybench.catalog.published.published("bob").scores)`.

@@ -11,9 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from raybench.analysis.ranking import zscore_within_task
 from raybench.analysis.scores import require_complete
-from raybench.errors import EmptyInputError
+from raybench.analysis.zscores import zscore_within_task
+from raybench.core.errors import EmptyInputError
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 Array = NDArray[np.float64]
 PerBackbone = NDArray[np.generic] | Sequence[NDArray[np.generic]]

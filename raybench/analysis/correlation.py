@@ -4,7 +4,7 @@ from itertools import combinations
 
 import polars as pl
 
-from raybench.errors import MissingMeasurementError
+from raybench.core.errors import MissingMeasurementError
 
 
 def spearman(frame: pl.DataFrame, one: str, other: str) -> float | None:

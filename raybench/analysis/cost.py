@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from raybench.errors import EmptyInputError, MissingMeasurementError
-from raybench.records import Direction
+from raybench.core.errors import EmptyInputError, MissingMeasurementError
+from raybench.core.records import Direction
 
 
 def pareto_front(table: pl.DataFrame, objectives: Mapping[str, Direction]) -> pl.DataFrame:

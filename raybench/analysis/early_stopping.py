@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 
 KEY = ["backbone", "task"]
 ETA = 4

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from raybench.errors import DuplicateMeasurementError, EmptyInputError
+from raybench.core.errors import DuplicateMeasurementError, EmptyInputError
 
 IDENTITY = ("backbone", "task", "split", "metric", "condition", "seed")
 """What was measured; who measured it (the source, the experiment) is provenance."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from raybench.errors import EmptyInputError
-from raybench.records import HparamValue
+from raybench.core.errors import EmptyInputError
+from raybench.core.records import HparamValue
 
 INTERACTION = "(interaction)"
 

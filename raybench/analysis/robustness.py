@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from raybench.errors import EmptyInputError, OutOfBoundsError
+from raybench.core.errors import EmptyInputError, OutOfBoundsError
 
 CLIP = 1e-4
 """Accuracies of exactly 0 or 1 are moved this far inside before the logit; half an example of 5,000."""

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import polars as pl
 
 from raybench.catalog.tasks import parse_task
-from raybench.errors import (
+from raybench.core.errors import (
     DuplicateMeasurementError,
     EmptyInputError,
     MissingMeasurementError,
     NonFiniteMeasurementError,
 )
+from raybench.core.records import Split
 from raybench.metrics import METRICS
-from raybench.records import Split
 
 FIXED_POINT = 2.0**80
 """Values are added as whole numbers of 2⁻⁸⁰: a sum of floats taken in another order would part ties."""

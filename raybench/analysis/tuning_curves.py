@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 Array = NDArray[np.float64]
 KEY = ["backbone", "task"]

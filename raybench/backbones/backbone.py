@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from raybench.backbones.view import View
+from raybench.backbones.feature_spec import FeatureSpec
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.errors import CheckpointError
-from raybench.records import Preprocessing
+from raybench.core.errors import CheckpointError
+from raybench.core.records import Preprocessing
 
 Pixels = Float[torch.Tensor, "b 3 s s"]
 PIXEL_TOLERANCE = 1e-5
@@ -61,7 +61,7 @@ class Backbone(nn.Module):
         normalised = self._normalise(pixels)
         return self.model.forward_head(self.model.forward_features(normalised), pre_logits=True)
 
-    def describe(self, pixels: Pixels, views: Sequence[View]) -> list[Float[torch.Tensor, "b d"]]:
+    def describe(self, pixels: Pixels, views: Sequence[FeatureSpec]) -> list[Float[torch.Tensor, "b d"]]:
         """Every view of the same images: one forward pass for the last layer's, one for all earlier ones'.
 
         Raises:

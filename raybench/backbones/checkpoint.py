@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 
 StateDict = dict[str, torch.Tensor]
 PACKAGE_PREFIX = "package:"

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from raybench.backbones.backbone import Backbone
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.costs import InferenceCost
+from raybench.store.inference_costs import InferenceCost
 
 NUM_WARM_UP = 3
 """Batches before the clock starts: first calls choose algorithms and fill caches."""

@@ -20,8 +20,8 @@ from raybench.backbones.checkpoint import (
 from raybench.backbones.names import has_timm_weights
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.errors import CheckpointError
-from raybench.records import digest_of
+from raybench.core.errors import CheckpointError
+from raybench.core.records import digest_of
 
 RESERVED = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "in_chans"}

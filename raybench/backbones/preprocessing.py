@@ -8,9 +8,9 @@ from timm.data import resolve_data_config
 
 from raybench.backbones.names import is_timm_name, timm_names
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.errors import CheckpointError, UnknownNameError
-from raybench.records import Interpolation, Preprocessing
-from raybench.registry import suggest
+from raybench.core.errors import CheckpointError, UnknownNameError
+from raybench.core.records import Interpolation, Preprocessing
+from raybench.core.registry import suggest
 
 OVERRIDES = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"})
 

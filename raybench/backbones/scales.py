@@ -9,7 +9,7 @@ import torch
 from raybench.backbones.backbone import Backbone
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 
 USUAL_STRIDE = 32
 """Where a model does not state its own."""

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 
 from raybench.catalog.backbone_info import BackboneInfo, Family
 from raybench.catalog.mini import MINI
-from raybench.errors import UnknownNameError
-from raybench.registry import Registry, suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import Registry, suggest
 
 PRETRAIN_IMAGES = {
     "imagenet1k": 1_281_167,

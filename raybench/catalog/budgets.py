@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from raybench.registry import Registry
+from raybench.core.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

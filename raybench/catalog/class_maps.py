@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from raybench.registry import Registry
+from raybench.core.registry import Registry
 
 CLASS_MAPS: Registry[Mapping[str, tuple[int, ...]]] = Registry("class map")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from raybench.records import Split
+from raybench.core.records import Split
 
 Source = Literal["digits", "shapes", "folder", "torchvision", "huggingface", "parquet"]
 SPLIT_SPELLINGS: Mapping[Split, tuple[str, ...]] = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, Shift, Source
 from raybench.catalog.retrieval_datasets import RETRIEVAL_ROWS
-from raybench.errors import UnknownNameError
-from raybench.records import Split
-from raybench.registry import Registry, suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.records import Split
+from raybench.core.registry import Registry, suggest
 
 __all__ = ["DATASETS", "SPLIT_SPELLINGS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
 

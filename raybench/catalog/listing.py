@@ -9,8 +9,8 @@ from raybench.catalog.datasets import DATASETS
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.search_spaces import PACKED, Choice, Dimension
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.errors import UnknownNameError
-from raybench.registry import suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import suggest
 
 Cell = str | int | float | None
 Row = dict[str, Cell]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from raybench.catalog.retrieval_datasets import PAPER_ROWS
 from raybench.catalog.search_spaces import Choice, SearchSpace
-from raybench.records import HparamValue
+from raybench.core.records import HparamValue
 
 POOLINGS = ("pooled", "cls", "mean", "gem", "max")
 GEM_POWERS = (2.0, 3.0, 5.0)

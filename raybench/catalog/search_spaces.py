@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from raybench.records import Hparams, HparamValue
+from raybench.core.records import Hparams, HparamValue
 
 End = Literal["low", "high"]
 EDGE_TOLERANCE = 0.01

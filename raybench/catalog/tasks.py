@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from raybench.catalog.evaluators.info import Needs
 from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
 from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
+from raybench.core.records import Hparams
+from raybench.core.registry import Registry
 from raybench.metrics.retrieval import RETRIEVAL_METRICS
-from raybench.records import Hparams
-from raybench.registry import Registry
 
 WITHOUT_GRADIENTS: tuple[Needs, ...] = ("predictions", "features", "images")
 EVERYTHING: tuple[Needs, ...] = (*WITHOUT_GRADIENTS, "gradients")
@@ -21,6 +21,8 @@ class ProtocolInfo:
     """One way of putting a backbone to use, and how it is searched."""
 
     name: str
+    entry_point: str
+    """`package.module:name` of its factory (`evaluation.contracts.ProtocolFactory`)."""
     metrics: tuple[str, ...]
     """Metric names of every trial, on val while searching and on test in the final stage."""
     objective: str
@@ -64,6 +66,7 @@ PROTOCOLS: Registry[ProtocolInfo] = Registry("protocol")
 for _protocol in (
     ProtocolInfo(
         name="linear_probe",
+        entry_point="raybench.evaluation.linear_probe:linear_probe",
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=LINEAR_PROBE,
@@ -76,6 +79,7 @@ for _protocol in (
     ),
     ProtocolInfo(
         name="knn",
+        entry_point="raybench.evaluation.knn:knn",
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=KNN,
@@ -88,6 +92,7 @@ for _protocol in (
     ),
     ProtocolInfo(
         name="finetune",
+        entry_point="raybench.evaluation.finetune:finetune",
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=FINETUNE,
@@ -100,6 +105,7 @@ for _protocol in (
     ),
     ProtocolInfo(
         name="retrieval",
+        entry_point="raybench.evaluation.retrieval.protocol:retrieval",
         metrics=RETRIEVAL_METRICS,
         objective=RETRIEVAL_OBJECTIVE,
         space=RETRIEVAL,
@@ -114,6 +120,7 @@ for _protocol in (
     ),
     ProtocolInfo(
         name="pretrained_head",
+        entry_point="raybench.evaluation.pretrained_head:pretrained_head",
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space={},

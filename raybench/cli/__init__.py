@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from raybench import __version__
-from raybench.cli import exits, pricing, reading, running, upkeep
-from raybench.errors import RaybenchError, StorageUnavailableError
+from raybench.cli import cost as pricing
+from raybench.cli import exits, reading, running, upkeep
+from raybench.core.errors import RaybenchError, StorageUnavailableError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -53,7 +53,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _rank(arguments: argparse.Namespace) -> int:
-    from raybench.report.terminal import rank_text
+    from raybench.report.render.terminal import rank_text
 
     text = rank_text(
         results_of(arguments),
@@ -75,7 +75,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
-    from raybench.report.recommendation import Limits, recommend_from, recommendation_text
+    from raybench.report.gather.recommendation import Limits, recommend_from
+    from raybench.report.render.recommendation_text import recommendation_text
 
     given = {
         column: (option, value)

@@ -9,8 +9,8 @@ from raybench.cli import exits
 from raybench.cli.options import Verbs, at_least_one, storage_option
 
 if TYPE_CHECKING:
-    from raybench.run import Outcome
-    from raybench.storage import Place
+    from raybench.experiment.run import Outcome
+    from raybench.store.files import StoragePath
 
 
 def add(verbs: Verbs) -> None:
@@ -37,9 +37,9 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from raybench.run import run_experiment
+    from raybench.experiment.run import run_experiment
     from raybench.spec import load_spec, make_plan
-    from raybench.storage import open_storage
+    from raybench.store.files import open_storage
 
     spec = load_spec(arguments.spec)
     storage = open_storage(arguments.storage)
@@ -55,12 +55,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return _report(arguments.spec, storage, spec.name, outcome)
 
 
-def _report(spec: Path, storage: "Place", experiment: str, outcome: "Outcome") -> int:
+def _report(spec: Path, storage: "StoragePath", experiment: str, outcome: "Outcome") -> int:
     """Say what came out, where it is, and how to go on."""
-    from raybench.storage import on_disk
+    from raybench.store.files import local_folder
 
     if outcome.measured:
-        from raybench.report.terminal import rank_storage
+        from raybench.report.render.terminal import rank_storage
 
         print(rank_storage(storage, experiment=experiment, allow_missing=True))
     if outcome.num_trials_run == 0 and not outcome.is_interrupted:
@@ -69,7 +69,7 @@ def _report(spec: Path, storage: "Place", experiment: str, outcome: "Outcome") -
         print(f"note      {note}")
     print(f"\nresults   {storage}/measurements   (raybench rank {storage})")
     if outcome.tracking_uri.startswith("sqlite"):
-        print(f"tracking  {on_disk(storage)}/mlflow.db   (raybench ui {storage})")
+        print(f"tracking  {local_folder(storage)}/mlflow.db   (raybench ui {storage})")
     else:
         print(f"tracking  {outcome.tracking_address or outcome.tracking_uri}")
     print(f"recipes   {storage}/experiments/{experiment}/recipes   (raybench run RECIPE.yaml --storage …)")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from raybench.cli.options import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
-    from raybench.analysis.standing import RankingRule
-    from raybench.report.categories import Criterion
-    from raybench.report.sources import Results
+    from raybench.analysis.aggregate_ranking import RankingRule
+    from raybench.report.gather.criteria import Criterion
+    from raybench.report.gather.sources import Results
 
 MISSING = ("refuse", "mean-of-rest", "zero", "common-tasks")
 
@@ -89,11 +89,11 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
 
 def results_of(arguments: argparse.Namespace) -> "Results":
     """What the named sources hold together."""
-    from raybench.report.sources import Source, read_results
+    from raybench.report.gather.sources import Source, read_results
 
     beside: list[Source] = []
     if arguments.tracking_uri:
-        from raybench.report.table_file import parse_tables
+        from raybench.report.gather.table_file import parse_tables
         from raybench.tracking.reading import read_tracked
 
         beside = [
@@ -111,7 +111,7 @@ def results_of(arguments: argparse.Namespace) -> "Results":
 
 def criterion_of(arguments: argparse.Namespace) -> "Criterion":
     """What to rank by."""
-    from raybench.report.categories import Criterion
+    from raybench.report.gather.criteria import Criterion
 
     return Criterion(
         metric=arguments.metric,
@@ -123,7 +123,7 @@ def criterion_of(arguments: argparse.Namespace) -> "Criterion":
 
 def rule_of(arguments: argparse.Namespace) -> "RankingRule":
     """The rule with its choices."""
-    from raybench.analysis.standing import RankingRule
+    from raybench.analysis.aggregate_ranking import RankingRule
 
     return RankingRule(
         deviation=arguments.deviation,

@@ -53,7 +53,7 @@ def add(verbs: Verbs) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from raybench.catalog.listing import listing
-    from raybench.report.columns import aligned
+    from raybench.report.render.columns import aligned
 
     rows = listing(arguments.what)
     print(json.dumps(rows, indent=1) if arguments.json else aligned(rows))
@@ -61,15 +61,15 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
-    from raybench.storage import open_storage
+    from raybench.store.files import open_storage
     from raybench.tracking.ui import serve
 
     return serve(open_storage(arguments.storage), port=arguments.port)
 
 
 def _track(arguments: argparse.Namespace) -> int:
-    from raybench import ledger
-    from raybench.storage import open_storage
+    from raybench.store import ledger
+    from raybench.store.files import open_storage
     from raybench.tracking import rebuild
 
     storage = open_storage(arguments.storage)
@@ -85,9 +85,10 @@ def _track(arguments: argparse.Namespace) -> int:
 
 def _cache(arguments: argparse.Namespace) -> int:
     from raybench.features.store import FeatureStore
-    from raybench.storage import open_storage
+    from raybench.store.files import open_storage
+    from raybench.store.layout import features_dir
 
-    store = FeatureStore(open_storage(arguments.storage) / "features")
+    store = FeatureStore(features_dir(open_storage(arguments.storage)))
     entries = store.entries()
     mebibytes = store.size_bytes() / 2**20
     print(f"{len(entries)} feature sets, {mebibytes:.1f} MiB in {store.root}")
@@ -105,7 +106,7 @@ def _cache(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from raybench.doctor import diagnose
+    from raybench.cli.doctor import diagnose
 
     findings = diagnose(arguments.storage, arguments.tracking_uri)
     for finding in findings:

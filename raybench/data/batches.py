@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from raybench.core.records import Preprocessing
 from raybench.data.dataset import Examples
 from raybench.data.decoding import RgbImage
-from raybench.records import Preprocessing
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from raybench.catalog.dataset_info import DatasetInfo
+from raybench.core.errors import SplitLockedError
+from raybench.core.records import Split, digest_of
 from raybench.data.decoding import RgbImage
 from raybench.data.ground_truth import Gallery
 from raybench.data.source import SourceSplit
-from raybench.errors import SplitLockedError
-from raybench.records import Split, digest_of
 
 
 class Examples:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from raybench.errors import UnreadableImageError
+from raybench.core.errors import UnreadableImageError
 
 RgbImage = UInt8[np.ndarray, "h w 3"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from raybench.catalog.dataset_info import DatasetInfo
+from raybench.core.errors import DataError
+from raybench.core.records import Split
 from raybench.data.image_files import files_split, walk
 from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits
-from raybench.errors import DataError
-from raybench.records import Split
 
 
 def read_source(info: DatasetInfo) -> Source:

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from raybench.catalog.datasets import DatasetInfo
+from raybench.core.errors import DataError, UnreadableImageError
+from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, decode
 from raybench.data.source import Source, SourceSplit, chosen_splits, encode_labels
-from raybench.errors import DataError, UnreadableImageError
-from raybench.records import Split
 
 
 def read_source(info: DatasetInfo) -> Source:

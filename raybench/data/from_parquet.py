@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from raybench.catalog.datasets import DatasetInfo
+from raybench.core.errors import DataError, UnreadableImageError
+from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, decode
 from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits, encode_labels
-from raybench.errors import DataError, UnreadableImageError
-from raybench.records import Split
 
 SPLIT_COLUMN = "split"
 CLASS_NAME_COLUMN = "class_name"

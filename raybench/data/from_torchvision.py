@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, data_folder
+from raybench.core.errors import DataError, UnreadableImageError
+from raybench.core.records import Split
+from raybench.core.registry import suggest
 from raybench.data.decoding import RgbImage, to_rgb
 from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits
-from raybench.errors import DataError, UnreadableImageError
-from raybench.records import Split
-from raybench.registry import suggest
 
 
 def read_source(info: DatasetInfo) -> Source:

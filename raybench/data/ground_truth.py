@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int
 
-from raybench.errors import DataError
-from raybench.records import Split, digest_of
+from raybench.core.errors import DataError
+from raybench.core.records import Split, digest_of
 
 Indices = Int[np.ndarray, " p"]
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Int64
 
+from raybench.core.errors import StorageError, UnreadableImageError
+from raybench.core.records import Split, digest_of
 from raybench.data.decoding import pixel_hash
 from raybench.data.source import SourceSplit
-from raybench.errors import StorageError, UnreadableImageError
-from raybench.records import Split, digest_of
-from raybench.storage import Place, read_whole, write_whole
+from raybench.store.files import StoragePath, read_bytes, write_atomic
 
 CACHE_VERSION = 1
 UNREADABLE = ""
@@ -22,7 +22,7 @@ _CHUNK = 64
 """Images per thread-pool task: a task of its own costs as much as hashing a thumbnail."""
 
 
-def pixel_hashes(split: SourceSplit, *, skip_unreadable: bool, cache: Place | None) -> list[str]:
+def pixel_hashes(split: SourceSplit, *, skip_unreadable: bool, cache: StoragePath | None) -> list[str]:
     """Per image its pixel hash, or UNREADABLE. With `cache`, images are decoded once ever, not per process.
 
     Raises:
@@ -58,18 +58,18 @@ def _hash_all(split: SourceSplit, *, skip_unreadable: bool) -> list[str]:
     return list(itertools.chain.from_iterable(chunks))
 
 
-def _read_cached(file: Place, expected: int) -> list[str] | None:
+def _read_cached(file: StoragePath, expected: int) -> list[str] | None:
     try:
-        hashes = json.loads(read_whole(file))
+        hashes = json.loads(read_bytes(file))
     except (OSError, ValueError):
         return None
     return hashes if isinstance(hashes, list) and len(hashes) == expected else None
 
 
-def _write_cached(file: Place, hashes: Sequence[str]) -> None:
+def _write_cached(file: StoragePath, hashes: Sequence[str]) -> None:
     content = json.dumps(hashes).encode()
     try:
-        write_whole(file, lambda stream: stream.write(content), is_durable=False)
+        write_atomic(file, lambda stream: stream.write(content), is_durable=False)
     except StorageError:
         return  # Only a shortcut is lost; those who must write report a storage that cannot be written.
 

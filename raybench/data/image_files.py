@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from raybench.core.errors import DataError
+from raybench.core.records import digest_of
+from raybench.core.registry import suggest
 from raybench.data.decoding import RgbImage, decode
 from raybench.data.source import SourceSplit
-from raybench.errors import DataError
-from raybench.records import digest_of
-from raybench.registry import suggest
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}

@@ -15,9 +15,9 @@ import numpy as np
 
 from raybench.catalog.dataset_info import Queries
 from raybench.catalog.retrieval_datasets import REVISITED_TO_JSON
+from raybench.core.errors import DataError
 from raybench.data.ground_truth import Indices, ListedTruth
 from raybench.data.image_files import ImageFiles
-from raybench.errors import DataError
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels of the image."""

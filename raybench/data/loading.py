@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from raybench.catalog.dataset_info import DatasetInfo
+from raybench.core.errors import DataError
+from raybench.core.records import Split
 from raybench.data import (
     from_digits,
     from_folder,
@@ -21,9 +23,7 @@ from raybench.data.readable import Readable
 from raybench.data.retrieval_sets import first_of_each_class, listed
 from raybench.data.source import Source
 from raybench.data.splits import cap_per_class, carve
-from raybench.errors import DataError
-from raybench.records import Split
-from raybench.storage import Place
+from raybench.store.files import StoragePath
 
 SOURCES: Mapping[str, Callable[[DatasetInfo], Source]] = {
     "digits": from_digits.read_source,
@@ -37,7 +37,7 @@ _ORDER: tuple[Split, ...] = ("train", "val", "test")
 _ASKING: tuple[Split, ...] = ("val", "test")
 
 
-def load_dataset(info: DatasetInfo, *, cache: Place | None = None) -> Dataset:
+def load_dataset(info: DatasetInfo, *, cache: StoragePath | None = None) -> Dataset:
     """Load a dataset with its three splits, disjoint by pixels and with every class in each.
 
     One that `queries` divides is loaded as it was published instead (`retrieval_sets.py`).

@@ -6,7 +6,7 @@ from raybench.catalog.dataset_info import DatasetInfo
 from raybench.data.dataset import Examples, HygieneReport
 from raybench.data.hygiene import UNREADABLE, pixel_hashes
 from raybench.data.source import SourceSplit
-from raybench.storage import Place
+from raybench.store.files import StoragePath
 
 MAX_LISTED = 20
 
@@ -14,7 +14,7 @@ MAX_LISTED = 20
 class Readable:
     """Decodes splits of one dataset once, to hash them; what it had to skip is remembered."""
 
-    def __init__(self, info: DatasetInfo, cache: Place | None) -> None:
+    def __init__(self, info: DatasetInfo, cache: StoragePath | None) -> None:
         self._may_skip = info.unreadable == "skip"
         self._cache = cache
         self.skipped: list[str] = []

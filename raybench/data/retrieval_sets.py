@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from raybench.catalog.dataset_info import DatasetInfo, Queries
+from raybench.core.errors import DataError
+from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.decoding import RgbImage
 from raybench.data.ground_truth import Gallery, Indices, ListedTruth
@@ -20,8 +22,6 @@ from raybench.data.listings import LAYOUTS, Box, Listing
 from raybench.data.readable import Readable
 from raybench.data.source import Source, SourceSplit
 from raybench.data.splits import carve, draw_order
-from raybench.errors import DataError
-from raybench.records import Split, digest_of
 
 LISTED_CLASS = "any"
 """The one class of images whose positives are listed."""

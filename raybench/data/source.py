@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from raybench.catalog.datasets import SPLIT_SPELLINGS
+from raybench.core.errors import DataError
+from raybench.core.records import Split
 from raybench.data.decoding import RgbImage
-from raybench.errors import DataError
-from raybench.records import Split
 
 UNDIVIDED = "all"
 """The name of the only split of a source that has none."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int64
 
-from raybench.errors import DataError
+from raybench.core.errors import DataError
 
 Indices = Int64[np.ndarray, " k"]
 

@@ -16,11 +16,11 @@ from jaxtyping import Bool, Int
 
 from raybench.catalog.evaluators.adversarial import AdversarialSettings, radius
 from raybench.data.batches import batches
-from raybench.evaluation.context import Evaluation, Finding
+from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.subset import stated_subset
 from raybench.perturbations.attacks import Attack, Norm, deepfool_distances, fgsm, noise, pgd
-from raybench.storage import read_whole, write_whole
+from raybench.store.files import read_bytes, write_atomic
 
 ABOUT_ZERO = 0.05
 """Robust accuracy at the sanity radius above which gradients are suspected to be masked."""
@@ -205,7 +205,7 @@ class Arena:
     def _restored(self, name: str, num_radii: int) -> tuple[np.ndarray, np.ndarray]:
         """(Index of the last radius tried, index of the one that broke it) per image."""
         try:
-            state: dict[str, Any] = json.loads(read_whole(self._subject.checkpoint_dir / f"{name}.json"))
+            state: dict[str, Any] = json.loads(read_bytes(self._subject.checkpoint_dir / f"{name}.json"))
         except (OSError, ValueError):
             state = {}
         if state.get("settings") == self._settings.digest and state.get("ids") == len(self._ids):
@@ -221,4 +221,4 @@ class Arena:
             "broken_at": broken_at.tolist(),
         }
         content = json.dumps(state).encode()
-        write_whole(self._subject.checkpoint_dir / f"{name}.json", lambda file: file.write(content))
+        write_atomic(self._subject.checkpoint_dir / f"{name}.json", lambda file: file.write(content))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from raybench.catalog.evaluators.calibration import INFO, CalibrationSettings
-from raybench.evaluation.context import Evaluation, Finding
+from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.temperature import fit_temperature
 from raybench.metrics import classification_metrics

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import nn
 
 from raybench.backbones.backbone import Backbone
-from raybench.evaluation.context import Predictions, SplitReport
 from raybench.evaluation.feature_norm import FeatureNorm, resident, with_ones
+from raybench.evaluation.outcomes import Predictions, SplitReport
 from raybench.metrics import classification_metrics
 
 SCORED_FLOATS = 2**24

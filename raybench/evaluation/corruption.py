@@ -11,12 +11,12 @@ import torch
 
 from raybench.catalog.evaluators.corruption import CorruptionSettings
 from raybench.data.batches import batches
-from raybench.evaluation.context import Evaluation, Finding
+from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.precision import mixed_precision
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.subset import stated_subset
 from raybench.perturbations.corruptions import CORRUPTIONS, Corruption
-from raybench.storage import read_whole, write_whole
+from raybench.store.files import read_bytes, write_atomic
 
 
 def corruption(subject: Subject, settings: CorruptionSettings) -> Evaluation:
@@ -70,11 +70,11 @@ def _kept_accuracy(subject: Subject, positions: np.ndarray, damage: Corruption, 
     """The accuracy, from an earlier attempt where it got that far."""
     file = subject.checkpoint_dir / f"{damage.name}-{severity}-{len(positions)}.json"
     try:
-        return float(json.loads(read_whole(file))["accuracy"])
+        return float(json.loads(read_bytes(file))["accuracy"])
     except (OSError, ValueError, KeyError):
         accuracy = _accuracy(subject, positions, damage, severity)
         content = json.dumps({"accuracy": accuracy}).encode()
-        write_whole(file, lambda stream: stream.write(content))
+        write_atomic(file, lambda stream: stream.write(content))
         return accuracy
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from raybench.core.records import Preprocessing
 from raybench.data.batches import batches, fit_to_square
-from raybench.records import Preprocessing
 
 if TYPE_CHECKING:
     from raybench.data.dataset import Examples

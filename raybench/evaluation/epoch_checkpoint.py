@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from raybench.evaluation.context import Rung
-from raybench.storage import Place, opened, write_whole
+from raybench.evaluation.outcomes import EpochResult
+from raybench.store.files import StoragePath, open_binary, write_atomic
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -21,11 +21,11 @@ class TrainingState:
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    rungs: list[Rung] = field(default_factory=list)
+    rungs: list[EpochResult] = field(default_factory=list)
     """Of the epochs completed; replayed on resumption so that the learning curve has no gap."""
 
 
-def save_state(folder: Place, state: TrainingState) -> None:
+def save_state(folder: StoragePath, state: TrainingState) -> None:
     """Write the state after an epoch; the state before stays readable until this one is whole."""
     content = {
         "weights": state.weights,
@@ -33,13 +33,13 @@ def save_state(folder: Place, state: TrainingState) -> None:
         "scaler": state.scaler,
         "rungs": [asdict(rung) for rung in state.rungs],
     }
-    write_whole(folder / LAST, lambda file: torch.save(content, file))
+    write_atomic(folder / LAST, lambda file: torch.save(content, file))
 
 
-def load_state(folder: Place, device: torch.device) -> TrainingState | None:
+def load_state(folder: StoragePath, device: torch.device) -> TrainingState | None:
     """The state after the last completed epoch, or None where there is none."""
     try:
-        with opened(folder / LAST) as file:
+        with open_binary(folder / LAST) as file:
             content = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:
         return None
@@ -47,16 +47,16 @@ def load_state(folder: Place, device: torch.device) -> TrainingState | None:
         weights=content["weights"],
         optimizer=content["optimizer"],
         scaler=content["scaler"],
-        rungs=[Rung(**rung) for rung in content["rungs"]],
+        rungs=[EpochResult(**rung) for rung in content["rungs"]],
     )
 
 
-def save_best(folder: Place, weights: dict[str, torch.Tensor]) -> None:
+def save_best(folder: StoragePath, weights: dict[str, torch.Tensor]) -> None:
     """Write the weights of the epoch that is best on val so far."""
-    write_whole(folder / BEST, lambda file: torch.save(weights, file))
+    write_atomic(folder / BEST, lambda file: torch.save(weights, file))
 
 
-def load_best(folder: Place, device: torch.device) -> dict[str, torch.Tensor]:
+def load_best(folder: StoragePath, device: torch.device) -> dict[str, torch.Tensor]:
     """The weights that `save_best` wrote last."""
-    with opened(folder / BEST) as file:
+    with open_binary(folder / BEST) as file:
         return torch.load(file, map_location=device, weights_only=True)

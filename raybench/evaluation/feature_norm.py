@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 
 NormKind = Literal["none", "standardize", "l2"]
 Features = Float[np.ndarray, "n d"]

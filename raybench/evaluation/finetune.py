@@ -21,16 +21,17 @@ from torch import nn
 from raybench.backbones.layer_decay import param_groups
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.errors import DivergedError
+from raybench.core.records import Hparams, Preprocessing
 from raybench.data.batches import batches
-from raybench.errors import DivergedError
 from raybench.evaluation.classifier import Classifier, report_of
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, SplitReport, TrialContext
+from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.decoded_images import DecodedImages
 from raybench.evaluation.epoch_checkpoint import TrainingState, load_best, load_state, save_best, save_state
+from raybench.evaluation.outcomes import EpochResult, Predictions, SplitReport
 from raybench.evaluation.precision import half_precision, mixed_precision
 from raybench.metrics import classification_metrics
 from raybench.perturbations.augmentations import Augmentation, augmented
-from raybench.records import Hparams, Preprocessing
 
 BATCH_SIZE = 64
 WARMUP_SHARE = 0.1
@@ -71,17 +72,17 @@ class FinetuneRun:
         self._seed = seed
         self._epochs = min(int(hparams.get("epochs", max_epochs)), max_epochs)
         self._batch_size = int(hparams.get("batch_size", BATCH_SIZE))
-        self._best: Rung | None = None
+        self._best: EpochResult | None = None
         self._model: Classifier | None = None
         self._restored: dict[str, torch.Tensor] | None = None
 
-    def rungs(self) -> Iterator[Rung]:
+    def run_epochs(self) -> Iterator[EpochResult]:
         """One rung per epoch; those of an interrupted attempt are replayed from its checkpoint first."""
         context, objective = self._context, PROTOCOLS["finetune"].objective
         training = Training(context, self._hparams, self._seed, self._epochs, self._batch_size)
         self._model = training.model
         state = load_state(context.checkpoint_dir, context.device)
-        rungs: list[Rung] = []
+        rungs: list[EpochResult] = []
         if state is not None:
             training.restore(state)
             rungs = state.rungs
@@ -136,7 +137,7 @@ class FinetuneRun:
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Logits of the weights that were best on val, [n, c]."""
         if self._model is None or self._best is None:
-            raise RuntimeError("predict() needs at least one rung; iterate rungs() first.")
+            raise RuntimeError("predict() needs at least one rung; iterate run_epochs() first.")
         examples = self._context.dataset.split(split)  # Before anything else: test may be locked.
         current = {name: value.clone() for name, value in self._model.state_dict().items()}
         self._model.load_state_dict(load_best(self._context.checkpoint_dir, self._context.device))
@@ -146,13 +147,13 @@ class FinetuneRun:
             self._model.load_state_dict(current)
         return Predictions(ids=tuple(examples.ids), targets=np.asarray(examples.targets), logits=logits)
 
-    def _measure(self, epoch: int, model: Classifier) -> Rung:
+    def _measure(self, epoch: int, model: Classifier) -> EpochResult:
         targets = np.asarray(self._context.dataset.val.targets)
         logits = self._logits(model, "val")
         if not np.isfinite(logits).all():
             raise DivergedError(f"fine-tuning diverged in epoch {epoch}: logits on val are NaN or infinite.")
         metrics = classification_metrics(logits, targets, PROTOCOLS["finetune"].metrics)
-        return Rung(epoch=epoch, metrics=metrics, chosen={"epoch": epoch})
+        return EpochResult(epoch=epoch, metrics=metrics, chosen={"epoch": epoch})
 
     def _logits(self, model: Classifier, split: Literal["val", "test"]) -> np.ndarray:
         context = self._context
@@ -230,7 +231,7 @@ class Training:
                         f"lr = {self._hparams['lr']}; lower `lr`."
                     )
 
-    def state(self, rungs: list[Rung]) -> TrainingState:
+    def state(self, rungs: list[EpochResult]) -> TrainingState:
         """What a resumed run needs."""
         return TrainingState(
             weights=self.model.state_dict(),

@@ -11,8 +11,9 @@ import torch
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.tasks import CLASSIFICATION_METRICS
 from raybench.evaluation.classifier import SCORED_FLOATS, Classifier, LinearHead, report_of
-from raybench.evaluation.context import Predictions, SplitReport, TrialContext
+from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.feature_norm import FeatureNorm, resident, with_ones
+from raybench.evaluation.outcomes import Predictions, SplitReport
 
 
 class HeadOnFeatures:
@@ -49,13 +50,13 @@ class HeadOnFeatures:
 
     def _linear_head(self) -> LinearHead:
         if self._head is None or self._norm is None:
-            raise RuntimeError("there is no head yet; iterate rungs() or call restore() first.")
+            raise RuntimeError("there is no head yet; iterate run_epochs() or call restore() first.")
         return LinearHead(self._norm, self._head)
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Logits of the best head so far, [n, c]."""
         if self._head is None:
-            raise RuntimeError("predict() needs at least one rung; iterate rungs() first.")
+            raise RuntimeError("predict() needs at least one rung; iterate run_epochs() first.")
         found = self._features(split)
         blocks = [logits[:, :, 0].cpu() for logits, _ in self._blocks(found, self._head, 1)]
         return Predictions(
@@ -71,7 +72,7 @@ class HeadOnFeatures:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(logits [b, c, m], targets [b]) block by block, in order."""
         if self._norm is None:
-            raise RuntimeError("the features' normalisation is fitted by rungs().")
+            raise RuntimeError("the features' normalisation is fitted by run_epochs().")
         size = max(1, SCORED_FLOATS // weights.shape[1])
         features = resident(found.features, weights.device)
         for start in range(0, len(features), size):

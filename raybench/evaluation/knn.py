@@ -17,13 +17,14 @@ from torch import nn
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.search_spaces import packed_edges, packed_grid
 from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.records import Hparams, HparamValue
 from raybench.evaluation.classifier import Classifier, report_of
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, SplitReport, TrialContext
+from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.feature_norm import FeatureNorm, resident
 from raybench.evaluation.neighbours import nearest, smoothed_logits, vote_shares
+from raybench.evaluation.outcomes import EpochResult, Predictions, SplitReport
 from raybench.evaluation.selection import Cell, HeadScores, best_cell
 from raybench.metrics import classification_metrics
-from raybench.records import Hparams, HparamValue
 
 L2_SPREAD = 2.0
 """Mean squared distance of unrelated points on the unit sphere; makes temperatures those of DINO."""
@@ -51,7 +52,7 @@ class KnnRun:
         self._is_packed = any(name not in hparams for name in self._grid)
         self._chosen: Cell | None = None
 
-    def rungs(self) -> Iterator[Rung]:
+    def run_epochs(self) -> Iterator[EpochResult]:
         """A single rung."""
         train, val = self._features("train"), self._features("val")
         cells = self._cells(len(train.targets))
@@ -65,7 +66,7 @@ class KnnRun:
         self._chosen = cells[best]
         chosen = {**self._chosen, "epoch": 1}
         predicted = self.predict("val")
-        yield Rung(
+        yield EpochResult(
             epoch=1,
             metrics=classification_metrics(predicted.logits, predicted.targets, PROTOCOLS["knn"].metrics),
             chosen=chosen,
@@ -107,7 +108,7 @@ class KnnRun:
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Log vote shares of the best cell, [n, c]."""
         if self._chosen is None:
-            raise RuntimeError("predict() needs a rung; iterate rungs() first.")
+            raise RuntimeError("predict() needs a rung; iterate run_epochs() first.")
         found = self._features(split)
         logits = self.vote(resident(found.features, self._context.device)).cpu().numpy()
         return Predictions(ids=tuple(found.ids), targets=np.asarray(found.targets), logits=logits)

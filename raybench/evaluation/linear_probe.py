@@ -17,15 +17,16 @@ import torch
 
 from raybench.catalog.search_spaces import packed_edges, packed_grid
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.evaluation.context import ProtocolRun, Rung, TrialContext
+from raybench.core.records import Hparams, HparamValue
+from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.denormals import flushed_denormals
 from raybench.evaluation.feature_norm import FeatureNorm, resident, with_ones
 from raybench.evaluation.head_on_features import HeadOnFeatures
 from raybench.evaluation.logistic_path import PATIENCE, logistic_path
+from raybench.evaluation.outcomes import EpochResult
 from raybench.evaluation.packed_heads import PackedHeads
 from raybench.evaluation.selection import Cell, HeadScores, best_cell
 from raybench.metrics import classification_metrics
-from raybench.records import Hparams, HparamValue
 
 
 def linear_probe(
@@ -63,9 +64,9 @@ class _Probe(HeadOnFeatures):
         self._seed = seed
         self._cells = grid_cells(hparams)
         self._is_packed = any(name not in hparams for name in packed_grid("linear_probe", hparams))
-        self._best: Rung | None = None
+        self._best: EpochResult | None = None
 
-    def _rung(self, epoch: int, weights: torch.Tensor, cells: tuple[Cell, ...], val: Any) -> Rung:
+    def _rung(self, epoch: int, weights: torch.Tensor, cells: tuple[Cell, ...], val: Any) -> EpochResult:
         """Score the heads [d + 1, c·m] on val, keep the best one if it beats the epochs before."""
         scores = HeadScores(len(cells))
         for logits, targets in self._blocks(val, weights, len(cells)):
@@ -74,7 +75,7 @@ class _Probe(HeadOnFeatures):
         head = weights.view(len(weights), -1, len(cells))[:, :, best].clone()
         predicted = torch.cat([block[:, :, 0].cpu() for block, _ in self._blocks(val, head, 1)]).numpy()
         chosen = {**cells[best], "epoch": epoch}
-        rung = Rung(
+        rung = EpochResult(
             epoch=epoch,
             metrics=classification_metrics(
                 predicted, np.asarray(val.targets), PROTOCOLS["linear_probe"].metrics
@@ -103,7 +104,7 @@ class GradientRun(_Probe):
         self._epochs = min(int(hparams.get("epochs", max_epochs)), max_epochs)
         self._batch_size = int(hparams.get("batch_size", 256))
 
-    def rungs(self) -> Iterator[Rung]:
+    def run_epochs(self) -> Iterator[EpochResult]:
         """One rung per epoch."""
         train, val = self._features("train"), self._features("val")
         self._norm = FeatureNorm.fit(self._hparams.get("feature_norm", "standardize"), train.features)  # type: ignore[arg-type]
@@ -128,7 +129,7 @@ class GradientRun(_Probe):
         self, heads: PackedHeads, features: torch.Tensor, targets: torch.Tensor, epoch: int
     ) -> None:
         if self._norm is None:
-            raise RuntimeError("the features' normalisation is fitted by rungs().")
+            raise RuntimeError("the features' normalisation is fitted by run_epochs().")
         # The order depends on (seed, epoch) alone, not on how many numbers were drawn before.
         order = torch.from_numpy(np.random.default_rng((self._seed, epoch)).permutation(len(targets)))
         batches = order.to(features.device).split(self._batch_size)
@@ -145,7 +146,7 @@ class LogisticRun(_Probe):
     gives the search's head to the last bit.
     """
 
-    def rungs(self) -> Iterator[Rung]:
+    def run_epochs(self) -> Iterator[EpochResult]:
         """A single rung, after the path has ended or stopped early."""
         train, val = self._features("train"), self._features("val")
         self._norm = FeatureNorm.fit(self._hparams.get("feature_norm", "standardize"), train.features)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
 
-from raybench.errors import DivergedError
+from raybench.core.errors import DivergedError
 from raybench.evaluation.feature_norm import FeatureNorm
 
 PATIENCE = 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 
-from raybench.records import HparamValue
+from raybench.core.records import HparamValue
 
 QUERY_ROWS = 1024
 TRAIN_ROWS = 8192

@@ -3,9 +3,9 @@
 import numpy as np
 
 from raybench.catalog.evaluators.ood import OodSettings, ScoreName
+from raybench.core.errors import DataError
 from raybench.data.dataset import Dataset
-from raybench.errors import DataError
-from raybench.evaluation.context import Evaluation, Finding
+from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Representations, Subject
 from raybench.metrics.ood import auroc, energy, fpr95, mahalanobis, maximum_softmax, nearest_neighbour
 

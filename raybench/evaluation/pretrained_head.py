@@ -11,11 +11,12 @@ import torch
 
 from raybench.backbones.imagenet import imagenet_wnids
 from raybench.backbones.loading import load_backbone
-from raybench.errors import CheckpointError
-from raybench.evaluation.context import Predictions, ProtocolRun, Rung, TrialContext
+from raybench.core.errors import CheckpointError
+from raybench.core.records import Hparams
+from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.feature_norm import FeatureNorm
 from raybench.evaluation.head_on_features import HeadOnFeatures
-from raybench.records import Hparams
+from raybench.evaluation.outcomes import EpochResult, Predictions
 
 
 def pretrained_head(
@@ -39,7 +40,7 @@ class PretrainedHeadRun(HeadOnFeatures):
             self._names = head_classes(self._context.dataset.class_names, self._num_outputs())
         return self._names
 
-    def rungs(self) -> Iterator[Rung]:
+    def run_epochs(self) -> Iterator[EpochResult]:
         """A single rung: the head on val.
 
         Raises:
@@ -48,7 +49,7 @@ class PretrainedHeadRun(HeadOnFeatures):
         features = self._features("train").features
         self._head = own_head(self._context)
         self._norm = FeatureNorm.fit("none", features[:1])
-        yield Rung(epoch=1, metrics=self.report("val").metrics)
+        yield EpochResult(epoch=1, metrics=self.report("val").metrics)
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Logits of all the head's classes, [n, c]; targets count among these."""
@@ -59,7 +60,7 @@ class PretrainedHeadRun(HeadOnFeatures):
 
     def _num_outputs(self) -> int:
         if self._head is None:
-            raise RuntimeError("there is no head yet; iterate rungs() or call restore() first.")
+            raise RuntimeError("there is no head yet; iterate run_epochs() or call restore() first.")
         return int(self._head.shape[1])
 
 

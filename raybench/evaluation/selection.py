@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from raybench.errors import DivergedError
-from raybench.records import HparamValue
+from raybench.core.errors import DivergedError
+from raybench.core.records import HparamValue
 
 Cell = Mapping[str, HparamValue]
 

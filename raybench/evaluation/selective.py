@@ -3,7 +3,7 @@
 import numpy as np
 
 from raybench.catalog.evaluators.selective import SelectiveSettings
-from raybench.evaluation.context import Evaluation, Finding
+from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
 from raybench.metrics.selective import accuracy_at_coverage, area_under_risk_coverage, risk_coverage
 

@@ -11,8 +11,8 @@ from scipy.special import softmax
 
 from raybench.catalog.datasets import Shift
 from raybench.catalog.evaluators.shift import ShiftSettings
-from raybench.errors import DataError
-from raybench.evaluation.context import Evaluation, Finding, Predictions
+from raybench.core.errors import DataError
+from raybench.evaluation.outcomes import Evaluation, Finding, Predictions
 from raybench.evaluation.subject import Representations, Subject
 
 Groups = list[list[int]]

@@ -13,17 +13,18 @@ from jaxtyping import Float, Int
 
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.evaluators.info import EvaluatorSettings
+from raybench.core.errors import UnknownNameError
+from raybench.core.records import Preprocessing, Split
+from raybench.core.registry import suggest
 from raybench.data.batches import batches
 from raybench.data.dataset import Dataset
-from raybench.errors import UnknownNameError
 from raybench.evaluation.classifier import Classifier
-from raybench.evaluation.context import ClassifierRun, Evaluation, Predictions, TrialContext
+from raybench.evaluation.contracts import ClassifierRun, TrialContext
+from raybench.evaluation.outcomes import Evaluation, Predictions
 from raybench.evaluation.precision import mixed_precision
+from raybench.features.process_cache import cached_dataset
 from raybench.features.store import suitable_batch_size
-from raybench.process_cache import cached_dataset
-from raybench.records import Preprocessing, Split
-from raybench.registry import suggest
-from raybench.storage import Place
+from raybench.store.files import StoragePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,8 @@ class Subject:
         *,
         seed: int,
         datasets: Mapping[str, DatasetInfo],
-        storage: Place,
-        checkpoint_dir: Place,
+        storage: StoragePath,
+        checkpoint_dir: StoragePath,
         is_frozen_backbone: bool,
     ) -> None:
         """

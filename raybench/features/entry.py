@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from raybench.errors import StorageUnavailableError
-from raybench.storage import Place, patiently, read_whole
+from raybench.core.errors import StorageUnavailableError
+from raybench.store.files import StoragePath, read_bytes, retry_transient
 
 MANIFEST = "manifest.json"
 
@@ -30,14 +30,14 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def read_manifest(folder: Place) -> dict[str, Any] | None:
+def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
     """What an entry says of itself; None if there is no entry, or its manifest is damaged.
 
     Raises:
         StorageUnavailableError: if the storage stays away.
     """
     try:
-        manifest = json.loads(read_whole(folder / MANIFEST))
+        manifest = json.loads(read_bytes(folder / MANIFEST))
         return {**manifest, "file_bytes": dict(manifest["file_bytes"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -77,7 +77,7 @@ def write_entries(
     """
     try:
         for key in manifests:
-            patiently(functools.partial(begin, root, key))
+            retry_transient(functools.partial(begin, root, key))
         maps: list[np.ndarray] = []
         start = 0
         for batch in batches:
@@ -88,9 +88,9 @@ def write_entries(
             start += len(batch[0])
         maps = maps or _maps(root, manifests, len(targets), [width_if_empty] * len(manifests))
         for (key, manifest), features in zip(manifests.items(), maps, strict=True):
-            patiently(features.flush)  # type: ignore[attr-defined]
+            retry_transient(features.flush)  # type: ignore[attr-defined]
             described = {**manifest, "shape": list(features.shape)}
-            patiently(functools.partial(_finish, root, key, described, targets, ids))
+            retry_transient(functools.partial(_finish, root, key, described, targets, ids))
     except OSError as error:
         raise StorageUnavailableError(
             f"the feature store {str(root)!r} cannot be written ({error})."
@@ -102,7 +102,9 @@ def _maps(root: Path, keys: Iterable[str], num: int, widths: Sequence[int]) -> l
         path = partial_of(root, key) / "features.npy"
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(num, width))
 
-    return [patiently(functools.partial(make, key, width)) for key, width in zip(keys, widths, strict=True)]
+    return [
+        retry_transient(functools.partial(make, key, width)) for key, width in zip(keys, widths, strict=True)
+    ]
 
 
 def _finish(

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float32
 
 from raybench.backbones.backbone import Backbone
-from raybench.backbones.view import View
+from raybench.backbones.feature_spec import FeatureSpec
+from raybench.core.errors import DivergedError
 from raybench.data.batches import batches
 from raybench.data.dataset import Examples
-from raybench.errors import DivergedError
 
 Features = Float32[np.ndarray, "b d"]
 
@@ -23,14 +23,16 @@ def extract(
     Raises:
         DivergedError: a feature is NaN or infinite.
     """
-    for (features,) in extract_views(backbone, examples, [View()], device=device, batch_size=batch_size):
+    for (features,) in extract_views(
+        backbone, examples, [FeatureSpec()], device=device, batch_size=batch_size
+    ):
         yield features
 
 
 def extract_views(
     backbone: Backbone,
     examples: Examples,
-    views: Sequence[View],
+    views: Sequence[FeatureSpec],
     *,
     device: torch.device | str,
     batch_size: int,

@@ -23,22 +23,31 @@ import torch
 from jaxtyping import Float32, Int64
 
 from raybench.backbones.backbone import Backbone
+from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.loading import checkpoint_digest
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.backbones.scales import load_at_scale
-from raybench.backbones.view import View
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.core.errors import StorageUnavailableError
+from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Dataset
-from raybench.errors import StorageUnavailableError
-from raybench.features.bucket import BucketShelf
+from raybench.features.cache_sync import BucketShelf
 from raybench.features.entry import MANIFEST, is_complete, is_whole, read_manifest, write_entries
 from raybench.features.extraction import extract_views
-from raybench.records import Split, digest_of
-from raybench.storage import Place, each, exclusive, on_disk, patiently, read_whole, remove_tree, sizes
+from raybench.store.files import (
+    StoragePath,
+    exclusive_lock,
+    file_sizes,
+    local_folder,
+    map_concurrently,
+    read_bytes,
+    remove_tree,
+    retry_transient,
+)
 
 CODE_VERSION = 1
 """Raise when the same key would give other features."""
-OWN = (View(),)
+OWN = (FeatureSpec(),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +82,10 @@ def suitable_batch_size(device: torch.device | str, input_size: int) -> int:
 class FeatureStore:
     """Features by backbone and dataset split, under one folder that any number of processes may share."""
 
-    def __init__(self, root: Place, *, num_halvings: int = 0) -> None:
+    def __init__(self, root: StoragePath, *, num_halvings: int = 0) -> None:
         """`num_halvings`: how often suitable batches are halved, once memory ran out with them."""
         self.root = root
-        self._disk = on_disk(root)
+        self._disk = local_folder(root)
         self._shelf = None if isinstance(root, Path) else BucketShelf(root, self._disk)
         self.num_halvings = num_halvings
         self.num_forward_images = 0
@@ -90,8 +99,8 @@ class FeatureStore:
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
-        view: View = OWN[0],
-        beside: Sequence[View] = (),
+        view: FeatureSpec = OWN[0],
+        beside: Sequence[FeatureSpec] = (),
     ) -> FeatureSet:
         """The features of one split, computed now if nobody has before.
 
@@ -110,9 +119,9 @@ class FeatureStore:
         views = [view] if self._is_here(key) else list(dict.fromkeys([view, *beside]))
         self.ensure(info, dataset, [split], device=device, batch_size=batch_size, views=views)
         return FeatureSet(
-            features=patiently(lambda: np.load(folder / "features.npy", mmap_mode="r")),
-            targets=patiently(lambda: np.load(folder / "targets.npy")),
-            ids=json.loads(read_whole(folder / "ids.json")),
+            features=retry_transient(lambda: np.load(folder / "features.npy", mmap_mode="r")),
+            targets=retry_transient(lambda: np.load(folder / "targets.npy")),
+            ids=json.loads(read_bytes(folder / "ids.json")),
         )
 
     def ensure(
@@ -123,7 +132,7 @@ class FeatureStore:
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
-        views: Sequence[View] = OWN,
+        views: Sequence[FeatureSpec] = OWN,
     ) -> None:
         """Compute what is missing of several splits and views, loading the backbone once per scale at most.
 
@@ -155,7 +164,7 @@ class FeatureStore:
         backbone: Backbone,
         dataset: Dataset,
         split: Split,
-        views: Mapping[str, View],
+        views: Mapping[str, FeatureSpec],
         *,
         device: torch.device | str,
         batch_size: int | None,
@@ -183,14 +192,14 @@ class FeatureStore:
             for key in named:
                 self._shelf.share(key)
 
-    def has(self, info: BackboneInfo, dataset: Dataset, split: Split, view: View = OWN[0]) -> bool:
+    def has(self, info: BackboneInfo, dataset: Dataset, split: Split, view: FeatureSpec = OWN[0]) -> bool:
         """Whether `get` would find this entry without computing."""
         key = self.key(info, dataset, split, view)
         if self._is_here(key):
             return True
         return self._shelf is not None and self._shelf.holds(key)
 
-    def key(self, info: BackboneInfo, dataset: Dataset, split: Split, view: View = OWN[0]) -> str:
+    def key(self, info: BackboneInfo, dataset: Dataset, split: Split, view: FeatureSpec = OWN[0]) -> str:
         """What decides the features' values, digested: weights, images, preprocessing, pooling, code."""
         return digest_of(
             [
@@ -206,11 +215,11 @@ class FeatureStore:
     def entries(self) -> list[Entry]:
         """Every complete entry, by key."""
         found: dict[str, dict[str, int]] = {}
-        for name, size in sizes(self.root).items():
+        for name, size in file_sizes(self.root).items():
             key, _, file = name.partition("/")
             found.setdefault(key, {})[file] = size
         keys = [key for key, files in sorted(found.items()) if MANIFEST in files]
-        manifests = each(lambda key: read_manifest(self.root / key), keys, self.root)
+        manifests = map_concurrently(lambda key: read_manifest(self.root / key), keys, self.root)
         return [
             Entry(key, sum(found[key].values()), manifest)
             for key, manifest in zip(keys, manifests, strict=True)
@@ -219,7 +228,7 @@ class FeatureStore:
 
     def size_bytes(self) -> int:
         """What the store takes, leftovers of killed writers included, locks and a bucket's copies not."""
-        return sum(size for name, size in sizes(self.root).items() if "/" in name)
+        return sum(size for name, size in file_sizes(self.root).items() if "/" in name)
 
     def clear(self) -> int:
         """Delete all entries and leftovers that nobody is writing, and this machine's copies of them.
@@ -228,7 +237,7 @@ class FeatureStore:
             The bytes freed in the store.
         """
         before = self.size_bytes()
-        folders = {name.partition("/")[0] for name in sizes(self.root) if "/" in name}
+        folders = {name.partition("/")[0] for name in file_sizes(self.root) if "/" in name}
         if self._disk.is_dir():
             folders |= {path.name for path in self._disk.iterdir() if path.is_dir()}
         for name in sorted(folders):
@@ -264,9 +273,9 @@ class FeatureStore:
     def _enter(self, locks: ExitStack, key: str) -> None:
         """Take the lock of the entry on this disk."""
         try:
-            patiently(functools.partial(self._disk.mkdir, parents=True, exist_ok=True))
+            retry_transient(functools.partial(self._disk.mkdir, parents=True, exist_ok=True))
         except OSError as error:
             raise StorageUnavailableError(
                 f"the feature store {str(self._disk)!r} cannot be written ({error})."
             ) from error
-        patiently(lambda: locks.enter_context(exclusive(self._disk / f"{key}.lock")))
+        retry_transient(lambda: locks.enter_context(exclusive_lock(self._disk / f"{key}.lock")))

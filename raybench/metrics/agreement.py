@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from raybench.records import Direction
-from raybench.registry import Registry
+from raybench.core.records import Direction
+from raybench.core.registry import Registry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

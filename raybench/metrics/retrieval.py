@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 from raybench.metrics.registry import declare
 
 if TYPE_CHECKING:

@@ -3,21 +3,18 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from raybench.analysis.standing import RankingRule
-from raybench.errors import EmptyInputError, MissingMeasurementError
-from raybench.report import background_sections as background
-from raybench.report import comparison_sections as comparisons
-from raybench.report import ranking_sections as first
-from raybench.report import relation_sections as relations
-from raybench.report import robustness_sections as reliability
-from raybench.report import search_sections as search
-from raybench.report.categories import CLEAN, Criterion
-from raybench.report.evidence import Evidence, gather
-from raybench.report.page import Absent, Part, Section, render
-from raybench.report.sources import Results
-from raybench.storage import write_whole
+from raybench.analysis.aggregate_ranking import RankingRule
+from raybench.core.errors import EmptyInputError, MissingMeasurementError
+from raybench.report.gather.criteria import CLEAN, Criterion
+from raybench.report.gather.report_data import ReportData, gather
+from raybench.report.gather.sources import Results
+from raybench.report.render.page import Absent, Part, Section, render
+from raybench.report.sections import background, comparisons, relations, reliability
+from raybench.report.sections import rankings as first
+from raybench.report.sections import searches as search
+from raybench.store.files import write_atomic
 
-SECTIONS: tuple[tuple[str, str, Callable[[Evidence], Sequence[Part]]], ...] = (
+SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Sequence[Part]]], ...] = (
     ("decision", "Which backbone?", first.decision),
     ("ranking", "Ranking", first.ranking),
     ("scores", "Backbones by tasks", first.score_table),
@@ -37,7 +34,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Evidence], Sequence[Part]]], ...] = (
     ("stopping", "What does stopping early cost?", search.stopping),
     ("choices", "Does the ranking depend on its rule?", first.choices),
     ("tasks", "Does it depend on single tasks?", first.single_tasks),
-    ("references", "Beside the paper", background.references),
+    ("references", "PublishedComparison the paper", background.references),
     ("provenance", "Provenance", background.provenance),
 )
 """Anchor, title and maker of every section, in the page's order."""
@@ -55,7 +52,7 @@ def write_report(
         RaybenchError: as `report_html`, and if the file cannot be written.
     """
     html = report_html(results, criterion, rule)
-    write_whole(output, lambda file: file.write(html.encode()))
+    write_atomic(output, lambda file: file.write(html.encode()))
 
 
 def report_html(results: Results, criterion: Criterion | None = None, rule: RankingRule | None = None) -> str:
@@ -77,7 +74,7 @@ def report_html(results: Results, criterion: Criterion | None = None, rule: Rank
     return render(f"raybench: {evidence.title}", subtitle, sections)
 
 
-def _parts(make: Callable[[Evidence], Sequence[Part]], evidence: Evidence) -> Sequence[Part]:
+def _parts(make: Callable[[ReportData], Sequence[Part]], evidence: ReportData) -> Sequence[Part]:
     """A section never vanishes: what it lacks is said in its place."""
     try:
         return make(evidence)

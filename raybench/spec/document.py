@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 
 Location = tuple[str | int, ...]
 """Keys and list positions from the document's root: `("search", "num_trials")`, `("backbones", 0)`."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.errors import UnknownNameError
-from raybench.registry import suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import suggest
 from raybench.spec.document import Document
 from raybench.spec.names import Report
 from raybench.spec.settings import resolve_settings

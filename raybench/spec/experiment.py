@@ -12,9 +12,9 @@ from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.evaluators.info import EvaluatorSettings
 from raybench.catalog.search_spaces import SearchSpace
 from raybench.catalog.tasks import PROTOCOLS, parse_task
-from raybench.errors import UnknownNameError
-from raybench.records import HparamValue, Pair, digest_of
-from raybench.registry import suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.records import HparamValue, Pair, digest_of
+from raybench.core.registry import suggest
 from raybench.spec.settings import resolve_settings, restore_settings
 
 Sampler = Literal["random", "qmc", "tpe"]

@@ -6,8 +6,8 @@ from typing import Any
 from raybench.catalog.budgets import BUDGETS, Budget
 from raybench.catalog.search_spaces import PACKED, Choice, Dimension
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.records import HparamValue
-from raybench.registry import suggest
+from raybench.core.records import HparamValue
+from raybench.core.registry import suggest
 from raybench.spec.names import Report
 
 

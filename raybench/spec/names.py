@@ -13,10 +13,10 @@ from raybench.catalog.backbones import (
     random_twin,
     split_random,
 )
-from raybench.errors import UnknownNameError
-from raybench.registry import suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
-from raybench.spec.shape import BackboneEntry
+from raybench.spec.schema import BackboneEntry
 
 _FACTS = {"family", "method", "pretrain_data", "pretrain_images", "params_m", "licence", "citation"}
 Report = Callable[[Location, str], None]

@@ -6,7 +6,7 @@ from typing import Any
 from raybench.catalog.budgets import BUDGETS, Budget
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
-from raybench.errors import SpecError, UnknownNameError
+from raybench.core.errors import SpecError, UnknownNameError
 from raybench.spec.document import Document, Location, read_document
 from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
@@ -20,8 +20,8 @@ from raybench.spec.limits import (
 )
 from raybench.spec.names import Report, resolve_backbones
 from raybench.spec.queries import check_use
+from raybench.spec.schema import BackboneEntry, DatasetEntry, SearchEntry, check_shape
 from raybench.spec.settings import restore_settings
-from raybench.spec.shape import BackboneEntry, DatasetEntry, SearchEntry, check_shape
 from raybench.spec.tasks import resolve_datasets, resolve_tasks
 
 

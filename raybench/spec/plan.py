@@ -9,7 +9,7 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.search_spaces import defaults, num_choices, packed_grid
 from raybench.catalog.tasks import PROTOCOLS, parse_task
-from raybench.records import Pair
+from raybench.core.records import Pair
 from raybench.spec.experiment import ExperimentSpec
 from raybench.spec.tasks import is_missing
 

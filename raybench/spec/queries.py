@@ -7,7 +7,7 @@ from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.spec.document import Document, Location
 from raybench.spec.names import Report
-from raybench.spec.shape import DatasetEntry, QueriesEntry
+from raybench.spec.schema import DatasetEntry, QueriesEntry
 
 _ALWAYS = ("kind", "shares")
 KEYS = {

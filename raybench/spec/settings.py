@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
-from raybench.errors import UnknownNameError
-from raybench.registry import suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import suggest
 
 
 def resolve_settings(info: EvaluatorInfo, asked: str | Mapping[str, Any] | None = None) -> EvaluatorSettings:

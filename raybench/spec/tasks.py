@@ -8,12 +8,12 @@ from raybench.catalog.class_maps import CLASS_MAPS
 from raybench.catalog.dataset_info import DatasetInfo, Shift, in_data_folder
 from raybench.catalog.datasets import DATASETS, find_dataset, folder_splits
 from raybench.catalog.tasks import parse_task
-from raybench.errors import UnknownNameError
-from raybench.registry import suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.names import Report
 from raybench.spec.queries import check_listed_files, resolve_queries
-from raybench.spec.shape import DatasetEntry
+from raybench.spec.schema import DatasetEntry
 
 _SOURCES = ("folder", "torchvision", "huggingface", "parquet")
 

@@ -6,12 +6,12 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from raybench.storage import Place, on_disk, read_whole, write_once
+from raybench.store.files import StoragePath, local_folder, read_bytes, write_if_absent
 
 STORAGE_ID_FILE = "storage_id"
 
 
-def tracking_uri(storage: Place, option: str | None = None) -> str:
+def tracking_uri(storage: StoragePath, option: str | None = None) -> str:
     """The tracking URI: the option, else `MLFLOW_TRACKING_URI`, else SQLite in the storage.
 
     SQLite cannot live in a bucket. There it lies in this machine's folder for that storage, and can be
@@ -23,7 +23,7 @@ def tracking_uri(storage: Place, option: str | None = None) -> str:
     return option or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_folder(storage) / 'mlflow.db'}"
 
 
-def artifact_root(storage: Place) -> Path:
+def artifact_root(storage: StoragePath) -> Path:
     """Where artifacts go unless a tracking server has its own place for them."""
     return _folder(storage) / "mlartifacts"
 
@@ -54,18 +54,18 @@ def without_credentials(text: str) -> str:
     return re.sub(r"([a-zA-Z][\w+.-]*://[^\s?'\"]*)\?[^\s'\")]*", r"\1", text)
 
 
-def storage_id(storage: Place) -> str:
+def storage_id(storage: StoragePath) -> str:
     """A name of this storage, made up once: two people may run the same spec against one server.
 
     Trial ids are the same wherever a spec runs, so they alone would mix the runs of both.
     """
     path = storage / STORAGE_ID_FILE
     try:
-        name = read_whole(path)
+        name = read_bytes(path)
     except FileNotFoundError:
-        name = write_once(path, f"{secrets.token_hex(6)}\n".encode())
+        name = write_if_absent(path, f"{secrets.token_hex(6)}\n".encode())
     return name.decode().strip()
 
 
-def _folder(storage: Place) -> Path:
-    return on_disk(storage).resolve()
+def _folder(storage: StoragePath) -> Path:
+    return local_folder(storage).resolve()

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from raybench.errors import RaybenchError, TrackingError
-from raybench.storage import Place
+from raybench.core.errors import RaybenchError, TrackingError
+from raybench.store.files import StoragePath
 from raybench.tracking.address import artifact_root, is_server, sqlite_file, without_credentials
 from raybench.tracking.content import Labels
 from raybench.tracking.store import RunWriter
@@ -58,7 +58,7 @@ def request_settings(timeout_seconds: int) -> Iterator[None]:
                     os.environ[name] = value
 
 
-def connect(uri: str, labels: Labels, storage: Place) -> RunWriter:
+def connect(uri: str, labels: Labels, storage: StoragePath) -> RunWriter:
     """Open the store, and the experiment in it, which is created if it is absent.
 
     Raises:

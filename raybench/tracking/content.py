@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raybench.catalog.tasks import parse_task
-from raybench.records import Pair, TrialRecord, digest_of
+from raybench.core.records import Pair, TrialRecord, digest_of
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 

@@ -3,7 +3,7 @@
 import urllib.error
 import urllib.request
 
-from raybench.errors import TrackingError
+from raybench.core.errors import TrackingError
 from raybench.tracking.address import is_server, sqlite_file, without_credentials
 
 TIMEOUT_SECONDS = 5.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench.errors import EmptyInputError, RaybenchError, TrackingError, UnknownNameError
-from raybench.registry import suggest
+from raybench.core.errors import EmptyInputError, RaybenchError, TrackingError, UnknownNameError
+from raybench.core.registry import suggest
 from raybench.tracking import connection
 from raybench.tracking.address import sqlite_file, without_credentials
 from raybench.tracking.content import MEASUREMENTS_FILE, MEASUREMENTS_TAG, PRETRAIN_IMAGES_TAG

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from raybench.catalog.tasks import parse_task
+from raybench.core.records import Pair, TrialRecord
 from raybench.metrics import METRICS
-from raybench.records import Pair, TrialRecord
 from raybench.tracking.content import (
     MAX_TAG,
     PRETRAIN_IMAGES_TAG,

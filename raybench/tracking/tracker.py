@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from raybench.errors import RaybenchError, TrackingError
-from raybench.records import Pair, TrialRecord
-from raybench.storage import Place
+from raybench.core.errors import RaybenchError, TrackingError
+from raybench.core.records import Pair, TrialRecord
+from raybench.store.files import StoragePath
 from raybench.tracking import connection
 from raybench.tracking.address import sqlite_file, tracking_uri, without_credentials
 from raybench.tracking.store import RunWriter
@@ -33,7 +33,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds between attempts while the server is away: doubled each time, up to the longest."""
 CLOSING_WAIT = 2.0
 """The longest wait between attempts once `close` was called."""
-PATIENCE_SECONDS = 120.0
+RETRY_SECONDS = 120.0
 """After `close`, a server that has taken nothing for so long is given up."""
 
 Job = tuple[Literal["trial", "pair", "summary"], str]
@@ -57,7 +57,7 @@ class _OutOfTimeError(Exception):
 class Tracker:
     """Shows one experiment of one storage in MLflow. `start`, then `log` at will, then `close`."""
 
-    def __init__(self, uri: str | None, experiment: str, storage: Place) -> None:
+    def __init__(self, uri: str | None, experiment: str, storage: StoragePath) -> None:
         """
         Args:
             uri: tracking URI; None: `MLFLOW_TRACKING_URI`, else SQLite in the storage.
@@ -138,7 +138,7 @@ class Tracker:
 
         Args:
             timeout: seconds to take at most; None: as long as MLflow takes something every
-                `PATIENCE_SECONDS`.
+                `RETRY_SECONDS`.
 
         Returns:
             Ids of trials, and slugs of pairs, that MLflow refused or did not get in time, sorted. They are in
@@ -252,14 +252,14 @@ class Tracker:
             if self._deadline is None:
                 self._changed.wait_for(lambda: self._deadline is not None, seconds)
                 return
-            left = min(self._deadline, self._last_success + PATIENCE_SECONDS) - time.monotonic()
+            left = min(self._deadline, self._last_success + RETRY_SECONDS) - time.monotonic()
             if left <= 0:
                 raise _OutOfTimeError
             self._changed.wait(min(seconds, left, CLOSING_WAIT))
 
 
 def rebuild(
-    storage: Place, experiment: str, uri: str | None = None, summary: Mapping[str, str] | None = None
+    storage: StoragePath, experiment: str, uri: str | None = None, summary: Mapping[str, str] | None = None
 ) -> list[str]:
     """Bring MLflow up to date with the ledger; what is there already is left alone.
 
@@ -270,7 +270,7 @@ def rebuild(
         What MLflow did not take, as `Tracker.close` does; the same call again sends only that.
 
     Raises:
-        TrackingError: if the place refuses, does not answer, or goes away for `PATIENCE_SECONDS`.
+        TrackingError: if the place refuses, does not answer, or goes away for `RETRY_SECONDS`.
     """
     tracker = Tracker(uri, experiment, storage)
     tracker._settles_all = True

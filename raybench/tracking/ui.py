@@ -12,8 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from raybench.errors import TrackingError
-from raybench.storage import Place
+from raybench.core.errors import TrackingError
+from raybench.store.files import StoragePath
 from raybench.tracking.address import (
     artifact_root,
     is_server,
@@ -28,7 +28,7 @@ HOST = "127.0.0.1"
 POLL_SECONDS = 0.3
 
 
-def serve(storage: Place, *, uri: str | None = None, port: int = 5000) -> int:
+def serve(storage: StoragePath, *, uri: str | None = None, port: int = 5000) -> int:
     """Show what is tracked until Ctrl-C; a tracking server that runs elsewhere is only named.
 
     Args:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raybench.artifacts import read_curves
-from raybench.ledger import experiment_dir, load_spec, read_record, read_records
-from raybench.records import Pair, TrialRecord, digest_of
-from raybench.report.figures import draw
-from raybench.results import measurements_of
-from raybench.storage import Place, read_whole
+from raybench.core.records import Pair, TrialRecord, digest_of
+from raybench.report.render.figures import draw
+from raybench.store.artifacts import read_curves
+from raybench.store.files import StoragePath, read_bytes
+from raybench.store.layout import recipe_file_of_slug
+from raybench.store.ledger import load_spec, read_record, read_records
+from raybench.store.measurements import measurements_of
 from raybench.tracking.address import storage_id
 from raybench.tracking.content import Labels, RunContent, trial_content
 from raybench.tracking.store import RunWriter
@@ -18,7 +19,7 @@ from raybench.tracking.summaries import current_final, opening_content, pair_con
 class ExperimentView:
     """Brings single runs up to date. Every method may be called again after it has failed."""
 
-    def __init__(self, storage: Place, experiment: str, labels: Labels, writer: RunWriter) -> None:
+    def __init__(self, storage: StoragePath, experiment: str, labels: Labels, writer: RunWriter) -> None:
         self._storage = storage
         self._experiment = experiment
         self._labels = labels
@@ -90,9 +91,9 @@ class ExperimentView:
 
     def _recipe(self, slug: str) -> dict[str, str]:
         """Artifact path → YAML; empty before the pair has a recipe."""
-        path = experiment_dir(self._storage, self._experiment) / "recipes" / f"{slug}.yaml"
+        path = recipe_file_of_slug(self._storage, self._experiment, slug)
         try:
-            return {"recipe.yaml": read_whole(path).decode()}
+            return {"recipe.yaml": read_bytes(path).decode()}
         except FileNotFoundError:
             return {}
 
@@ -127,7 +128,7 @@ class ExperimentView:
         return sorted(ended, key=lambda record: record.trial_id)
 
 
-def read_labels(storage: Place, experiment: str) -> Labels:
+def read_labels(storage: StoragePath, experiment: str) -> Labels:
     """The labels of an experiment's runs, from its stored spec where there is one."""
     spec = load_spec(storage, experiment) or {}
     return Labels(

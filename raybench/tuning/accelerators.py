@@ -7,7 +7,7 @@ and the `labels` of a KubeRay worker group set it by hand, the latter also for a
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from raybench.registry import suggest
+from raybench.core.registry import suggest
 
 LABEL = "ray.io/accelerator-type"
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from raybench.errors import ResourceError
+from raybench.core.errors import ResourceError
 from raybench.tuning import accelerators
 from raybench.tuning.growth import Resources
 
@@ -55,7 +55,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def settle(
+def resolve_resources(
     wanted: dict[str, Resources],
     demanded: tuple[bool, bool],
     *,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from raybench.errors import StorageUnavailableError
-from raybench.records import TrialRequest
-from raybench.storage import Place
+from raybench.core.errors import StorageUnavailableError
+from raybench.core.records import TrialRequest
+from raybench.store.files import StoragePath
 from raybench.tuning.accelerators import placement
-from raybench.tuning.cluster import Slots, ray_session, settle
+from raybench.tuning.cluster import Slots, ray_session, resolve_resources
 from raybench.tuning.growth import Resources, autoscaler
 from raybench.tuning.study import PairStudy
 from raybench.tuning.termination import sigterm_interrupts
@@ -29,7 +29,7 @@ MAX_TRIALS_UNDER_WAY = 10_000
 def tune_experiment(
     studies: list[PairStudy],
     *,
-    storage: Place,
+    storage: StoragePath,
     spec_revision: str,
     resources: dict[str, Resources],
     demanded: tuple[bool, bool],
@@ -56,7 +56,7 @@ def tune_experiment(
         num_cpus: limit of a local Ray; None takes the machine's.
         on_start, collect, on_end: called in the driver, from Tune's own thread.
         on_sigterm: called when this process is asked to leave, which then ends like an interrupt.
-        wait_seconds, say: for nodes that are not there yet; see `settle`.
+        wait_seconds, say: for nodes that are not there yet; see `resolve_resources`.
 
     Raises:
         ResourceError: if no node can ever run one of the trials.
@@ -64,7 +64,7 @@ def tune_experiment(
     """
     with ray_session(num_cpus):
         with autoscaler() as asked:
-            resources = settle(
+            resources = resolve_resources(
                 resources,
                 demanded,
                 kinds=kinds,

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from raybench import ledger
 from raybench.catalog.search_spaces import SearchSpace
 from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.core.records import HparamValue, TrialRecord, digest_of
 from raybench.metrics import METRICS
-from raybench.records import HparamValue, TrialRecord, digest_of
 from raybench.spec import ExperimentSpec
-from raybench.storage import Place
+from raybench.store import ledger
+from raybench.store.files import StoragePath
 from raybench.tuning.sampling import distribution_of
 
 FINDING = "importance"
@@ -31,7 +31,7 @@ Scored = tuple[Mapping[str, HparamValue], float]
 """(hyperparameters, objective standardised within its pair)."""
 
 
-def keep_importances(storage: Place, spec: ExperimentSpec, records: Sequence[TrialRecord]) -> None:
+def keep_importances(storage: StoragePath, spec: ExperimentSpec, records: Sequence[TrialRecord]) -> None:
     """Find out and keep the experiment's importances, unless those of just these trials are kept already.
 
     Raises:

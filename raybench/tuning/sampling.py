@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from raybench.catalog.search_spaces import Choice, Dimension, Float, Int, SearchSpace, defaults
-from raybench.records import HparamValue
+from raybench.core.records import HparamValue
 
 if TYPE_CHECKING:
     import optuna

@@ -10,8 +10,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from raybench.errors import StorageUnavailableError
-from raybench.records import TrialRecord, TrialRequest
+from raybench.core.errors import StorageUnavailableError
+from raybench.core.records import TrialRecord, TrialRequest
 from raybench.tuning.study import PairStudy
 
 Collect = Callable[[TrialRequest, str | None], TrialRecord]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from raybench.catalog.search_spaces import SearchSpace
-from raybench.records import HparamValue, Pair, TrialRecord, TrialRequest, digest_of
+from raybench.core.records import HparamValue, Pair, TrialRecord, TrialRequest, digest_of
 from raybench.tuning.sampling import TpeSampler, sequence
 
 NOT_PASSED_ON = ("epoch",)

@@ -5,11 +5,11 @@ from typing import Any
 
 from ray import tune
 
-from raybench import ledger
-from raybench.errors import ResourceError, StorageError
-from raybench.records import Pair, TrialRequest
+from raybench.core.errors import ResourceError, StorageError
+from raybench.core.records import Pair, TrialRequest
 from raybench.spec import ExperimentSpec
-from raybench.storage import Place, place_of
+from raybench.store import ledger
+from raybench.store.files import StoragePath, parse_storage_path
 from raybench.tuning.watchdog import VARIABLE, time_limit
 
 
@@ -22,10 +22,10 @@ def request_from(config: dict[str, Any]) -> TrialRequest:
 @functools.lru_cache(maxsize=8)
 def _spec_of(storage: str, experiment: str, revision: str) -> ExperimentSpec:
     """The stored spec. `revision` is its digest, so that an extended spec is read anew."""
-    return _restored(place_of(storage), experiment)
+    return _restored(parse_storage_path(storage), experiment)
 
 
-def _restored(storage: Place, experiment: str) -> ExperimentSpec:
+def _restored(storage: StoragePath, experiment: str) -> ExperimentSpec:
     content = ledger.load_spec(storage, experiment)
     if content is None:
         raise StorageError(
@@ -39,8 +39,8 @@ class TrialTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         # Deferred: torch and timm are imported in workers only.
-        from raybench.memory import claim_device
-        from raybench.trial import Trial
+        from raybench.worker.memory import claim_device
+        from raybench.worker.trial import Trial
 
         request = request_from(config)
         self._step_seconds = float(config["step_seconds"])
@@ -53,7 +53,7 @@ class TrialTrainable(tune.Trainable):
         self._trial = Trial(
             request,
             _spec_of(config["storage"], request.experiment, config["spec_revision"]),
-            place_of(config["storage"]),
+            parse_storage_path(config["storage"]),
             device=device,
             num_threads=config["num_threads"],
         )

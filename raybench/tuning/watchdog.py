@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 
 VARIABLE = "RAYBENCH_STEP_SECONDS"
 DEFAULT_SECONDS = 12 * 3600.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from raybench.analysis import alternatives
-from raybench.errors import EmptyInputError, MissingMeasurementError
+from raybench.core.errors import EmptyInputError, MissingMeasurementError
 
 
 def frame(values: np.ndarray, direction: str = "max") -> pl.DataFrame:

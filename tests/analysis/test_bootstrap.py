@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from raybench.analysis.aggregate_ranking import RankingRule, standing_by
 from raybench.analysis.bootstrap import (
     Replicates,
     first_among,
@@ -18,9 +19,8 @@ from raybench.analysis.bootstrap import (
     win_probabilities,
     zscores_of,
 )
-from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
-from raybench.analysis.standing import RankingRule, standing_by
-from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.analysis.zscores import overall, rank_within_task, zscore_within_task
+from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 NOISE = 0.01
 """What a share of 800 worlds may be off by chance; two of its standard errors."""

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from raybench.analysis import correlation
-from raybench.analysis.ranking import rank_within_task, zscore_within_task
-from raybench.analysis.standing import standing_by
+from raybench.analysis.aggregate_ranking import standing_by
+from raybench.analysis.zscores import rank_within_task, zscore_within_task
 from raybench.catalog.published import published
-from raybench.errors import MissingMeasurementError
+from raybench.core.errors import MissingMeasurementError
 
 
 def frame(values: np.ndarray, tasks: list[str], direction: str = "max") -> pl.DataFrame:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.analysis.cost import pareto_front, recommend
-from raybench.errors import EmptyInputError, MissingMeasurementError
+from raybench.core.errors import EmptyInputError, MissingMeasurementError
 
 TABLE = pl.DataFrame(
     {

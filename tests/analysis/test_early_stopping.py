@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from raybench.analysis.early_stopping import LEARNING, halving_replayed, stopping_regret
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 
 
 def learning(curves, *, stopped=(), direction="max", backbone="b"):

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from raybench.analysis.merge import merge, require_no_conflict
-from raybench.errors import DuplicateMeasurementError, EmptyInputError
+from raybench.core.errors import DuplicateMeasurementError, EmptyInputError
 
 
 def table(*rows: tuple[str, float], experiment: str = "e", **others) -> pl.DataFrame:

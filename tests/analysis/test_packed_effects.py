@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raybench.analysis.packed_effects import INTERACTION, main_effects
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 
 
 def grid(score, rates=(1, 2, 3), decays=(0, 1)):

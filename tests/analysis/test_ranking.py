@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raybench.analysis.ranking import beside_tasks, overall, rank_within_task, zscore_within_task
+from raybench.analysis.zscores import beside_tasks, overall, rank_within_task, zscore_within_task
 
 TABLES = Path(__file__).parents[2] / "../shared/bob/tables"
 VALUES = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)

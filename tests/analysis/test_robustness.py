@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from raybench.analysis.robustness import effective_robustness
-from raybench.errors import EmptyInputError, OutOfBoundsError
+from raybench.core.errors import EmptyInputError, OutOfBoundsError
 
 
 def frame(clean, shifted) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.analysis import scores
-from raybench.errors import (
+from raybench.core.errors import (
     DuplicateMeasurementError,
     EmptyInputError,
     MissingMeasurementError,

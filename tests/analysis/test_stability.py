@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from raybench.analysis import stability
-from raybench.analysis.standing import standing_by
+from raybench.analysis.aggregate_ranking import standing_by
 from raybench.catalog.published import published
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 
 
 def frame(values: np.ndarray) -> pl.DataFrame:

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
-from raybench.analysis.standing import RankingRule, on_a_budget, rules_compared, standing_by
+from raybench.analysis.aggregate_ranking import RankingRule, on_a_budget, rules_compared, standing_by
+from raybench.analysis.zscores import overall, rank_within_task, zscore_within_task
 from raybench.catalog.published import published
-from raybench.errors import EmptyInputError, MissingMeasurementError
+from raybench.core.errors import EmptyInputError, MissingMeasurementError
 
 
 def frame(values: np.ndarray, categories: list[str] | None = None) -> pl.DataFrame:

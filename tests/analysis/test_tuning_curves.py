@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.analysis import tuning_curves
-from raybench.analysis.standing import standing_by
-from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.analysis.aggregate_ranking import standing_by
+from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 VALUES = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=1, max_size=8).map(np.array)
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from raybench.backbones.checkpoint import checkpoint_path, read_state_dict
 from raybench.backbones.loading import checkpoint_digest, load_backbone
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 
 
 def rewrite(path, change):

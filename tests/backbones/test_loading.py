@@ -9,7 +9,7 @@ from raybench.backbones.loading import checkpoint_digest, load_backbone
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.backbones import find_backbone
-from raybench.errors import CheckpointError, UnknownNameError
+from raybench.core.errors import CheckpointError, UnknownNameError
 
 PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(
     memory_format=torch.channels_last

@@ -4,7 +4,7 @@ from timm.data import resolve_model_data_config
 
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 
 
 def row(timm_name="resnet18.a1_in1k", **fields):

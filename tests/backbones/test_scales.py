@@ -7,7 +7,7 @@ from raybench.backbones.loading import load_backbone
 from raybench.backbones.scales import load_at_scale, side_at, stride_of
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.backbones import find_backbone
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 
 FAMILIES = ["mini_resnet.random", "mini_convnext.random", "mini_vit.random", "mini_swin.random"]
 MIXER = BackboneInfo(name="a_mixer", timm="mixer_s32_224", weights="random")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.loading import load_backbone
-from raybench.backbones.view import View
 from raybench.catalog.backbones import find_backbone
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 
 PLACES = torch.tensor([[[1.0, 4.0], [3.0, 0.0]]])
 FAMILIES = ["mini_resnet.random", "mini_convnext.random", "mini_vit.random", "mini_swin.random"]
@@ -26,12 +26,12 @@ def pixels(backbone):
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
-        (View(0, "mean"), [2.0, 2.0]),
-        (View(0, "max"), [3.0, 4.0]),
-        (View(0, "gem", 1.0), [2.0, 2.0]),
-        (View(0, "gem", 3.0), [14 ** (1 / 3), 32 ** (1 / 3)]),
-        (View(1, "cls"), [7.0, 8.0]),
-        (View(1, "pooled"), [7.0, 8.0]),
+        (FeatureSpec(0, "mean"), [2.0, 2.0]),
+        (FeatureSpec(0, "max"), [3.0, 4.0]),
+        (FeatureSpec(0, "gem", 1.0), [2.0, 2.0]),
+        (FeatureSpec(0, "gem", 3.0), [14 ** (1 / 3), 32 ** (1 / 3)]),
+        (FeatureSpec(1, "cls"), [7.0, 8.0]),
+        (FeatureSpec(1, "pooled"), [7.0, 8.0]),
     ],
 )
 def test_poolings_by_hand(view, expected):
@@ -40,22 +40,28 @@ def test_poolings_by_hand(view, expected):
 
 @pytest.mark.parametrize("pooling", ["cls", "pooled"])
 def test_without_a_class_token_places_are_averaged(pooling):
-    assert View(1, pooling).pool(PLACES, None).tolist() == [[2.0, 2.0]]
+    assert FeatureSpec(1, pooling).pool(PLACES, None).tolist() == [[2.0, 2.0]]
 
 
 def test_names_tell_views_apart_but_not_an_exponent_that_is_not_used():
-    views = [View(), View(1), View(0, "mean"), View(0, "gem", 2.0), View(0, "gem", 3.0)]
+    views = [
+        FeatureSpec(),
+        FeatureSpec(1),
+        FeatureSpec(0, "mean"),
+        FeatureSpec(0, "gem", 2.0),
+        FeatureSpec(0, "gem", 3.0),
+    ]
     assert len({view.name for view in views}) == len(views)
-    assert View(0, "max", 2.0).name == View(0, "max", 5.0).name
+    assert FeatureSpec(0, "max", 2.0).name == FeatureSpec(0, "max", 5.0).name
 
 
 def test_the_own_view_is_the_forward_pass(backbone, pixels):
-    own, _ = backbone.describe(pixels, [View(), View(0, "max")])
+    own, _ = backbone.describe(pixels, [FeatureSpec(), FeatureSpec(0, "max")])
     assert torch.equal(own, backbone(pixels))
 
 
 def test_views_lie_in_their_order_and_do_not_depend_on_company(backbone, pixels):
-    views = [View(layer, pooling) for layer in (0, 1) for pooling in ("mean", "gem", "max", "cls")]
+    views = [FeatureSpec(layer, pooling) for layer in (0, 1) for pooling in ("mean", "gem", "max", "cls")]
     together = backbone.describe(pixels, views)
     for view, found in zip(views, together, strict=True):
         [alone] = backbone.describe(pixels, [view])
@@ -68,10 +74,10 @@ def test_views_lie_in_their_order_and_do_not_depend_on_company(backbone, pixels)
 
 
 def test_the_last_layers_mean_is_over_places_not_channels(backbone, pixels):
-    [mean] = backbone.describe(pixels, [View(0, "mean")])
+    [mean] = backbone.describe(pixels, [FeatureSpec(0, "mean")])
     assert mean.shape[1] == backbone.num_features
 
 
 def test_a_layer_that_is_not_there_is_refused(backbone, pixels):
     with pytest.raises(CheckpointError, match="no layer 40 before the last"):
-        backbone.describe(pixels, [View(40)])
+        backbone.describe(pixels, [FeatureSpec(40)])

@@ -9,11 +9,11 @@ import pandas as pd
 import polars as pl
 
 from raybench.analysis.bootstrap import replicate, standing_intervals, win_probabilities
-from raybench.analysis.ranking import overall, rank_within_task, zscore_within_task
 from raybench.analysis.scores import select_scores
-from raybench.records import Measurement
-from raybench.report.terminal import rank_storage
-from raybench.results import write_measurements
+from raybench.analysis.zscores import overall, rank_within_task, zscore_within_task
+from raybench.core.records import Measurement
+from raybench.report.render.terminal import rank_storage
+from raybench.store.measurements import write_measurements
 from tests.benchmarks.clock import in_turn
 from tests.benchmarks.ratio import Ratio
 

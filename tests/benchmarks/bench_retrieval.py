@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from raybench.core.records import HparamValue
 from raybench.data.ground_truth import Gallery
-from raybench.evaluation.context import TrialContext
+from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.retrieval.protocol import retrieval
 from raybench.evaluation.retrieval.search import top_k
-from raybench.records import HparamValue
 from tests.benchmarks.ratio import Ratio
 
 WIDTH, K = 384, 100

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from raybench.evaluation.context import TrialContext
-from raybench.evaluation.registry import PROTOCOL_RUNS
+from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.registry import load_entry_point
+from raybench.evaluation.contracts import TrialContext
 from raybench.features.store import FeatureStore
 from tests.benchmarks.synthetic import INFO, large_dataset
 
@@ -27,8 +28,8 @@ def main() -> None:
         device=torch.device("cpu"),
         checkpoint_dir=folder / "unused",
     )
-    run = PROTOCOL_RUNS[protocol](context, HPARAMS[protocol], 0, 1)
-    rung = list(run.rungs())[-1]
+    run = load_entry_point(PROTOCOLS[protocol].entry_point)(context, HPARAMS[protocol], 0, 1)
+    rung = list(run.run_epochs())[-1]
     print(json.dumps({"accuracy": rung.metrics["accuracy"]}), flush=True)
     sys.stdin.read()
 

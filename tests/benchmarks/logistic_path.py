@@ -25,7 +25,7 @@ def measure(quick: bool) -> list[Ratio]:
     accuracies: dict[str, list[float]] = {}
 
     def ours() -> None:
-        rung = list(linear_probe(context, HPARAMS, 0, 1).rungs())[-1]
+        rung = list(linear_probe(context, HPARAMS, 0, 1).run_epochs())[-1]
         accuracies["ours"] = [float(cell["accuracy"]) for cell in rung.grid]
 
     def theirs() -> None:

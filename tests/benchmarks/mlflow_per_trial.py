@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raybench import ledger
-from raybench.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.store import ledger
 from raybench.tracking import Tracker
 from tests.benchmarks.clock import cpu_seconds
 from tests.benchmarks.ratio import Ratio

@@ -7,7 +7,7 @@ import numpy as np
 
 from raybench.catalog.search_spaces import Float
 from raybench.catalog.tasks import CLASSIFICATION_METRICS, PROTOCOLS, ProtocolInfo
-from raybench.evaluation.context import Predictions, Rung, SplitReport
+from raybench.evaluation.outcomes import EpochResult, Predictions, SplitReport
 
 VALUES: Mapping[str, float] = dict.fromkeys(CLASSIFICATION_METRICS, 0.5)
 
@@ -18,8 +18,8 @@ class NoopRun:
     def __init__(self, context: Any) -> None:
         self._dataset = context.dataset
 
-    def rungs(self) -> Iterator[Rung]:
-        yield Rung(epoch=1, metrics=VALUES)
+    def run_epochs(self) -> Iterator[EpochResult]:
+        yield EpochResult(epoch=1, metrics=VALUES)
 
     def report(self, split: Any) -> SplitReport:
         examples = self._dataset.split(split)
@@ -40,6 +40,7 @@ def register() -> None:
         "noop",
         ProtocolInfo(
             name="noop",
+            entry_point=f"{__name__}:noop",
             metrics=CLASSIFICATION_METRICS,
             objective="accuracy",
             space={"x": Float(low=0.0, high=1.0, default=0.5)},
@@ -52,14 +53,6 @@ def register() -> None:
     )
 
 
-def register_in_worker() -> None:
-    """`register`, and what runs it."""
-    register()
-    from raybench.evaluation.registry import PROTOCOL_RUNS
-
-    PROTOCOL_RUNS.add("noop", noop)
-
-
 def with_noop(runtime_env: dict[str, Any] | None) -> dict[str, Any]:
     """Ray's `RAY_RUNTIME_ENV_HOOK`: every worker registers the protocol before its first trial."""
-    return {**(runtime_env or {}), "worker_process_setup_hook": f"{__name__}.register_in_worker"}
+    return {**(runtime_env or {}), "worker_process_setup_hook": f"{__name__}.register"}

@@ -48,10 +48,10 @@ class Counter:
 
 def with_raybench(num_trials: int, *, is_tracked: bool) -> None:
     """As `run.py` does it, with the marks in `on_end`."""
-    from raybench import ledger
-    from raybench.progress import make_progress
-    from raybench.run import final_record, make_studies, withdraw_superseded
+    from raybench.experiment.progress import make_progress
+    from raybench.experiment.run import final_record, make_studies, withdraw_superseded
     from raybench.spec import load_spec
+    from raybench.store import ledger
     from raybench.tracking import Tracker
     from raybench.tuning.driver import tune_experiment
     from tests.benchmarks import noop_protocol

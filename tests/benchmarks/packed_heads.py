@@ -3,9 +3,9 @@
 import torch
 
 from raybench.catalog.search_spaces import packed_grid
+from raybench.core.records import HparamValue
 from raybench.evaluation.linear_probe import linear_probe
 from raybench.features.store import FeatureSet
-from raybench.records import HparamValue
 from tests.benchmarks.clock import in_turn
 from tests.benchmarks.ratio import Ratio
 from tests.benchmarks.synthetic import context_of, make_features
@@ -28,17 +28,17 @@ def measure(quick: bool) -> list[Ratio]:
 def _compare(solver: str, splits: dict[str, FeatureSet], quick: bool) -> list[Ratio]:
     context = context_of(splits, NUM_CLASSES)
     hparams = {"solver": solver, "feature_norm": "standardize", "batch_size": BATCH_SIZE, "epochs": 1}
-    grid = list(linear_probe(context, hparams, 0, 1).rungs())[-1].grid
+    grid = list(linear_probe(context, hparams, 0, 1).run_epochs())[-1].grid
     names = packed_grid("linear_probe", hparams)
     cells = [{name: grid[i][name] for name in names} for i in range(len(grid))]
 
     def alone(index: int) -> float:
-        return list(linear_probe(context, hparams, 0, 1, cells[index]).rungs())[-1].metrics["accuracy"]
+        return list(linear_probe(context, hparams, 0, 1, cells[index]).run_epochs())[-1].metrics["accuracy"]
 
     gap = max(abs(alone(i) - float(grid[i]["accuracy"])) for i in CHECKED)
     spent = in_turn(
         {
-            "packed": lambda: list(linear_probe(context, hparams, 0, 1).rungs()),
+            "packed": lambda: list(linear_probe(context, hparams, 0, 1).run_epochs()),
             "one": lambda: alone(CHECKED[1]),
             "linear": lambda: _modules(splits, solver, cells[CHECKED[1] : CHECKED[1] + 1]),
             "dino": lambda: _modules(splits, solver, cells),

@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from raybench import results
-from raybench.records import Measurement
+from raybench.core.records import Measurement
+from raybench.store.measurements import write_measurements
 from tests.benchmarks.clock import in_turn
 from tests.benchmarks.ratio import Ratio
 
@@ -71,4 +71,4 @@ def _fill(storage: Path) -> None:
                     )
                     for metric in ("accuracy", "top5_accuracy", "mean_class_accuracy")
                 ]
-                results.write_measurements(storage, "benchmark", f"{backbone}-{task}-{seed}", rows, {})
+                write_measurements(storage, "benchmark", f"{backbone}-{task}-{seed}", rows, {})

@@ -11,11 +11,11 @@ from PIL import Image
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DatasetInfo
+from raybench.core.records import Split
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.source import SourceSplit
-from raybench.evaluation.context import TrialContext
+from raybench.evaluation.contracts import TrialContext
 from raybench.features.store import FeatureSet
-from raybench.records import Split
 
 INFO = BackboneInfo(name="resnet18.random", timm="resnet18", weights="random")
 

@@ -9,7 +9,7 @@ from raybench.catalog.backbones import (
     find_backbone,
     group_names,
 )
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
 
 
 def test_no_two_rows_name_the_same_weights():

@@ -3,7 +3,7 @@
 import pytest
 
 from raybench.catalog.datasets import DATASETS, find_dataset, folder_splits
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from raybench.catalog.listing import LISTINGS, listing
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
 
 
 @pytest.mark.parametrize("kind", LISTINGS)

@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from raybench.analysis.ranking import beside_tasks, overall, rank_within_task, zscore_within_task
+from raybench.analysis.zscores import beside_tasks, overall, rank_within_task, zscore_within_task
 from raybench.catalog.published import published
 from raybench.catalog.retrieval import PAPER_DATASETS
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
 
 TABLES = Path(__file__).parents[2] / "../shared/bob/tables"
 RENAMED = {"inat": "inaturalist", "google_landmark": "google_landmarks_v2"}

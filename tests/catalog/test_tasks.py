@@ -3,7 +3,7 @@
 import pytest
 
 from raybench.catalog.tasks import PROTOCOLS, parse_task
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
 from raybench.metrics import METRICS
 
 

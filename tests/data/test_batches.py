@@ -4,10 +4,10 @@ import torch
 from timm.data import create_transform
 
 from raybench.catalog.datasets import DatasetInfo, find_dataset
+from raybench.core.errors import UnreadableImageError
+from raybench.core.records import Preprocessing
 from raybench.data.batches import batches, fit_to_square, to_pixels
 from raybench.data.loading import load_dataset
-from raybench.errors import UnreadableImageError
-from raybench.records import Preprocessing
 
 
 def preprocessing(size=24, crop_pct=0.875, interpolation="bilinear"):

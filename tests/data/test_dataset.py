@@ -3,8 +3,8 @@ import pickle
 import pytest
 
 from raybench.catalog.datasets import find_dataset
+from raybench.core.errors import SplitLockedError
 from raybench.data.loading import load_dataset
-from raybench.errors import SplitLockedError
 
 
 @pytest.fixture(scope="module")

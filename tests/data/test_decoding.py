@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raybench.core.errors import UnreadableImageError
 from raybench.data.decoding import decode, pixel_hash
-from raybench.errors import UnreadableImageError
 
 RAMP = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 

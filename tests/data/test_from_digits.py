@@ -3,8 +3,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from raybench.catalog.datasets import DatasetInfo, find_dataset
+from raybench.core.errors import DataError
 from raybench.data.from_digits import read_source
-from raybench.errors import DataError
 
 
 def test_all_digits_are_there_with_their_labels():

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from raybench.catalog.datasets import DatasetInfo
+from raybench.core.errors import DataError, UnreadableImageError
 from raybench.data.from_folder import read_source
 from raybench.data.loading import load_dataset
-from raybench.errors import DataError, UnreadableImageError
 
 DIVIDED = {"train": {"cat": 5, "dog": 5}, "test": {"cat": 3, "dog": 2}}
 

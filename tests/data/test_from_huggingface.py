@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from raybench.catalog.datasets import DatasetInfo
+from raybench.core.errors import DataError, UnreadableImageError
 from raybench.data.from_huggingface import read_source
 from raybench.data.loading import load_dataset
-from raybench.errors import DataError, UnreadableImageError
 
 
 def table(n, start=0, label=None, names=("cat", "dog")):

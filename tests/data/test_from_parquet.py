@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from raybench.catalog.datasets import DatasetInfo
+from raybench.core.errors import DataError, UnreadableImageError
 from raybench.data.from_parquet import read_source
 from raybench.data.loading import load_dataset
-from raybench.errors import DataError, UnreadableImageError
 
 CIFAR10 = Path(__file__).parents[3] / "shared/data/datasets/cifar10_full.parquet"
 

@@ -1,10 +1,10 @@
 import pytest
 
 from raybench.catalog.datasets import DATASETS, DatasetInfo, find_dataset
+from raybench.core.errors import DataError
 from raybench.data.from_shapes import SPLITS, read_source
 from raybench.data.loading import load_dataset
 from raybench.data.shapes import NUM_IDENTITIES, generate
-from raybench.errors import DataError
 
 
 def test_the_splits_have_the_stated_sizes_and_ten_classes():

@@ -6,9 +6,9 @@ import torchvision
 from PIL import Image
 
 from raybench.catalog.datasets import DATASETS, DatasetInfo
+from raybench.core.errors import DataError, UnreadableImageError
 from raybench.data.from_torchvision import read_source
 from raybench.data.loading import load_dataset
-from raybench.errors import DataError, UnreadableImageError
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from raybench.core.errors import DataError
 from raybench.data.ground_truth import ClassTruth, ListedTruth
-from raybench.errors import DataError
 
 
 def test_an_image_cannot_be_positive_and_junk():

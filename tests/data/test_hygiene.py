@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from raybench.core.errors import UnreadableImageError
 from raybench.data.hygiene import UNREADABLE, pixel_hashes, without_duplicates
 from raybench.data.source import SourceSplit
-from raybench.errors import UnreadableImageError
 
 
 class Counting:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from raybench.core.errors import DataError
 from raybench.data.image_files import ImageFiles
-from raybench.errors import DataError
 
 
 @pytest.fixture

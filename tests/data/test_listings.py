@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from raybench.catalog.dataset_info import Queries
+from raybench.core.errors import DataError
 from raybench.data.listings import read_copydays, read_json, read_landmarks
-from raybench.errors import DataError
 
 NAMES = [f"image_{i}" for i in range(8)]
 GND = {

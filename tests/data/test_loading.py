@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from raybench.catalog.datasets import DatasetInfo, find_dataset
+from raybench.core.errors import DataError
 from raybench.data.loading import load_dataset
-from raybench.errors import DataError
 
 SPLITS = ("train", "val", "test")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from raybench.catalog.dataset_info import DatasetInfo
+from raybench.core.errors import UnreadableImageError
 from raybench.data.image_files import ImageFiles, files_split
 from raybench.data.readable import Readable
-from raybench.errors import UnreadableImageError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from raybench.catalog.dataset_info import DatasetInfo, Queries
+from raybench.core.errors import DataError, SplitLockedError
 from raybench.data.loading import load_dataset
-from raybench.errors import DataError, SplitLockedError
 
 FIRST = Queries(kind="first", max_per_class=10)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from raybench.core.errors import DataError
 from raybench.data.source import SourceSplit, chosen_splits, encode_labels
-from raybench.errors import DataError
 
 
 def test_without_a_mapping_splits_are_found_by_their_usual_names():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from raybench.core.errors import DataError
 from raybench.data.splits import cap_per_class, carve
-from raybench.errors import DataError
 
 NAMES = ("cat", "dog")
 IDS = [f"{i:03d}" for i in range(100)]

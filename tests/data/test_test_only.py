@@ -3,8 +3,8 @@
 import pytest
 
 from raybench.catalog.datasets import DatasetInfo
+from raybench.core.errors import SplitLockedError
 from raybench.data.loading import load_dataset
-from raybench.errors import SplitLockedError
 
 
 def info(root, **options):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raybench.ledger import read_records
-from raybench.results import read_measurements
+from raybench.store.ledger import read_records
+from raybench.store.measurements import read_measurements
 
 pytestmark = pytest.mark.slow
 

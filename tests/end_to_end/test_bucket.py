@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from raybench.storage import matches, sizes
-from raybench.storage.s3 import S3Path
-from raybench.storage.waiting import VARIABLE
+from raybench.store.files import file_sizes, glob_sorted
+from raybench.store.files.retry import VARIABLE
+from raybench.store.files.s3 import S3Path
 from tests.end_to_end.ray_nodes import RealCluster
 from tests.end_to_end.servers import S3_VARIABLES
 from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
-from tests.storage.gate import Gate
+from tests.store.files.gate import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.drill]
 
-PATIENCE_SECONDS = 400
+RETRY_SECONDS = 400
 AWAY_SECONDS = 20
 
 
@@ -31,15 +31,15 @@ def gate(s3_address):
 
 
 def wait_for_trials(driver: "subprocess.Popen[str]", storage: S3Path, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(matches(storage / "experiments" / "small" / "trials", "*.json")) < count:
+    deadline = time.monotonic() + RETRY_SECONDS
+    while len(glob_sorted(storage / "experiments" / "small" / "trials", "*.json")) < count:
         assert driver.poll() is None, driver.communicate()[0]
         assert time.monotonic() < deadline, "no trial has ended"
         time.sleep(0.1)
 
 
 def ended(driver: "subprocess.Popen[str]", code: int) -> str:
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = driver.communicate(timeout=RETRY_SECONDS)
     assert driver.returncode == code, output
     for secret in S3_VARIABLES.values():
         assert len(secret) < 20 or secret not in output
@@ -104,7 +104,7 @@ def test_a_driver_and_a_node_that_share_nothing_but_a_bucket_measure_the_same(
         }
         ended(start(bucket, **{**cluster.environment, **access, **own}), 0)
     assert values(bucket).equals(values(finished))
-    entries = {name.partition("/")[0] for name in sizes(bucket / "features") if "/" in name}
+    entries = {name.partition("/")[0] for name in file_sizes(bucket / "features") if "/" in name}
     copies = {name: {path.parent.name for path in caches[name].rglob("shared")} for name in caches}
     assert entries
     assert copies == {"node": entries, "driver": set()}

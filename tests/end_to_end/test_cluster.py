@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
 JOB = "raybench-small"
-PATIENCE_SECONDS = 200
+RETRY_SECONDS = 200
 DOWN_SECONDS = 45
 """And some more until MLflow answers again: a minute in all."""
 
@@ -111,7 +111,7 @@ class Deployment:
 
     def wait(self, job: str, status: str) -> None:
         """Until Ray reports the job as `succeeded` or `failed`, whichever is asked for."""
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        give_up = time.monotonic() + RETRY_SECONDS
         while f"Job '{job}' {status}" not in (said := self.cluster.job("status", job).stdout):
             assert time.monotonic() < give_up, said + self.log(job)
             time.sleep(1)
@@ -264,7 +264,7 @@ def test_a_killed_job_submitted_again_goes_on_and_mlflow_may_be_away_for_a_minut
         return len([*ledger.glob("*-search-*.json"), *ledger.glob("*-final-*.json")])
 
     def wait_for_trials(count: int) -> None:
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        give_up = time.monotonic() + RETRY_SECONDS
         while num_trials() < count:
             assert time.monotonic() < give_up, f"{num_trials()} trials"
             time.sleep(0.05)

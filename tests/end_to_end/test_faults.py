@@ -14,12 +14,12 @@ from tests.end_to_end.test_run import NUM_TRIALS, mlflow_trials, values
 
 pytestmark = [pytest.mark.slow, pytest.mark.drill]
 
-PATIENCE_SECONDS = 400
+RETRY_SECONDS = 400
 
 
 def wait_for_trials(driver: subprocess.Popen[str], storage: Path, count: int) -> None:
     trials = storage / "experiments" / "small" / "trials"
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + RETRY_SECONDS
     while len(list(trials.glob("*.json"))) < count:
         assert driver.poll() is None, driver.communicate()[0]
         assert time.monotonic() < deadline, "no trial has ended"
@@ -46,7 +46,7 @@ def test_a_worker_killed_costs_its_trial_one_more_try_and_nothing_else(finished,
     victims = workers_of(driver)
     assert victims, "no worker was found to kill"
     os.kill(victims[0], signal.SIGKILL)
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = driver.communicate(timeout=RETRY_SECONDS)
     assert driver.returncode == 0, output
     same_as(finished, tmp_path)
 
@@ -78,7 +78,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_costs_its_trial_one_more_try(
     victims = workers_of(driver)
     assert victims, "no worker was found to starve"
     (memory_group / "cgroup.procs").write_text(str(victims[0]))
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = driver.communicate(timeout=RETRY_SECONDS)
     assert "oom_kill 1" in (memory_group / "memory.oom_control").read_text()
     assert driver.returncode == 0, output
     same_as(finished, tmp_path)
@@ -91,7 +91,7 @@ def test_sigterm_leaves_within_the_grace_period_and_the_next_run_goes_on(
     wait_for_trials(driver, tmp_path, NUM_TRIALS // 3)
     started = time.monotonic()
     driver.send_signal(signal.SIGTERM)
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = driver.communicate(timeout=RETRY_SECONDS)
     assert driver.returncode == 143, output
     assert time.monotonic() - started < 30
     assert "goes on" in output
@@ -123,7 +123,7 @@ def test_a_full_disk_stops_the_run_says_so_and_the_next_run_goes_on(
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(block):
             pass
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = driver.communicate(timeout=RETRY_SECONDS)
     assert driver.returncode == 3, output
     assert "No space left on device" in output
     assert "the same command goes on" in output
@@ -141,7 +141,7 @@ def test_a_node_killed_in_the_middle_of_a_trial_costs_nothing(finished, start, t
         assert time.monotonic() < give_up, "no trial came to the second node"
         time.sleep(0.02)
     kill_tree(two_nodes.second)
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = driver.communicate(timeout=RETRY_SECONDS)
     assert driver.returncode == 0, output
     same_as(finished, tmp_path)
 
@@ -179,7 +179,7 @@ def test_a_data_loader_that_hangs_is_ended_and_the_next_run_goes_on(raybench, st
     os.mkfifo(picture)
     storage = tmp_path / "storage"
     driver = start(storage, spec, RAYBENCH_STEP_SECONDS="1.5")
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = driver.communicate(timeout=RETRY_SECONDS)
     assert driver.returncode == 1, output
     assert "one step took longer than 1.5 s and was ended" in output
 

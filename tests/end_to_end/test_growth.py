@@ -15,7 +15,7 @@ from tests.end_to_end.test_run import values
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_SECONDS = 120
+RETRY_SECONDS = 120
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,7 +44,7 @@ def test_what_no_node_group_can_ever_hold_is_refused_before_anything_waits(growi
     spec = tmp_path / "greedy.yaml"
     spec.write_text(SPEC + "resources: {cpus_per_trial: 1, gpus_per_trial: 1}\n")
     driver = start(growing, spec, tmp_path / "storage", tmp_path / "output")
-    assert driver.wait(PATIENCE_SECONDS) == 2
+    assert driver.wait(RETRY_SECONDS) == 2
     said = (tmp_path / "output").read_text()
     assert (
         "asks for 1 CPUs and 1 GPUs, but no node has that many, and the autoscaler has no kind of node"
@@ -58,13 +58,13 @@ def test_a_run_waits_for_the_first_node_of_a_group_at_zero_and_says_so(
 ):
     driver = start(growing, spec_file, tmp_path / "storage", tmp_path / "output")
     try:
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        give_up = time.monotonic() + RETRY_SECONDS
         while "waiting for a node with 1 CPUs" not in (said := (tmp_path / "output").read_text()):
             assert driver.poll() is None, said
             assert time.monotonic() < give_up, said
             time.sleep(0.2)
         growing.add_node("--num-cpus=2", waits=False)
-        assert driver.wait(PATIENCE_SECONDS) == 0, (tmp_path / "output").read_text()
+        assert driver.wait(RETRY_SECONDS) == 0, (tmp_path / "output").read_text()
     finally:
         driver.kill()
         driver.wait()

@@ -21,19 +21,22 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from raybench import ledger, process_cache, results, trial
 from raybench.backbones.checkpoint import checkpoint_path
 from raybench.catalog.backbones import find_backbone
 from raybench.catalog.search_spaces import defaults
 from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.errors import SplitLockedError
+from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.core.registry import load_entry_point
 from raybench.data.loading import load_dataset
-from raybench.errors import SplitLockedError
-from raybench.evaluation.context import TrialContext
-from raybench.evaluation.registry import PROTOCOL_RUNS
+from raybench.evaluation.contracts import TrialContext
+from raybench.features import process_cache
 from raybench.features.store import FeatureStore
-from raybench.records import Pair, TrialRecord, TrialRequest
 from raybench.spec import ExperimentSpec, load_spec
-from raybench.trial import Trial
+from raybench.store import ledger
+from raybench.store.measurements import read_measurements
+from raybench.worker import trial
+from raybench.worker.trial import Trial
 
 torch.set_num_threads(1)
 SPEC = """
@@ -163,8 +166,10 @@ def test_a_protocol_that_asks_for_test_while_searching_is_refused(make_spec, tmp
         device=torch.device("cpu"),
         checkpoint_dir=tmp_path / "checkpoints",
     )
-    run = PROTOCOL_RUNS[protocol](context, defaults(PROTOCOLS[protocol].space_within(1)), 0, 1)
-    assert list(run.rungs())
+    run = load_entry_point(PROTOCOLS[protocol].entry_point)(
+        context, defaults(PROTOCOLS[protocol].space_within(1)), 0, 1
+    )
+    assert list(run.run_epochs())
     assert run.report("val").num_examples > 0
     with pytest.raises(SplitLockedError, match="the test split of 'stripes' is locked"):
         run.report("test")
@@ -174,7 +179,7 @@ def test_a_search_trial_that_reads_test_fails_with_the_lock_as_its_reason(make_s
     def peeking(context, hparams, seed, max_epochs):
         context.dataset.split("test")
 
-    monkeypatch.setattr(trial, "PROTOCOL_RUNS", {"knn": peeking})
+    monkeypatch.setattr(trial, "load_entry_point", lambda address: peeking)
     record = carry_out(make_spec("one"), tmp_path / "storage")
     assert record.status == "failed"
     assert record.reason.startswith("SplitLockedError: the test split of 'stripes' is locked")
@@ -209,7 +214,7 @@ def test_a_weight_file_that_changed_under_its_name_is_refused(make_spec, tmp_pat
     assert record.status == "failed"
     assert "backbone 'small' has changed since experiment 'defects' began" in record.reason
     assert "give the changed one a name of its own" in record.reason
-    assert results.read_measurements(storage)["trial_id"].n_unique() == 1
+    assert read_measurements(storage)["trial_id"].n_unique() == 1
 
 
 def test_images_that_changed_under_a_datasets_name_are_refused(make_spec, tmp_path):

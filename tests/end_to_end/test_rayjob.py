@@ -20,7 +20,7 @@ from tests.infra.test_manifests import the_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.drill]
 
-PATIENCE_SECONDS = 200
+RETRY_SECONDS = 200
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def test_when_the_head_is_lost_the_next_cluster_does_what_is_left(finished: Path
 
     with cluster_of(job) as first:
         assert first.job("submit", "--no-wait", "--", *entrypoint.split()).returncode == 0
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        give_up = time.monotonic() + RETRY_SECONDS
         while len(trials()) < NUM_TRIALS // 4:
             assert time.monotonic() < give_up, trials()
             time.sleep(0.1)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from raybench.features.store import FeatureStore
-from raybench.results import read_measurements
+from raybench.store.measurements import read_measurements
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 pytestmark = [

@@ -7,11 +7,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from raybench import ledger, recipes, results
 from raybench.catalog.retrieval import PRESETS
-from raybench.records import Pair, TrialRequest
+from raybench.core.records import Pair, TrialRequest
+from raybench.experiment import recipes
 from raybench.spec import load_spec
-from raybench.trial import Trial
+from raybench.store import ledger
+from raybench.store.measurements import read_measurements
+from raybench.worker.trial import Trial
 
 HEAD = "name: mine\nbackbones: [mini_resnet.random]\nbudget: smoke\nseeds: [0]\n"
 LISTED = (
@@ -62,7 +64,7 @@ def test_a_preset_measures_all_published_queries_and_nothing_on_val(listed):
     spec = load(listed, LISTED % 0 + "preset: paper\n")
     run(spec, listed / "runs", "features", {})
     record = run(spec, listed / "runs", "final", spec.hparams)
-    measured = results.read_measurements(listed / "runs")
+    measured = read_measurements(listed / "runs")
     assert set(measured["split"]) == {"test"}
     assert set(measured.filter(metric="map")["num_examples"]) == {4}
     assert not any(key.startswith("val/") for key in record.metrics)
@@ -74,7 +76,7 @@ def test_queries_that_are_kept_choose_and_the_others_report(listed):
     search = run(spec, storage, "search", dict(PRESETS["paper"]))
     assert set(search.metrics) >= {"val/map", "val/mrr"}
     run(spec, storage, "final", dict(PRESETS["paper"]))
-    counted = results.read_measurements(storage).filter(metric="map").select("split", "num_examples")
+    counted = read_measurements(storage).filter(metric="map").select("split", "num_examples")
     assert sorted(counted.rows()) == [("test", 2), ("val", 2)]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from raybench.ledger import read_records
-from raybench.results import read_measurements
+from raybench.store.ledger import read_records
+from raybench.store.measurements import read_measurements
 from tests.end_to_end.conftest import SPEC
 from tests.end_to_end.ray_nodes import environment
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from raybench.core.errors import SplitLockedError
 from raybench.data.ground_truth import Gallery
-from raybench.errors import SplitLockedError
-from raybench.evaluation.context import TrialContext
+from raybench.evaluation.contracts import TrialContext
 
 Splits = Mapping[str, tuple[np.ndarray, np.ndarray]]
 

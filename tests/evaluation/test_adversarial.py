@@ -16,7 +16,7 @@ from raybench.data.loading import load_dataset
 from raybench.evaluation import adversarial as module
 from raybench.evaluation.adversarial import Arena, adversarial
 from raybench.evaluation.classifier import Classifier
-from raybench.evaluation.context import Predictions
+from raybench.evaluation.outcomes import Predictions
 from raybench.evaluation.subset import stated_subset
 
 SETTINGS = AdversarialSettings(

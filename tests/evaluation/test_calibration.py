@@ -5,7 +5,7 @@ import numpy as np
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.evaluators.calibration import CalibrationSettings
 from raybench.evaluation.calibration import calibration
-from raybench.evaluation.context import Predictions
+from raybench.evaluation.outcomes import Predictions
 from raybench.metrics import METRICS
 
 

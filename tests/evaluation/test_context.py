@@ -1,8 +1,8 @@
-from raybench.evaluation.context import Rung
+from raybench.evaluation.outcomes import EpochResult
 
 
 def rung(epoch, accuracy, nll):
-    return Rung(epoch=epoch, metrics={"accuracy": accuracy, "nll": nll})
+    return EpochResult(epoch=epoch, metrics={"accuracy": accuracy, "nll": nll})
 
 
 def test_any_epoch_is_better_than_none():

@@ -8,11 +8,11 @@ import torch
 
 from raybench.catalog.datasets import find_dataset
 from raybench.catalog.evaluators.corruption import CorruptionSettings
+from raybench.core.records import Preprocessing
 from raybench.data.loading import load_dataset
 from raybench.evaluation import corruption as module
-from raybench.evaluation.context import Predictions
 from raybench.evaluation.corruption import corruption
-from raybench.records import Preprocessing
+from raybench.evaluation.outcomes import Predictions
 
 SETTINGS = CorruptionSettings(corruptions=("contrast", "gaussian_noise"), severities=(1, 5), num_examples=20)
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from raybench.core.records import Preprocessing
 from raybench.data.batches import to_pixels
 from raybench.data.dataset import Examples
 from raybench.data.source import SourceSplit
 from raybench.evaluation.decoded_images import DecodedImages
-from raybench.records import Preprocessing
 
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(

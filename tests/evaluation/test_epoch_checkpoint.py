@@ -3,7 +3,6 @@ import pickle
 import pytest
 import torch
 
-from raybench.evaluation.context import Rung
 from raybench.evaluation.epoch_checkpoint import (
     LAST,
     TrainingState,
@@ -12,6 +11,7 @@ from raybench.evaluation.epoch_checkpoint import (
     save_best,
     save_state,
 )
+from raybench.evaluation.outcomes import EpochResult
 
 CPU = torch.device("cpu")
 
@@ -21,7 +21,9 @@ def state(epoch):
     optimizer = torch.optim.AdamW(layer.parameters())
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    rungs = [Rung(epoch=e, metrics={"accuracy": e / 7}, chosen={"epoch": e}) for e in range(1, epoch + 1)]
+    rungs = [
+        EpochResult(epoch=e, metrics={"accuracy": e / 7}, chosen={"epoch": e}) for e in range(1, epoch + 1)
+    ]
     return TrainingState(weights=layer.state_dict(), optimizer=optimizer.state_dict(), scaler={}, rungs=rungs)
 
 

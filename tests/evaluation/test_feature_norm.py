@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler, normalize
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 from raybench.evaluation.feature_norm import FeatureNorm, resident, with_ones
 
 

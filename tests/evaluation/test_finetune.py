@@ -6,13 +6,13 @@ import torch
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import find_dataset
+from raybench.core.errors import DivergedError, SplitLockedError
+from raybench.core.records import Preprocessing
 from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset
-from raybench.errors import DivergedError, SplitLockedError
-from raybench.evaluation.context import TrialContext
+from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.finetune import Training, finetune, lr_factor, whole_square
 from raybench.evaluation.precision import mixed_precision
-from raybench.records import Preprocessing
 
 EPOCHS = 3
 HPARAMS = {"lr": 3e-3, "weight_decay": 0.05, "layer_decay": 0.9, "drop_path": 0.1}
@@ -51,7 +51,7 @@ def context_at(digits, tmp_path):
 def run(context, fixed=None, hparams=HPARAMS, num_rungs=None):
     started = finetune(context, hparams, 0, EPOCHS, fixed)
     rungs = []
-    for rung in started.rungs():
+    for rung in started.run_epochs():
         rungs.append(rung)
         if len(rungs) == num_rungs:
             break

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from raybench.errors import SplitLockedError
+from raybench.core.errors import SplitLockedError
 from raybench.evaluation.knn import knn
 
 
 def run(context, hparams, fixed=None):
     started = knn(context, hparams, 0, 1, fixed)
-    return started, list(started.rungs())
+    return started, list(started.run_epochs())
 
 
 @pytest.mark.parametrize(("kind", "metric"), [("none", "euclidean"), ("l2", "cosine")])

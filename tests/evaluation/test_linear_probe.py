@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raybench.errors import DivergedError, SplitLockedError
+from raybench.core.errors import DivergedError, SplitLockedError
 from raybench.evaluation.linear_probe import grid_cells, linear_probe
 
 EPOCHS = 6
@@ -12,7 +12,7 @@ IDS = ["sgd", "adamw", "lbfgs"]
 
 def run(context, hparams, fixed=None, seed=0):
     started = linear_probe(context, hparams, seed, EPOCHS, fixed)
-    return started, list(started.rungs())
+    return started, list(started.run_epochs())
 
 
 def best_of(rungs):

@@ -9,9 +9,9 @@ from scipy.special import log_softmax
 
 from raybench.catalog.evaluators.ood import OodSettings
 from raybench.catalog.evaluators.selective import SelectiveSettings
-from raybench.errors import DataError
-from raybench.evaluation.context import Predictions
+from raybench.core.errors import DataError
 from raybench.evaluation.ood import ood
+from raybench.evaluation.outcomes import Predictions
 from raybench.evaluation.selective import selective
 from raybench.evaluation.subject import Representations
 

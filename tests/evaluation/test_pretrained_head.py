@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from raybench.backbones.imagenet import imagenet_wnids
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 from raybench.evaluation.pretrained_head import head_classes, own_head
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from raybench.errors import DivergedError
+from raybench.core.errors import DivergedError
 from raybench.evaluation.selection import HeadScores, best_cell
 
 

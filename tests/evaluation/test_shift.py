@@ -8,8 +8,8 @@ import pytest
 from raybench.catalog.class_maps import CLASS_MAPS
 from raybench.catalog.datasets import Shift
 from raybench.catalog.evaluators.shift import ShiftSettings
-from raybench.errors import DataError
-from raybench.evaluation.context import Predictions
+from raybench.core.errors import DataError
+from raybench.evaluation.outcomes import Predictions
 from raybench.evaluation.shift import class_groups, grouped_answers, matched_accuracy, shift
 from raybench.evaluation.subject import Representations
 

@@ -10,13 +10,20 @@ import pytest
 import torch
 
 from raybench.cli import main
-from raybench.errors import StorageUnavailableError
-from raybench.features.bucket import BucketShelf
+from raybench.core.errors import StorageUnavailableError
+from raybench.features.cache_sync import BucketShelf
 from raybench.features.store import FeatureStore
-from raybench.storage import exclusive, on_disk, read_whole, remove_tree, sizes, write_whole
-from raybench.storage import lease as lease_module
-from raybench.storage.s3 import S3Path
-from raybench.storage.s3_client import client
+from raybench.store.files import (
+    exclusive_lock,
+    file_sizes,
+    local_folder,
+    read_bytes,
+    remove_tree,
+    write_atomic,
+)
+from raybench.store.files import lease as lease_module
+from raybench.store.files.s3 import S3Path
+from raybench.store.files.s3_client import client
 
 torch.set_num_threads(1)
 
@@ -104,12 +111,12 @@ def test_what_another_machine_has_sent_since_replaces_what_was_computed_here(
     store = node("b")
     store.get(info, dataset, "val")
     sent = store.root / store.key(info, dataset, "val") / "features.npy"
-    other = bytearray(read_whole(sent))  # The last bits of another kind of machine.
+    other = bytearray(read_bytes(sent))  # The last bits of another kind of machine.
     other[-4:] = np.float32(42.0).tobytes()
-    write_whole(sent, lambda file: file.write(other))
+    write_atomic(sent, lambda file: file.write(other))
     monkeypatch.setattr(BucketShelf, "share", None)
     assert node("a").get(info, dataset, "val").features[-1, -1] == 42.0
-    assert read_whole(sent) == bytes(other)
+    assert read_bytes(sent) == bytes(other)
 
 
 def test_a_machine_waits_for_another_that_computes(node, info, dataset, monkeypatch):
@@ -119,20 +126,20 @@ def test_a_machine_waits_for_another_that_computes(node, info, dataset, monkeypa
     first.get(info, dataset, "val")
     key = first.key(info, dataset, "val")
     elsewhere = first.root / "elsewhere"
-    names = list(sizes(first.root / key))
+    names = list(file_sizes(first.root / key))
     for name in names:
-        write_whole(elsewhere / name, lambda file, n=name: file.write(read_whole(first.root / key / n)))
+        write_atomic(elsewhere / name, lambda file, n=name: file.write(read_bytes(first.root / key / n)))
     remove_tree(first.root / key)
 
     second = node("b")
-    with exclusive(second.root / f"{key}.lock"):
+    with exclusive_lock(second.root / f"{key}.lock"):
         thread = threading.Thread(target=second.get, args=(info, dataset, "val"))
         thread.start()
         time.sleep(0.5)
         assert thread.is_alive()
         for name in sorted(names, key="manifest.json".__eq__):
-            content = read_whole(elsewhere / name)
-            write_whole(first.root / key / name, lambda file, c=content: file.write(c))
+            content = read_bytes(elsewhere / name)
+            write_atomic(first.root / key / name, lambda file, c=content: file.write(c))
     thread.join()
     assert second.num_forward_images == 0
 
@@ -169,7 +176,7 @@ def test_a_cache_that_keeps_entries_is_not_said_to_be_empty(node, bucket, info, 
 
 def test_a_leftover_is_cleared_under_the_lease_of_its_key(node, monkeypatch):
     store, keys = node("a"), []
-    (on_disk(store.root) / "key.partial").mkdir(parents=True)
+    (local_folder(store.root) / "key.partial").mkdir(parents=True)
     only_one = BucketShelf.only_one
     monkeypatch.setattr(BucketShelf, "only_one", lambda self, key: keys.append(key) or only_one(self, key))
     store.clear()
@@ -186,4 +193,4 @@ def test_size_and_clear_of_a_bucket_are_those_of_the_bucket_and_take_the_copies_
     assert store.clear() == sum(entry.size_bytes for entry in entries)
     assert store.entries() == []
     assert not store.has(info, dataset, "train")
-    assert [path for path in on_disk(store.root).iterdir() if path.is_dir()] == []
+    assert [path for path in local_folder(store.root).iterdir() if path.is_dir()] == []

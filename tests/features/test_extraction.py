@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from raybench.backbones.loading import load_backbone
+from raybench.core.errors import DivergedError
 from raybench.data.batches import to_pixels
-from raybench.errors import DivergedError
 from raybench.features.extraction import extract
 
 torch.set_num_threads(1)

@@ -13,13 +13,13 @@ import pytest
 import torch
 from drawn import make_dataset
 
+from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.loading import checkpoint_digest
 from raybench.backbones.preprocessing import preprocessing_of
-from raybench.backbones.view import View
 from raybench.catalog.backbones import find_backbone
-from raybench.errors import SplitLockedError, StorageError, StorageUnavailableError
+from raybench.core.errors import SplitLockedError, StorageError, StorageUnavailableError
+from raybench.core.records import digest_of
 from raybench.features.store import FeatureStore
-from raybench.records import digest_of
 
 torch.set_num_threads(1)
 
@@ -151,7 +151,7 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path, info, dataset):
 @pytest.fixture
 def away(monkeypatch):
     """`away(name, times)`: a call of `Path.name` on a path below a store fails so many times, then works."""
-    monkeypatch.setattr("raybench.storage.waiting.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("raybench.store.files.retry.time.sleep", lambda seconds: None)
 
     def set_up(name: str, times: int) -> list[int]:
         plain, left = getattr(Path, name), [times]
@@ -190,14 +190,14 @@ def test_a_warm_entry_that_cannot_be_read_now_is_not_taken_for_absent(
     away("read_bytes", 3)
     store.get(info, dataset, "val")
     assert store.num_forward_images == before
-    monkeypatch.setattr("raybench.storage.waiting.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("raybench.store.files.retry.RETRY_SECONDS", 0.0)
     away("read_bytes", 1000)
     with pytest.raises(StorageUnavailableError, match="cannot read"):
         store.get(info, dataset, "val")
 
 
 def test_an_entry_whose_renaming_was_done_but_not_answered_is_kept(store, info, dataset, monkeypatch):
-    monkeypatch.setattr("raybench.storage.waiting.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("raybench.store.files.retry.time.sleep", lambda seconds: None)
     plain, calls = Path.rename, []
 
     def done_but_lost(self: Path, target: Path) -> Path:
@@ -215,7 +215,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch; torch.set_num_threads(1)
-from raybench.backbones.view import View
+from raybench.backbones.feature_spec import FeatureSpec
 from raybench.catalog.backbones import find_backbone
 from raybench.features import store as module
 from drawn import make_dataset
@@ -273,12 +273,14 @@ def test_the_backbones_own_feature_keeps_the_key_it_had_before_there_were_views(
     fingerprint, preprocessing = dataset.split_fingerprint("val"), asdict(preprocessing_of(info))
     before = digest_of([checkpoint_digest(info), fingerprint, preprocessing, "pooled", 1], 24)
     assert (
-        store.key(info, dataset, "val") == store.key(info, dataset, "val", View(0, "pooled", 5.0)) == before
+        store.key(info, dataset, "val")
+        == store.key(info, dataset, "val", FeatureSpec(0, "pooled", 5.0))
+        == before
     )
 
 
 def test_views_are_computed_together_and_kept_apart(store, info, dataset):
-    wanted, other = View(0, "max"), View(1, "gem", 2.0)
+    wanted, other = FeatureSpec(0, "max"), FeatureSpec(1, "gem", 2.0)
     found = store.get(info, dataset, "val", view=wanted, beside=[other])
     assert store.num_forward_images == 7
     assert store.has(info, dataset, "val", other)

@@ -50,7 +50,7 @@ def _kustomized(folder: Path, *components: Path) -> str:
 
 
 def pod_templates(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Place → pod template of a workload, Kubernetes' own or Ray's; {} for what has no pods."""
+    """Path in the manifest → pod template of a workload (Kubernetes' or Ray's); {} if it has no pods."""
     spec = manifest.get("spec", {})
     if manifest["kind"] == "RayJob":
         cluster = pod_templates({"kind": "RayCluster", "spec": spec["rayClusterSpec"]})

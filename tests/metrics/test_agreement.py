@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raybench.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 from raybench.metrics.agreement import checked
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 from raybench.metrics.calibration import NUM_BINS, expected_calibration_error
 
 

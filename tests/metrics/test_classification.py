@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, top_k_accuracy_score
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 from raybench.metrics.classification import (
     accuracy,
     classification_metrics,

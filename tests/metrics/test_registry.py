@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
 from raybench.metrics import METRICS
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional import retrieval as reference
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 from raybench.metrics import METRICS
 from raybench.metrics.retrieval import (
     CUTOFFS,

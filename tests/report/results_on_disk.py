@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from raybench import artifacts, ledger, results
-from raybench.records import Measurement, Pair, TrialRecord
+from raybench.core.records import Measurement, Pair, TrialRecord
+from raybench.store import artifacts, ledger
+from raybench.store.measurements import write_measurements
+from raybench.store.predictions import write_predictions
 
 TASKS = ("knn@digits", "linear_probe@digits", "retrieval@shapes")
 SKILLS = {"good": 0.9, "fair": 0.6, "poor": 0.3}
@@ -99,7 +101,7 @@ def _final(
         seed=seed,
     )
     origin = PROVENANCE | {"num_params": PARAMS[pair.backbone]}
-    results.write_measurements(storage, experiment, trial_id, [measured], origin)
+    write_measurements(storage, experiment, trial_id, [measured], origin)
     record = TrialRecord(
         trial_id=trial_id,
         experiment=experiment,
@@ -131,7 +133,7 @@ def _final(
         targets=np.zeros(len(is_right), dtype=int),
         logits=np.stack([is_right[order], ~is_right[order]], axis=1).astype("float32"),
     )
-    results.write_predictions(storage, experiment, trial_id, {"test": said}, pair=pair, seed=seed)
+    write_predictions(storage, experiment, trial_id, {"test": said}, pair=pair, seed=seed)
 
 
 def tables_of(html: str) -> dict[str, str]:

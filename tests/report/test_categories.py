@@ -3,12 +3,12 @@
 import polars as pl
 import pytest
 
-from raybench.errors import EmptyInputError, UnknownNameError
-from raybench.records import Measurement
-from raybench.report.categories import Criterion
-from raybench.report.sources import read_results
-from raybench.report.terminal import rank_text
-from raybench.results import write_measurements
+from raybench.core.errors import EmptyInputError, UnknownNameError
+from raybench.core.records import Measurement
+from raybench.report.gather.criteria import Criterion
+from raybench.report.gather.sources import read_results
+from raybench.report.render.terminal import rank_text
+from raybench.store.measurements import write_measurements
 
 TASKS = ("knn@digits", "linear_probe@digits")
 

@@ -1,6 +1,6 @@
 """Rows of text in columns."""
 
-from raybench.report.columns import aligned, markdown
+from raybench.report.render.columns import aligned, markdown
 
 
 def test_numbers_stand_to_the_right_and_words_to_the_left():

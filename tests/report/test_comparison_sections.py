@@ -5,9 +5,9 @@ import io
 import polars as pl
 import pytest
 
-from raybench.report.categories import Criterion
 from raybench.report.document import report_html
-from raybench.report.sources import read_results
+from raybench.report.gather.criteria import Criterion
+from raybench.report.gather.sources import read_results
 
 from .results_on_disk import tables_of
 

@@ -9,17 +9,17 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from raybench.analysis.aggregate_ranking import RankingRule, rules_compared
 from raybench.analysis.bootstrap import standing_intervals, win_probabilities
-from raybench.analysis.standing import RankingRule, rules_compared
 from raybench.analysis.tuning_curves import gain_over_defaults
 from raybench.cli import main
-from raybench.errors import DuplicateMeasurementError, EmptyInputError, MissingMeasurementError
+from raybench.core.errors import DuplicateMeasurementError, EmptyInputError, MissingMeasurementError
+from raybench.experiment.summary import summary_files
 from raybench.report.document import SECTIONS
 from raybench.report.document import report_html as report_of
-from raybench.report.evidence import gather
-from raybench.report.ranking import rank_results
-from raybench.report.sources import read_results
-from raybench.run import _summary
+from raybench.report.gather.ranking import rank_results
+from raybench.report.gather.report_data import gather
+from raybench.report.gather.sources import read_results
 from tests.end_to_end.browser import chromium
 
 from .results_on_disk import SKILLS, fill, tables_of
@@ -304,4 +304,4 @@ def test_where_no_task_is_shared_by_all_the_page_says_so(tmp_path):
 
 
 def test_the_summary_run_of_mlflow_holds_the_same_page(storage):
-    assert _summary(storage, "e")["report.html"] == report_html([storage], allow_missing=True)
+    assert summary_files(storage, "e")["report.html"] == report_html([storage], allow_missing=True)

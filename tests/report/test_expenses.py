@@ -5,16 +5,16 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from raybench import ledger
-from raybench.analysis.standing import RankingRule
-from raybench.costs import write_cost
-from raybench.records import Measurement
+from raybench.analysis.aggregate_ranking import RankingRule
+from raybench.core.records import Measurement
 from raybench.report.document import report_html as report_of
-from raybench.report.evidence import gather
-from raybench.report.expenses import inference_costs, seconds_spent
-from raybench.report.sources import read_results
-from raybench.results import read_measurements, write_measurements
-from tests.test_costs import COST
+from raybench.report.gather.inference_cost import inference_costs, seconds_spent
+from raybench.report.gather.report_data import gather
+from raybench.report.gather.sources import read_results
+from raybench.store import ledger
+from raybench.store.inference_costs import write_cost
+from raybench.store.measurements import read_measurements, write_measurements
+from tests.store.test_inference_costs import COST
 
 from .results_on_disk import fill, tables_of
 

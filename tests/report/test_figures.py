@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from raybench.report.figures import FIGURES, draw
+from raybench.report.render.figures import FIGURES, draw
 
 ROWS = {
     "reliability": [

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from raybench.cli import main
-from raybench.errors import UnknownNameError
-from raybench.report.sources import read_results
-from raybench.report.terminal import rank_text
+from raybench.core.errors import UnknownNameError
+from raybench.report.gather.sources import read_results
+from raybench.report.render.terminal import rank_text
 
 
 def rank_published(address, **options):

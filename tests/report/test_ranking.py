@@ -5,16 +5,16 @@ import json
 import polars as pl
 import pytest
 
+from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.bootstrap import replicate, standing_intervals
-from raybench.analysis.standing import RankingRule
 from raybench.cli import main
-from raybench.errors import EmptyInputError, MissingMeasurementError, UnknownNameError
-from raybench.report.categories import Criterion
-from raybench.report.doubt import redrawn
-from raybench.report.evidence import gather
-from raybench.report.ranking import rank_results
-from raybench.report.sources import read_results
-from raybench.report.terminal import rank_text
+from raybench.core.errors import EmptyInputError, MissingMeasurementError, UnknownNameError
+from raybench.report.gather.criteria import Criterion
+from raybench.report.gather.ranking import rank_results
+from raybench.report.gather.report_data import gather
+from raybench.report.gather.sources import read_results
+from raybench.report.gather.uncertainty import redrawn
+from raybench.report.render.terminal import rank_text
 
 from .results_on_disk import TASKS, fill
 

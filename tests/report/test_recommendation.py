@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from raybench.cli import main
-from raybench.costs import write_cost
-from raybench.errors import MissingMeasurementError, UnknownNameError
-from raybench.report.categories import Criterion
-from raybench.report.recommendation import Limits, recommend_from, recommendation_text
-from raybench.report.sources import read_results
-from tests.test_costs import COST
+from raybench.core.errors import MissingMeasurementError, UnknownNameError
+from raybench.report.gather.criteria import Criterion
+from raybench.report.gather.recommendation import Limits, recommend_from
+from raybench.report.gather.sources import read_results
+from raybench.report.render.recommendation_text import recommendation_text
+from raybench.store.inference_costs import write_cost
+from tests.store.test_inference_costs import COST
 
 from .results_on_disk import SKILLS, fill
 

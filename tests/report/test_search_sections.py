@@ -5,12 +5,12 @@ import io
 import polars as pl
 import pytest
 
-from raybench import ledger
-from raybench.records import Measurement, TrialRecord
+from raybench.core.records import Measurement, TrialRecord
 from raybench.report.document import report_html as report_of
-from raybench.report.evidence import gather
-from raybench.report.sources import read_results
-from raybench.results import write_measurements
+from raybench.report.gather.report_data import gather
+from raybench.report.gather.sources import read_results
+from raybench.store import ledger
+from raybench.store.measurements import write_measurements
 
 from .results_on_disk import tables_of
 

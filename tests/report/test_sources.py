@@ -5,15 +5,15 @@ import json
 import polars as pl
 import pytest
 
-from raybench.analysis.standing import RankingRule
+from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.catalog.published import published
 from raybench.cli import main
-from raybench.errors import DuplicateMeasurementError, EmptyInputError, UnknownNameError
-from raybench.report.beside import put_beside
-from raybench.report.shifts import shifted_accuracies
-from raybench.report.sources import read_results
-from raybench.report.terminal import rank_storage, rank_text
-from raybench.results import read_measurements
+from raybench.core.errors import DuplicateMeasurementError, EmptyInputError, UnknownNameError
+from raybench.report.gather.published_tables import compare_with_published
+from raybench.report.gather.shifts import shifted_accuracies
+from raybench.report.gather.sources import read_results
+from raybench.report.render.terminal import rank_storage, rank_text
+from raybench.store.measurements import read_measurements
 
 from .results_on_disk import fill
 
@@ -124,7 +124,7 @@ def test_what_a_second_experiment_repeats_counts_once_beside_the_paper_and_under
         task=pl.lit("retrieval@cub200"), metric=pl.lit("mrr"), split=pl.lit("test")
     )
     standing = pl.DataFrame({"backbone": [name], "mean_zscore": [0.0]})
-    beside = put_beside(standing, table, paper, RankingRule())
+    beside = compare_with_published(standing, table, paper, RankingRule())
     assert beside.values["here"].to_list() == [pytest.approx(0.65)]
     (shifted,) = shifted_accuracies(
         table.with_columns(metric=pl.lit("accuracy")), ["retrieval@cub200"]

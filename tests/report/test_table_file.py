@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from raybench.errors import (
+from raybench.core.errors import (
     DataError,
     DuplicateMeasurementError,
     EmptyInputError,
@@ -11,9 +11,9 @@ from raybench.errors import (
     StorageError,
     UnknownNameError,
 )
-from raybench.report.sources import read_results
-from raybench.report.table_file import parse_tables, read_table
-from raybench.results import SCHEMA, read_measurements
+from raybench.report.gather.sources import read_results
+from raybench.report.gather.table_file import parse_tables, read_table
+from raybench.store.measurements import SCHEMA, read_measurements
 
 from .results_on_disk import fill
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from raybench import ledger, results
-from raybench.errors import (
+from raybench.core.errors import (
     EmptyInputError,
     MissingMeasurementError,
     StorageError,
     UnknownNameError,
 )
-from raybench.records import Measurement, Pair, TrialRecord
-from raybench.report.terminal import FORMATS, rank_storage
+from raybench.core.records import Measurement, Pair, TrialRecord
+from raybench.report.render.terminal import FORMATS, rank_storage
+from raybench.store import ledger
+from raybench.store.measurements import withdraw_measurements, write_measurements
 
 TASKS = ("knn@digits", "linear_probe@digits")
 VALUES = {"good": (0.75, 0.9), "fair": (0.5, 0.8), "poor": (0.25, 0.7)}
@@ -37,7 +38,7 @@ def write(
         )
         for metric, number in (("accuracy", value), ("nll", 1 - value))
     ]
-    results.write_measurements(storage, experiment, f"{backbone}-{task}-{seed}", rows, {})
+    write_measurements(storage, experiment, f"{backbone}-{task}-{seed}", rows, {})
 
 
 def save_spec(storage: Path, *backbones: str, experiment: str = "e") -> None:
@@ -120,7 +121,7 @@ def test_every_format_names_every_backbone_and_task(storage, output_format):
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_an_incomplete_table_is_refused_or_marked(storage, output_format):
-    results.withdraw(storage, "e", "poor-knn@digits-0")
+    withdraw_measurements(storage, "e", "poor-knn@digits-0")
     with pytest.raises(MissingMeasurementError, match=r"1 of 6 pairs have no score: 'poor' on 'knn@digits'"):
         rank_storage(storage, output_format=output_format)
     marked = rank_storage(storage, output_format=output_format, allow_missing=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 from raybench.spec import load_spec
 
 GOOD = """\

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 from raybench.spec.document import read_document
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from raybench.catalog.evaluators import EVALUATORS
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 from raybench.spec import ExperimentSpec, load_spec
 from raybench.spec.settings import resolve_settings, restore_settings
 

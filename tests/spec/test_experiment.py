@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from raybench.errors import UnknownNameError
-from raybench.records import Pair
+from raybench.core.errors import UnknownNameError
+from raybench.core.records import Pair
 from raybench.spec import load_spec
 
 

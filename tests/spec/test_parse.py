@@ -6,7 +6,7 @@ import random
 import pytest
 
 from raybench.catalog.budgets import BUDGETS
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 from raybench.spec import ExperimentSpec, load_spec
 
 BAD = """\

@@ -4,7 +4,7 @@ import pytest
 
 from raybench.catalog.class_maps import CLASS_MAPS
 from raybench.catalog.datasets import Shift
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 from raybench.spec import ExperimentSpec, load_spec
 
 SPEC = """

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from raybench import ledger
-from raybench.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.store import ledger
 from raybench.tracking import rebuild
 
 EXPERIMENT = "demo"

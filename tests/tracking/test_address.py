@@ -1,6 +1,6 @@
 import pytest
 
-from raybench.storage import sizes
+from raybench.store.files import file_sizes
 from raybench.tracking.address import is_server, sqlite_file, storage_id, tracking_uri, without_credentials
 
 
@@ -36,4 +36,4 @@ def test_a_storage_keeps_its_id_and_two_storages_differ(place):
     first, second = place / "a", place / "b"
     assert storage_id(first) == storage_id(first)
     assert storage_id(first) != storage_id(second)
-    assert list(sizes(first)) == ["storage_id"]
+    assert list(file_sizes(first)) == ["storage_id"]

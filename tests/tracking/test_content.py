@@ -3,7 +3,7 @@ import math
 import pytest
 from mlflow.utils.validation import _validate_metric_name, _validate_param
 
-from raybench.records import Pair
+from raybench.core.records import Pair
 from raybench.tracking.content import Labels, as_csv, pair_tags, safe_keys, trial_content
 
 LABELS = Labels(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from raybench.errors import TrackingError
+from raybench.core.errors import TrackingError
 from raybench.tracking.probe import probe
 
 

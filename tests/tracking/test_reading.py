@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from raybench import ledger
 from raybench.cli import main
-from raybench.errors import EmptyInputError, TrackingError, UnknownNameError
-from raybench.records import Measurement, Pair, TrialRecord
-from raybench.report.table_file import parse_tables
-from raybench.results import measurements_of, read_measurements, write_measurements
+from raybench.core.errors import EmptyInputError, TrackingError, UnknownNameError
+from raybench.core.records import Measurement, Pair, TrialRecord
+from raybench.report.gather.table_file import parse_tables
+from raybench.store import ledger
+from raybench.store.measurements import measurements_of, read_measurements, write_measurements
 from raybench.tracking import rebuild
 from raybench.tracking.reading import read_tracked
 from raybench.tracking.ui import start_server, stop_server
@@ -58,7 +58,9 @@ def final(storage: Path, pair: Pair, seed: int, value: float) -> TrialRecord:
         for split, condition in (("val", "clean"), ("test", "clean"), ("test", CONDITION))
     ]
     write_measurements(storage, EXPERIMENT, name, rows[:2], {"num_params": 5_000_000, "odd": 'a,"b"\n'})
-    write_measurements(storage, EXPERIMENT, name, rows[2:], {"evaluator": "corruption"}, part="corruption")
+    write_measurements(
+        storage, EXPERIMENT, name, rows[2:], {"evaluator": "corruption"}, evaluator="corruption"
+    )
     record = TrialRecord(
         trial_id=name,
         experiment=EXPERIMENT,

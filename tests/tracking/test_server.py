@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from raybench import ledger
-from raybench.errors import TrackingError
+from raybench.core.errors import TrackingError
+from raybench.store import ledger
 from raybench.tracking import Tracker, rebuild
 from raybench.tracking.table import table_address
 from raybench.tracking.ui import start_server, stop_server, table_addresses

@@ -1,6 +1,6 @@
 import pytest
 
-from raybench.records import Pair
+from raybench.core.records import Pair
 from raybench.tracking.content import Labels
 from raybench.tracking.summaries import current_final, pair_content, summary_content
 

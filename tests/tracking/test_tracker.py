@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from raybench import ledger
-from raybench.errors import TrackingError
-from raybench.records import Pair
+from raybench.core.errors import TrackingError
+from raybench.core.records import Pair
+from raybench.store import layout, ledger
 from raybench.tracking import Tracker, rebuild
 from raybench.tracking import connection as mlflow_door
 
@@ -61,7 +61,7 @@ def test_a_rebuilt_experiment_equals_the_live_one(storage, client, records, look
 
     tracker = Tracker(None, EXPERIMENT, storage)
     tracker.start()
-    recipes = ledger.experiment_dir(storage, EXPERIMENT) / "recipes"
+    recipes = layout.experiment_dir(storage, EXPERIMENT) / "recipes"
     recipes.mkdir(parents=True)
     for record in records:
         ledger.write_record(storage, record)

@@ -5,9 +5,9 @@ import math
 import pytest
 import ray
 
-from raybench.errors import ResourceError
+from raybench.core.errors import ResourceError
 from raybench.tuning import cluster as subject
-from raybench.tuning.cluster import Slots, num_slots, ray_session, settle
+from raybench.tuning.cluster import Slots, num_slots, ray_session, resolve_resources
 
 WANTED = {"knn": (1.0, 0.125), "finetune": (2.0, 1.0)}
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -34,23 +34,23 @@ def cluster(monkeypatch):
 
 def test_a_large_node_gives_every_protocol_what_it_wishes(cluster):
     cluster((16, 4))
-    assert settle(WANTED, WISHES) == WANTED
+    assert resolve_resources(WANTED, WISHES) == WANTED
 
 
 def test_without_a_gpu_anywhere_trials_run_on_the_cpu(cluster):
     cluster((16, 0))
-    assert settle(WANTED, WISHES) == {"knn": (1.0, 0.0), "finetune": (2.0, 0.0)}
+    assert resolve_resources(WANTED, WISHES) == {"knn": (1.0, 0.0), "finetune": (2.0, 0.0)}
 
 
 def test_a_wish_is_cut_to_the_machine(cluster):
     cluster((1, 0))
-    assert settle(WANTED, WISHES) == {"knn": (1.0, 0.0), "finetune": (1.0, 0.0)}
+    assert resolve_resources(WANTED, WISHES) == {"knn": (1.0, 0.0), "finetune": (1.0, 0.0)}
 
 
 def test_a_wish_fits_a_single_node_even_where_cpus_and_gpus_are_apart(cluster):
     """A trial runs on one node: the CPUs of one and the GPU of another do not add up."""
     cluster((64, 0), (1, 1))
-    settled = settle(WANTED, WISHES)
+    settled = resolve_resources(WANTED, WISHES)
     assert all(any(c >= cpus and g >= gpus for c, g in ((64, 0), (1, 1))) for cpus, gpus in settled.values())
     assert settled["finetune"] == (1.0, 1.0)
 
@@ -66,7 +66,7 @@ def test_a_wish_fits_a_single_node_even_where_cpus_and_gpus_are_apart(cluster):
 def test_a_demand_no_node_can_meet_is_refused_with_the_nodes_there_are(cluster, demand, asks):
     cluster((2, 0), (2, 0))
     with pytest.raises(ResourceError) as caught:
-        settle({"knn": demand}, DEMANDS)
+        resolve_resources({"knn": demand}, DEMANDS)
     message = str(caught.value)
     assert message.startswith("a trial of 'knn' " + asks)
     assert "(nodes: 2 CPUs + 0 GPUs, 2 CPUs + 0 GPUs)" in message
@@ -76,12 +76,12 @@ def test_a_demand_no_node_can_meet_is_refused_with_the_nodes_there_are(cluster, 
 def test_a_demand_is_not_met_by_two_nodes_together(cluster):
     cluster((8, 0), (1, 1))
     with pytest.raises(ResourceError, match="asks for 4 CPUs and 1 GPUs"):
-        settle({"finetune": (4.0, 1.0)}, DEMANDS)
+        resolve_resources({"finetune": (4.0, 1.0)}, DEMANDS)
 
 
 def test_a_demand_for_cpus_leaves_the_gpus_a_wish(cluster):
     cluster((4, 0))
-    assert settle({"finetune": (4.0, 1.0)}, (True, False)) == {"finetune": (4.0, 0.0)}
+    assert resolve_resources({"finetune": (4.0, 1.0)}, (True, False)) == {"finetune": (4.0, 0.0)}
 
 
 MIXED = ((16, 4, "T4"), (8, 2, "A100"), (4, 1, "H100"))
@@ -90,14 +90,14 @@ MIXED = ((16, 4, "T4"), (8, 2, "A100"), (4, 1, "H100"))
 def test_a_trial_is_cut_to_the_nodes_of_its_kinds(cluster):
     """The larger node has GPUs too, but not of a kind that will do."""
     cluster(*MIXED)
-    settled = settle({"finetune": (12.0, 1.0)}, (False, True), kinds=["A100", "H100"])
+    settled = resolve_resources({"finetune": (12.0, 1.0)}, (False, True), kinds=["A100", "H100"])
     assert settled == {"finetune": (8.0, 1.0)}
 
 
 def test_a_kind_that_no_node_has_is_refused_with_those_there_are(cluster):
     cluster(*MIXED)
     with pytest.raises(ResourceError) as caught:
-        settle({"finetune": (2.0, 1.0)}, (False, True), kinds=["L4", "a100"])
+        resolve_resources({"finetune": (2.0, 1.0)}, (False, True), kinds=["L4", "a100"])
     assert str(caught.value) == (
         "a trial of 'finetune' asks for 2 CPUs and 1 GPUs of kind L4 or a100, but no node has that many "
         "(nodes: 16 CPUs + 4 GPUs (T4), 8 CPUs + 2 GPUs (A100), 4 CPUs + 1 GPUs (H100)); did you mean "
@@ -108,13 +108,13 @@ def test_a_kind_that_no_node_has_is_refused_with_those_there_are(cluster):
 
 def test_a_trial_on_the_cpu_takes_any_node_whatever_the_kinds(cluster):
     cluster((16, 0), (2, 1, "A100"))
-    settled = settle({"cpu": (12.0, 0.0), "gpu": (2.0, 1.0)}, (False, True), kinds=["A100"])
+    settled = resolve_resources({"cpu": (12.0, 0.0), "gpu": (2.0, 1.0)}, (False, True), kinds=["A100"])
     assert settled == {"cpu": (12.0, 0.0), "gpu": (2.0, 1.0)}
 
 
 def test_a_demand_for_no_gpu_is_kept_on_nodes_that_have_some(cluster):
     cluster((4, 8, "H100"))
-    assert settle({"finetune": (2.0, 0.0)}, (False, True)) == {"finetune": (2.0, 0.0)}
+    assert resolve_resources({"finetune": (2.0, 0.0)}, (False, True)) == {"finetune": (2.0, 0.0)}
 
 
 def test_only_gpus_of_the_kinds_make_slots(cluster):
@@ -137,7 +137,7 @@ def test_a_demand_waits_for_the_node_that_the_autoscaler_promises(cluster, quick
         said.append(line)
         cluster((0, 0), (8, 1))  # The node comes while one waits.
 
-    settled = settle({"finetune": (4.0, 1.0)}, DEMANDS, can_add=lambda resources: True, say=say)
+    settled = resolve_resources({"finetune": (4.0, 1.0)}, DEMANDS, can_add=lambda resources: True, say=say)
     assert settled == {"finetune": (4.0, 1.0)}
     assert said == [
         "waiting for a node with 4 CPUs and 1 GPUs, for trials of 'finetune' "
@@ -147,19 +147,23 @@ def test_a_demand_waits_for_the_node_that_the_autoscaler_promises(cluster, quick
 
 def test_a_wish_for_a_gpu_waits_where_one_can_still_come(cluster, quick):
     cluster((8, 0))
-    settled = settle(WANTED, WISHES, can_add=lambda resources: True, say=lambda line: cluster((8, 0), (8, 1)))
+    settled = resolve_resources(
+        WANTED, WISHES, can_add=lambda resources: True, say=lambda line: cluster((8, 0), (8, 1))
+    )
     assert settled == WANTED
 
 
 def test_what_the_autoscaler_can_never_bring_is_refused_at_once(cluster):
     cluster((2, 0))
     with pytest.raises(ResourceError, match="the autoscaler has no kind of node that does"):
-        settle({"finetune": (4.0, 1.0)}, DEMANDS, can_add=lambda resources: False, wait_seconds=3600)
+        resolve_resources(
+            {"finetune": (4.0, 1.0)}, DEMANDS, can_add=lambda resources: False, wait_seconds=3600
+        )
 
 
 def test_an_autoscaler_without_gpus_brings_cpus_for_a_wish(cluster, quick):
     cluster((0, 0))
-    settled = settle(
+    settled = resolve_resources(
         {"finetune": (2.0, 1.0)},
         WISHES,
         can_add=lambda resources: resources[1] == 0,
@@ -171,23 +175,25 @@ def test_an_autoscaler_without_gpus_brings_cpus_for_a_wish(cluster, quick):
 def test_without_an_autoscaler_one_waits_only_if_told_to(cluster, quick):
     cluster((0, 0))
     with pytest.raises(ResourceError, match="asks for 2 CPUs and 0 GPUs, but no node has that many"):
-        settle({"finetune": (2.0, 0.0)}, WISHES)
-    came = settle({"knn": (2.0, 0.0)}, DEMANDS, wait_seconds=60, say=lambda line: cluster((0, 0), (4, 0)))
+        resolve_resources({"finetune": (2.0, 0.0)}, WISHES)
+    came = resolve_resources(
+        {"knn": (2.0, 0.0)}, DEMANDS, wait_seconds=60, say=lambda line: cluster((0, 0), (4, 0))
+    )
     assert came == {"knn": (2.0, 0.0)}
 
 
 def test_a_node_that_does_not_come_in_time_is_told(cluster, quick):
     cluster((1, 0))
     with pytest.raises(ResourceError, match=r"nor has one come within 0\.001 min"):
-        settle({"knn": (2.0, 0.0)}, DEMANDS, wait_seconds=0.06)
+        resolve_resources({"knn": (2.0, 0.0)}, DEMANDS, wait_seconds=0.06)
 
 
 def test_a_head_without_cpus_gets_no_trials(cluster):
     cluster((0, 0), (4, 0))
-    assert settle({"knn": (1.0, 0.0)}, WISHES) == {"knn": (1.0, 0.0)}
+    assert resolve_resources({"knn": (1.0, 0.0)}, WISHES) == {"knn": (1.0, 0.0)}
     cluster((0, 0))
     with pytest.raises(ResourceError, match="nodes: 0 CPUs"):
-        settle({"knn": (1.0, 0.0)}, WISHES)
+        resolve_resources({"knn": (1.0, 0.0)}, WISHES)
 
 
 def test_trials_under_way_follow_the_nodes_that_come_and_go(cluster, monkeypatch):
@@ -203,7 +209,7 @@ def test_trials_under_way_follow_the_nodes_that_come_and_go(cluster, monkeypatch
 
 def test_a_dead_node_has_nothing_to_give(cluster):
     cluster((2, 0), dead=(64, 8))
-    assert settle(WANTED, WISHES)["finetune"] == (2.0, 0.0)
+    assert resolve_resources(WANTED, WISHES)["finetune"] == (2.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from raybench import ledger
-from raybench.records import TrialRecord
+from raybench.core.records import TrialRecord
 from raybench.spec import load_spec
+from raybench.store import layout, ledger
 from raybench.tuning.importance import FINDING, importances, keep_importances
 from raybench.tuning.sampling import sequence
 
@@ -90,7 +90,7 @@ def test_the_finding_is_kept_and_found_anew_when_trials_are_added(spec, tmp_path
     keep_importances(tmp_path, spec, few)
     kept = ledger.load_finding(tmp_path, spec.name, FINDING)
     assert kept["rows"] == importances(spec, few)
-    file = ledger.experiment_dir(tmp_path, spec.name) / f"{FINDING}.json"
+    file = layout.experiment_dir(tmp_path, spec.name) / f"{FINDING}.json"
     before = file.stat().st_mtime_ns
     keep_importances(tmp_path, spec, list(reversed(few)))
     assert file.stat().st_mtime_ns == before

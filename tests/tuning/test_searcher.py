@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 from ray.tune.search import Searcher
 
-from raybench.errors import StorageUnavailableError
-from raybench.records import Pair, TrialRequest
+from raybench.core.errors import StorageUnavailableError
+from raybench.core.records import Pair, TrialRequest
 from raybench.tuning.searcher import ExperimentSearcher
 
 REQUEST = TrialRequest(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from raybench.catalog.search_spaces import FINETUNE, KNN
-from raybench.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import Pair, TrialRecord, TrialRequest
 from raybench.tuning.study import PairStudy, StudyPlan
 
 PAIR = Pair(backbone="b", task="finetune@digits")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from raybench.errors import SpecError
+from raybench.core.errors import SpecError
 from raybench.tuning.watchdog import DEFAULT_SECONDS, EXIT_HUNG, VARIABLE, step_limit, time_limit
 
 HANGING = """

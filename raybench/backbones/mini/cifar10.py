@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from raybench.errors import DataError
+from raybench.core.errors import DataError
 
 CIFAR10_PARQUET = Path(__file__).parents[3] / "../shared/data/datasets/cifar10_full.parquet"
 """All 60,000 images as JPEG bytes; lies beside the project, never inside it."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.mini import MINI
-from raybench.errors import CheckpointError
+from raybench.core.errors import CheckpointError
 
 WEIGHTS = Path(__file__).parent / "weights"
 """What `package:` in a checkpoint path stands for."""

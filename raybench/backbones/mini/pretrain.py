@@ -16,7 +16,7 @@ from raybench.backbones.mini.files import WEIGHTS
 from raybench.backbones.mini.recipes import recipe_of
 from raybench.backbones.mini.training import train
 from raybench.catalog.mini import ARCHITECTURES
-from raybench.errors import RaybenchError
+from raybench.core.errors import RaybenchError
 
 CACHE = Path.home() / ".cache" / "raybench" / "mini"
 

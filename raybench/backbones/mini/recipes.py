@@ -11,8 +11,8 @@ from raybench.backbones.mini.simclr import SimCLR
 from raybench.backbones.mini.simmim import SimMIM
 from raybench.backbones.mini.supervised import Supervised
 from raybench.catalog.mini import ARCHITECTURES
-from raybench.errors import UnknownNameError
-from raybench.registry import suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

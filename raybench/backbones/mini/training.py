@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from raybench.backbones.mini.method import Method
 from raybench.backbones.mini.recipes import Recipe
-from raybench.errors import DivergedError
+from raybench.core.errors import DivergedError
 
 logger = logging.getLogger(__name__)
 WARMUP = 0.2

@@ -2,7 +2,7 @@
 
 from raybench.catalog.evaluators import adversarial, calibration, corruption, ood, selective, shift
 from raybench.catalog.evaluators.info import EvaluatorInfo
-from raybench.registry import Registry
+from raybench.core.registry import Registry
 
 EVALUATORS: Registry[EvaluatorInfo] = Registry("evaluator")
 for _file in (calibration, selective, ood, adversarial, corruption, shift):

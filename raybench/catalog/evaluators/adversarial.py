@@ -45,6 +45,7 @@ def radius(text: str) -> float:
 
 INFO = EvaluatorInfo(
     name="adversarial",
+    entry_point="raybench.evaluation.adversarial:adversarial",
     needs="gradients",
     metrics=("robust_accuracy", "mean_robust_accuracy", "median_perturbation"),
     headline="mean_robust_accuracy",

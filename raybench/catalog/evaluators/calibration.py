@@ -9,6 +9,7 @@ class CalibrationSettings(EvaluatorSettings):
 
 INFO = EvaluatorInfo(
     name="calibration",
+    entry_point="raybench.evaluation.calibration:calibration",
     needs="predictions",
     metrics=("ece", "mce", "adaptive_ece", "classwise_ece", "brier", "nll", "temperature"),
     headline="ece",

@@ -30,6 +30,7 @@ class CorruptionSettings(EvaluatorSettings):
 
 INFO = EvaluatorInfo(
     name="corruption",
+    entry_point="raybench.evaluation.corruption:corruption",
     needs="images",
     metrics=("accuracy", "corruption_accuracy", "mean_corruption_error", "relative_corruption_error"),
     headline="mean_corruption_error",

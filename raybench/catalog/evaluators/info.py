@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, dataclass_transform
 
-from raybench.records import digest_of
+from raybench.core.records import digest_of
 
 Needs = Literal["predictions", "features", "images", "gradients"]
 
@@ -38,6 +38,8 @@ class EvaluatorInfo:
     """One evaluator: what it needs and which metrics it adds."""
 
     name: str
+    entry_point: str
+    """`package.module:name` of its function (`evaluation.subject.Evaluator`)."""
     doc: str
     needs: Needs
     """`predictions`: the final stage's logits, nothing runs again; `features`: those of other datasets too;

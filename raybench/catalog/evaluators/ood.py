@@ -32,6 +32,7 @@ class OodSettings(EvaluatorSettings):
 
 INFO = EvaluatorInfo(
     name="ood",
+    entry_point="raybench.evaluation.ood:ood",
     needs="features",
     metrics=("ood_auroc", "fpr95", "mean_ood_auroc"),
     headline="mean_ood_auroc",

@@ -18,6 +18,7 @@ class SelectiveSettings(EvaluatorSettings):
 
 INFO = EvaluatorInfo(
     name="selective",
+    entry_point="raybench.evaluation.selective:selective",
     needs="predictions",
     metrics=("aurc", "accuracy_at_coverage"),
     headline="aurc",

@@ -9,6 +9,7 @@ class ShiftSettings(EvaluatorSettings):
 
 INFO = EvaluatorInfo(
     name="shift",
+    entry_point="raybench.evaluation.shift:shift",
     needs="images",
     metrics=("accuracy", "accuracy_gap", "shape_bias", "shift_accuracy"),
     headline="shift_accuracy",

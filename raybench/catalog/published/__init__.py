@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
-from raybench.errors import UnknownNameError
-from raybench.records import Direction
-from raybench.registry import Registry, suggest
+from raybench.core.errors import UnknownNameError
+from raybench.core.records import Direction
+from raybench.core.registry import Registry, suggest
 
 
 class PublishedScore(NamedTuple):

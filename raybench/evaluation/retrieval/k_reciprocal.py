@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from scipy import sparse
 
+from raybench.core.errors import EmptyInputError
 from raybench.data.ground_truth import GroundTruth
-from raybench.errors import EmptyInputError
 from raybench.evaluation.retrieval.search import ranks_in, strips_of_scores, top_k
 
 K2 = 6

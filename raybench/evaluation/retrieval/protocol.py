@@ -12,14 +12,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from raybench.evaluation.context import Rung, SplitReport, TrialContext
+from raybench.core.records import Hparams
+from raybench.evaluation.contracts import TrialContext
+from raybench.evaluation.outcomes import EpochResult, SplitReport
 from raybench.evaluation.retrieval.k_reciprocal import reranked_ranks
+from raybench.evaluation.retrieval.query_gallery import QueryGallery
 from raybench.evaluation.retrieval.reranking import expanded_queries
 from raybench.evaluation.retrieval.search import ranks_of_positives
-from raybench.evaluation.retrieval.sides import Sides
 from raybench.evaluation.retrieval.whitening import normalised
 from raybench.metrics.retrieval import RETRIEVAL_METRICS, retrieval_means, retrieval_values
-from raybench.records import Hparams
 
 
 def retrieval(
@@ -27,7 +28,8 @@ def retrieval(
 ) -> RetrievalRun:
     """Prepare a search.
 
-    Hyperparameters: `layer`, `pooling` and `gem_power` (see `View`), `normalisation` (none, l2, pca_whiten),
+    Hyperparameters: `layer`, `pooling` and `gem_power` (see `FeatureSpec`), `normalisation` (none, l2,
+    pca_whiten),
     `distance` (dot, cosine, euclidean), `query_expansion` (neighbours, 0 is none), `expansion_power`,
     `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none) and `scales` (single, multi). Nothing here
     is random and there is one epoch, so `seed` and `max_epochs` change nothing.
@@ -42,10 +44,10 @@ class RetrievalRun:
         self._context = context
         self._hparams = hparams
 
-    def rungs(self) -> Iterator[Rung]:
+    def run_epochs(self) -> Iterator[EpochResult]:
         """A single rung; without a metric where the dataset leaves val no queries: nothing is chosen then."""
         has_val = self._context.dataset.num_examples("val") > 0
-        yield Rung(epoch=1, metrics=self.report("val").metrics if has_val else {}, chosen={"epoch": 1})
+        yield EpochResult(epoch=1, metrics=self.report("val").metrics if has_val else {}, chosen={"epoch": 1})
 
     def report(self, split: Literal["val", "test"]) -> SplitReport:
         """Search with every query of `split` in the gallery that the dataset gives it.
@@ -57,7 +59,7 @@ class RetrievalRun:
             EmptyInputError: if no query has a positive.
         """
         hparams, distance = self._hparams, str(self._hparams.get("distance", "dot"))
-        sides = Sides(self._context, hparams, split)
+        sides = QueryGallery(self._context, hparams, split)
         # A gallery that is the split itself is not changed twice.
         parts = [sides.queries] if sides.own is not None else [sides.queries, sides.gallery()]
         changed = normalised(

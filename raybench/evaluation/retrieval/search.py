@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from raybench.core.errors import DivergedError
 from raybench.data.ground_truth import GroundTruth
-from raybench.errors import DivergedError
 
 Distance = Literal["cosine", "euclidean", "dot"]
 QUERY_ROWS = 1024

@@ -7,7 +7,7 @@ from typing import Literal, Self
 import torch
 from jaxtyping import Float
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 
 Normalisation = Literal["none", "l2", "pca_whiten"]
 RELATIVE_FLOOR = 1e-6

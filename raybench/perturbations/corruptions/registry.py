@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from raybench.registry import Registry
+from raybench.core.registry import Registry
 
 Pixels = Float[torch.Tensor, "b 3 s s"]
 Draws = Sequence[np.random.Generator]

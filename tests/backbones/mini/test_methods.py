@@ -11,7 +11,7 @@ from raybench.backbones.mini.recipes import METHODS, recipe_of
 from raybench.backbones.mini.simclr import nt_xent
 from raybench.backbones.mini.simmim import SimMIM, grow, hidden_blocks
 from raybench.catalog.mini import ARCHITECTURES, MINI
-from raybench.errors import UnknownNameError
+from raybench.core.errors import UnknownNameError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from raybench.backbones.mini.probe import interval_of_mean
 from raybench.backbones.mini.recipes import Recipe, recipe_of
 from raybench.backbones.mini.training import train
 from raybench.catalog.mini import ARCHITECTURES
-from raybench.errors import CheckpointError, DataError, DivergedError
+from raybench.core.errors import CheckpointError, DataError, DivergedError
 
 CPU = torch.device("cpu")
 

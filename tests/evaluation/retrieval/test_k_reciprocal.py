@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from raybench.core.errors import EmptyInputError
 from raybench.data.ground_truth import ClassTruth
-from raybench.errors import EmptyInputError
 from raybench.evaluation.retrieval import search
 from raybench.evaluation.retrieval.k_reciprocal import reranked_ranks
 

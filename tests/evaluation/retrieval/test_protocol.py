@@ -5,8 +5,8 @@ import pytest
 
 from raybench.catalog.retrieval import PRESETS, RETRIEVAL
 from raybench.catalog.search_spaces import defaults
+from raybench.core.errors import EmptyInputError, SplitLockedError
 from raybench.data.ground_truth import Gallery
-from raybench.errors import EmptyInputError, SplitLockedError
 from raybench.evaluation.retrieval.protocol import retrieval
 from raybench.metrics.retrieval import RETRIEVAL_METRICS
 
@@ -28,7 +28,7 @@ def test_the_papers_preset_is_trial_zero():
 
 
 def test_map_on_digits_equals_a_full_sort(context_of, digits):
-    [rung] = retrieval(context_of(digits), PAPER, 0, 1).rungs()
+    [rung] = retrieval(context_of(digits), PAPER, 0, 1).run_epochs()
     expected = brute_map(*(digits[s][0] for s in ("val", "train")), digits["val"][1], digits["train"][1])
     assert rung.metrics["map"] == pytest.approx(expected, abs=1e-6)
 
@@ -81,4 +81,4 @@ def test_a_gallery_without_any_positive_is_refused(context_of, digits):
     splits = {"train": (features[labels == 0], labels[labels == 0])}
     splits["val"] = (digits["val"][0], np.full(len(digits["val"][1]), 9))
     with pytest.raises(EmptyInputError, match="none of"):
-        list(retrieval(context_of(splits), PAPER, 0, 1).rungs())
+        list(retrieval(context_of(splits), PAPER, 0, 1).run_epochs())

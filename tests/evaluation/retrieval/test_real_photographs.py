@@ -13,7 +13,7 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.catalog.retrieval import PRESETS
 from raybench.data.loading import load_dataset
-from raybench.evaluation.context import TrialContext
+from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.retrieval.protocol import retrieval
 from raybench.features.store import FeatureStore
 

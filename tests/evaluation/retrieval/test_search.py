@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raybench.core.errors import DivergedError
 from raybench.data.ground_truth import ClassTruth, ListedTruth
-from raybench.errors import DivergedError
 from raybench.evaluation.retrieval import search
 from raybench.evaluation.retrieval.search import ranks_of_positives, top_k
 

@@ -12,9 +12,9 @@ from raybench.catalog.retrieval import PRESETS, SCALES
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.ground_truth import Gallery, ListedTruth
 from raybench.data.source import SourceSplit
-from raybench.evaluation.context import TrialContext
+from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.retrieval.protocol import retrieval
-from raybench.evaluation.retrieval.sides import Sides, combined
+from raybench.evaluation.retrieval.query_gallery import QueryGallery, combined
 from raybench.evaluation.retrieval.whitening import unit_rows
 from raybench.features.store import FeatureStore
 
@@ -93,19 +93,19 @@ def test_one_scale_alone_equals_the_single_one(context, monkeypatch):
 
 @pytest.mark.parametrize("choice", [{"pooling": "gem"}, {"layer": 1, "pooling": "max"}, {"pooling": "cls"}])
 def test_every_view_can_be_had_at_every_scale(context, choice):
-    sides = Sides(context(), {**MULTI, **choice}, "val")
+    sides = QueryGallery(context(), {**MULTI, **choice}, "val")
     torch.testing.assert_close(sides.queries.norm(dim=1), torch.ones(6))
 
 
 def test_test_searches_what_val_was_made_of_too(context):
     where = context(galleries={"test": Gallery(splits=("train", "val"))})
-    sides = Sides(where, PAPER, "test")
+    sides = QueryGallery(where, PAPER, "test")
     gallery = sides.gallery()
     assert len(gallery) == 18
     assert sides.truth.positives(1).tolist() == [1, 4, 7, 10, 13, 16]
     [alone] = [where.store.get(where.backbone_info, where.dataset, "val").features]
     np.testing.assert_array_equal(gallery[12:].numpy(), np.asarray(alone))
-    assert len(Sides(where, PAPER, "val").gallery()) == 12
+    assert len(QueryGallery(where, PAPER, "val").gallery()) == 12
 
 
 def test_distractors_lengthen_the_gallery_and_are_never_found(context):
@@ -116,7 +116,7 @@ def test_distractors_lengthen_the_gallery_and_are_never_found(context):
         HygieneReport(),
     )
     with_noise = context(distractors=noise)
-    sides = Sides(with_noise, PAPER, "val")
+    sides = QueryGallery(with_noise, PAPER, "val")
     assert len(sides.gallery()) == 21
     assert max(sides.truth.positives(query).max() for query in range(6)) < 12
     without = retrieval(context(), PAPER, 0, 1).report("val").per_query["map"]
@@ -136,6 +136,6 @@ def test_listed_positives_are_asked_for_and_junk_is_passed_over(context):
 
 def test_leave_one_out_needs_no_other_split(context):
     where = context(galleries={"val": Gallery(splits=("val",), is_rest=True)})
-    sides = Sides(where, PAPER, "val")
+    sides = QueryGallery(where, PAPER, "val")
     assert sides.own.tolist() == list(range(6))
     assert sides.truth.positives(0).tolist() == [3]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from raybench.errors import EmptyInputError
+from raybench.core.errors import EmptyInputError
 from raybench.evaluation.retrieval.whitening import Whitening, normalised
 
 

@@ -1,0 +1,1 @@
+"""What every layer speaks: records, errors, registries. Read records.py first."""

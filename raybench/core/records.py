@@ -1,0 +1,227 @@
+"""Records that cross layers: frozen, keyword-only, no behaviour but their own consistency.
+
+Read this file first. Dimension letters used throughout: b batch, n examples, c classes,
+d features, h w grid, q queries, g gallery, k neighbours, m packed heads.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from raybench.core.errors import NonFiniteMeasurementError, UnknownNameError
+
+Split = Literal["train", "val", "test"]
+Direction = Literal["min", "max"]
+Stage = Literal["features", "search", "final"]
+TrialStatus = Literal["running", "completed", "stopped", "failed"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+HparamValue = float | int | str | bool
+Hparams = Mapping[str, HparamValue]
+
+
+def digest_of(content: Any, length: int = 16) -> str:
+    """Hexadecimal SHA-256 prefix of anything JSON can hold; keys are sorted, so order is no matter."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """What happens to an image before the backbone: resize the short side, crop the centre, normalise.
+
+    `mean` and `std` are applied *inside* the backbone, so that everything before it sees [0, 1].
+    """
+
+    input_size: int
+    """Side of the square the backbone sees, pixels."""
+    crop_pct: float
+    """The short side is resized to floor(input_size / crop_pct), then the centre is cropped."""
+    interpolation: Interpolation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How a measurement's images became numbers; stored beside every measurement."""
+
+    checkpoint_digest: str
+    dataset_fingerprint: str
+    preprocessing: Preprocessing
+    num_params: int
+    """Of the backbone without any head."""
+    duplicates_removed: Mapping[str, int]
+    """Split → images dropped because a later split holds the same pixels; hygiene found at loading."""
+    num_skipped: int
+    """Unreadable images left out of the dataset, where the spec says `unreadable: skip`."""
+    versions: Mapping[str, str]
+    """Library name → version."""
+    device: str
+    """`cpu`, or the GPU's name."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number, and everything needed to know which number it is."""
+
+    experiment: str
+    backbone: str
+    """Catalogue name, e.g. `resnet50.a1_in1k`."""
+    task: str
+    """`protocol@dataset`, e.g. `linear_probe@cifar10`."""
+    split: Split
+    """Only `val` may steer a search; `test` is read once, when the search is over."""
+    metric: str
+    """Registered metric name. Direction and bounds are looked up, never repeated here."""
+    value: float
+    """Finite. What could not be measured is a failed trial, not a NaN."""
+    num_examples: int
+    """How many examples (or queries, or boxes) the value averages over."""
+    seed: int
+    condition: str = "clean"
+    """What was done to the images: `clean`, `linf_pgd(eps=8/255)`, `fog(severity=3)`."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise NonFiniteMeasurementError(
+                f"{self.metric} of {self.backbone} on {self.task} ({self.split}) is {self.value}; "
+                "report the trial as failed instead, because polars ranks NaN above every number."
+            )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Task:
+    """A protocol on a dataset. `str` gives `protocol@dataset`, the text of specs and tables.
+
+    >>> Task.parse("knn@hf:org/birds")
+    Task(protocol='knn', dataset='hf:org/birds')
+    """
+
+    protocol: str
+    """A row of `catalog.tasks.PROTOCOLS`."""
+    dataset: str
+    """A catalogue row, a dataset of the spec, or `folder:PATH`, `torchvision:NAME`, `hf:ORG/NAME`."""
+
+    def __str__(self) -> str:
+        return f"{self.protocol}@{self.dataset}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Task":
+        """Read `protocol@dataset`; neither name is looked up.
+
+        Raises:
+            UnknownNameError: if it is not of this form.
+        """
+        protocol, _, dataset = text.partition("@")
+        if not protocol or not dataset:
+            raise UnknownNameError(
+                f"task {text!r} is not of the form 'protocol@dataset'; write for example "
+                "'linear_probe@cifar10'."
+            )
+        return cls(protocol, dataset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One backbone on one task; the unit that is tuned, ranked and shown as an MLflow parent run."""
+
+    backbone: str
+    task: str
+
+    @property
+    def slug(self) -> str:
+        """A name safe for files on every system, unique per pair."""
+        readable = "".join(c if c.isalnum() or c in "._-" else "_" for c in f"{self.backbone}--{self.task}")
+        return f"{readable[:80]}-{digest_of([self.backbone, self.task], 8)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRequest:
+    """One hyperparameter choice with one seed, to be carried out by a worker."""
+
+    experiment: str
+    pair: Pair
+    stage: Stage
+    index: int
+    """Position within the pair's stage: search trial 0 holds the protocol's default hyperparameters."""
+    hparams: Mapping[str, HparamValue]
+    seed: int
+    max_epochs: int
+
+    @property
+    def trial_id(self) -> str:
+        """Deterministic: the same request made twice is the same trial, and is run once.
+
+        >>> pair = Pair(backbone="b", task="knn@digits")
+        >>> TrialRequest(experiment="e", pair=pair, stage="search", index=3, hparams={}, seed=0,
+        ...              max_epochs=1).trial_id
+        'b--knn_digits-...-search-003-...'
+        """
+        content = [
+            self.pair.backbone,
+            self.pair.task,
+            self.stage,
+            dict(self.hparams),
+            self.seed,
+            self.max_epochs,
+        ]
+        return f"{self.pair.slug}-{self.stage}-{self.index:03d}-{digest_of(content, 8)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """What became of a trial: the ledger's row, and all that tracking needs to show it."""
+
+    trial_id: str
+    experiment: str
+    backbone: str
+    task: str
+    stage: Stage
+    index: int
+    hparams: Mapping[str, HparamValue]
+    seed: int
+    status: TrialStatus
+    reason: str = ""
+    """Why it failed, in one sentence; empty otherwise."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """`split/metric` → value at the best epoch, e.g. `val/accuracy`; `test/…` in the final stage only."""
+    chosen: Mapping[str, HparamValue] = field(default_factory=dict)
+    """What the trial itself chose on val: the packed grid's best cell and the best epoch."""
+    edges: Mapping[str, str] = field(default_factory=dict)
+    """Packed dimension → `low` or `high` where the chosen value is the grid's last one."""
+    curve: tuple[Mapping[str, float], ...] = ()
+    """One entry per epoch: `epoch` and the `split/metric` values after it."""
+    grid: tuple[Mapping[str, HparamValue], ...] = ()
+    """Packed grid: one entry per head with its hyperparameters and its objective on val."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Mapping[str, str] = field(default_factory=dict)
+    """Evaluator → digest of the settings it measured with; final stage only."""
+    wall_seconds: float = 0.0
+    started_at: float = 0.0
+    """Seconds since the epoch, UTC."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def failed(cls, request: TrialRequest, reason: str, *, at: float = 0.0) -> "TrialRecord":
+        """The record of a trial that left none before its process died, at `at` seconds since the epoch."""
+        return cls(
+            trial_id=request.trial_id,
+            experiment=request.experiment,
+            backbone=request.pair.backbone,
+            task=request.pair.task,
+            stage=request.stage,
+            index=request.index,
+            hparams=dict(request.hparams),
+            seed=request.seed,
+            status="failed",
+            reason=reason,
+            started_at=at,
+        )

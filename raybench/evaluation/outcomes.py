@@ -1,0 +1,83 @@
+"""What protocols and evaluators give: epoch results, predictions, split reports, findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from raybench.core.records import HparamValue
+from raybench.metrics import METRICS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """How a trial stands after one epoch; what early stopping and the learning curve read."""
+
+    epoch: int
+    """Epochs completed, from 1."""
+    metrics: Mapping[str, float]
+    """Bare metric name → value on val, of the best head."""
+    chosen: Mapping[str, HparamValue] = field(default_factory=dict)
+    """What the trial chose on val itself: the best head's packed hyperparameters and its `epoch`. Merged into
+    `hparams` they make a trial without a grid that trains this head alone."""
+    grid: tuple[Mapping[str, HparamValue], ...] = ()
+    """One entry per packed head: its hyperparameters and its `accuracy` on val."""
+    edges: Mapping[str, str] = field(default_factory=dict)
+    """Packed dimension → `low` or `high` where the chosen value is the last one of its grid."""
+
+    def is_better(self, than: EpochResult | None, objective: str) -> bool:
+        """Whether this epoch is preferred: by `objective`, ties by nll; else the earlier epoch stays."""
+        if than is None:
+            return True
+        mine, theirs = self.metrics[objective], than.metrics[objective]
+        if mine != theirs:
+            return METRICS[objective].is_better(mine, theirs)
+        return self.metrics.get("nll", 0.0) < than.metrics.get("nll", 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What the fitted classifier says about every example of a split, in the split's order."""
+
+    ids: tuple[str, ...]
+    targets: Int[np.ndarray, " n"]
+    logits: Float[np.ndarray, "n c"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReport:
+    """What a fitted run measured on one split."""
+
+    metrics: Mapping[str, float]
+    """Bare metric name → value."""
+    num_examples: int
+    """Examples, or queries, that the values average over."""
+    predictions: Predictions | None = None
+    """Of classifiers; None where a protocol has no logits."""
+    per_query: Mapping[str, Float[np.ndarray, " q"]] | None = None
+    """Bare metric name → one value per query, in the split's order; None where predictions say it all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One value that an evaluator measured on test."""
+
+    condition: str
+    """What was done, every setting that changes the value included: `fog(severity=3)`."""
+    metric: str
+    value: float
+    num_examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All that an evaluator found out about one fitted classifier."""
+
+    findings: tuple[Finding, ...]
+    curves: Mapping[str, tuple[Mapping[str, float | str], ...]] = field(default_factory=dict)
+    """Figure name → its rows, JSON-ready; drawn elsewhere."""
+    warnings: tuple[str, ...] = ()
+    """What makes the values doubtful, in sentences."""

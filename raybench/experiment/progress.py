@@ -1,0 +1,182 @@
+"""What a person sees while an experiment runs: a live table in a terminal, plain lines in a job log."""
+
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.tuning.study import PairStudy
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REFRESH_PER_SECOND = 4
+MIN_ROWS = 5
+LINES_AROUND = 8
+"""Lines of the terminal that the live table leaves free: its title and heading, and what stood before."""
+
+
+@dataclass
+class PairState:
+    """One line of the display."""
+
+    study: PairStudy
+    num_running: int = 0
+    stage: str = ""
+
+    @property
+    def state(self) -> str:
+        if self.study.failure is not None:
+            return "failed"
+        if self.study.is_finished:
+            return "done"
+        return "running" if self.num_running else "waiting"
+
+    @property
+    def best(self) -> float | None:
+        """The objective on val of the best search trial; for a recipe, without search, of the first seed."""
+        finals = [r for r in self.study.records.values() if r.stage == "final" and r.status == "completed"]
+        best = self.study.winner or min(finals, key=lambda record: record.index, default=None)
+        return None if best is None else best.metrics[f"val/{self.study.plan.objective}"]
+
+    @property
+    def num_done(self) -> int:
+        finals = sum(r.stage == "final" for r in self.study.records.values())
+        return len(self.study.search_records) + finals
+
+    @property
+    def num_planned(self) -> int:
+        return (0 if self.study.plan.fixed is not None else self.study.num_search) + len(
+            self.study.plan.seeds
+        )
+
+
+@dataclass
+class Progress:
+    """Follows the driver; subclasses draw. Every method is called from the driver's one thread."""
+
+    studies: list[PairStudy]
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+
+    def __post_init__(self) -> None:
+        self.states = {study.pair: PairState(study) for study in self.studies}
+        self._started = time.monotonic()
+
+    @property
+    def elapsed(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        return f"{minutes:d}:{seconds:02d}"
+
+    def summary(self) -> str:
+        counts = Counter(state.state for state in self.states.values())
+        shown = ", ".join(f"{counts[name]} {name}" for name in ("done", "running", "waiting", "failed"))
+        trials = sum(state.num_done for state in self.states.values())
+        planned = sum(state.num_planned for state in self.states.values())
+        return f"{len(self.states)} pairs: {shown}; {trials}/{planned} trials; {self.elapsed}"
+
+    def trial_started(self, request: TrialRequest) -> None:
+        state = self.states[request.pair]
+        state.num_running += 1
+        state.stage = request.stage
+        self.draw()
+
+    def trial_ended(self, request: TrialRequest, record: TrialRecord) -> None:
+        self.states[request.pair].num_running -= 1
+        self.draw()
+
+    def pair_finished(self, pair: Pair) -> None:
+        """Called once per pair that is measured or has failed."""
+
+    def draw(self) -> None:
+        """Show the present state."""
+
+    def note(self, line: str) -> None:
+        """Show a line that stays, between the others."""
+        print(line, file=self.stream, flush=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop drawing."""
+
+
+class PlainProgress(Progress):
+    """A line at the start, per finished pair, and every half minute: for logs, where nothing is redrawn."""
+
+    INTERVAL_SECONDS = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "PlainProgress":
+        self._say(self.summary())
+        return self
+
+    def draw(self) -> None:
+        if time.monotonic() - self._last >= self.INTERVAL_SECONDS:
+            self._say(self.summary())
+
+    def pair_finished(self, pair: Pair) -> None:
+        state = self.states[pair]
+        outcome = state.study.failure or f"best val {state.study.plan.objective} {state.best or 0:.1%}"
+        self._say(f"{state.state:7} {pair.task} · {pair.backbone}: {outcome} ({self.summary()})")
+
+    def _say(self, line: str) -> None:
+        self._last = time.monotonic()
+        print(line, file=self.stream, flush=True)
+
+
+class LiveProgress(Progress):
+    """A table that is redrawn in place, with the best so far of every pair."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(file=self.stream), refresh_per_second=REFRESH_PER_SECOND, transient=True
+        )
+
+    def __enter__(self) -> "LiveProgress":
+        self._live.start()
+        self.draw()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def note(self, line: str) -> None:
+        self._live.console.print(line)
+
+    def draw(self) -> None:
+        self._live.update(self._table())
+
+    def _table(self) -> "Table":
+        from rich.table import Table
+
+        styles = {"done": "green", "running": "bold cyan", "waiting": "dim", "failed": "bold red"}
+        order = {"running": 0, "failed": 1, "waiting": 2, "done": 3}
+        table = Table(title=self.summary(), title_justify="left", box=None, pad_edge=False)
+        for heading in ("task", "backbone", "state", "trials", "best on val"):
+            table.add_column(heading, justify="right" if heading in ("trials", "best on val") else "left")
+        rows = sorted(self.states.items(), key=lambda item: order[item[1].state])
+        shown = max(MIN_ROWS, self._live.console.height - LINES_AROUND)
+        for pair, state in rows[:shown]:
+            what = f"{state.state} ({state.stage})" if state.state == "running" else state.state
+            best = "" if state.best is None else f"{state.best:.1%}"
+            cells = (pair.task, pair.backbone, what, f"{state.num_done}/{state.num_planned}", best)
+            table.add_row(*cells, style=styles[state.state])
+        if len(rows) > shown:
+            table.add_row(f"… and {len(rows) - shown} more", style="dim")
+        return table
+
+
+def make_progress(studies: list[PairStudy], stream: TextIO | None = None) -> Progress:
+    """The live table where the stream is a terminal, plain lines elsewhere."""
+    stream = stream or sys.stdout
+    return (LiveProgress if stream.isatty() else PlainProgress)(studies, stream)

@@ -1,0 +1,131 @@
+"""What a storage already holds of an experiment, and what that leaves to do: the plan minus the ledger."""
+
+import time
+from dataclasses import replace
+
+from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.core.errors import SpecError
+from raybench.core.records import Pair, TrialRecord, TrialRequest, TrialStatus
+from raybench.metrics import METRICS
+from raybench.spec import ExperimentSpec, diff
+from raybench.store import artifacts, ledger
+from raybench.store.files import StoragePath
+from raybench.store.measurements import withdraw_measurements
+from raybench.store.predictions import withdraw_predictions
+from raybench.tuning.study import PairStudy, StudyPlan
+
+ENDED: tuple[TrialStatus, ...] = ("completed", "stopped")
+"""Statuses that are not run again. A failed trial is: its cause may have been mended."""
+
+
+def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairStudy]:
+    """One study per pair, each with the records of its ended trials."""
+    by_pair: dict[Pair, dict[str, TrialRecord]] = {pair: {} for pair in spec.pairs()}
+    for record in records:
+        pair = Pair(backbone=record.backbone, task=record.task)
+        if pair in by_pair and record.stage != "features" and _is_ended(record, spec):
+            by_pair[pair][record.trial_id] = record
+    plans = {name: study_plan(spec, name) for name in spec.protocols}
+    return [
+        PairStudy(pair, plans[parse_task(pair.task).protocol.name], records)
+        for pair, records in by_pair.items()
+    ]
+
+
+def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
+    """Whether there is nothing left to do for a trial, evaluators added to the spec since included."""
+    if record.stage != "final" or record.status not in ENDED:
+        return record.status in ENDED
+    wanted = spec.evaluators_of(parse_task(record.task).protocol.name)
+    return all(record.evaluations.get(name) == settings.digest for name, settings in wanted.items())
+
+
+def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
+    """What a study of that protocol does in this experiment."""
+    info = PROTOCOLS[protocol]
+    return StudyPlan(
+        experiment=spec.name,
+        space=spec.space_of(protocol),
+        objective=info.objective,
+        direction=METRICS[info.objective].direction,
+        sampler=spec.search.sampler,
+        num_trials=spec.search.num_trials,
+        search_seed=spec.search.seed,
+        seeds=tuple(spec.seeds),
+        max_epochs=spec.max_epochs_of(protocol),
+        needs_features=info.uses_features,
+        fixed=dict(spec.hparams) if spec.hparams is not None else None if info.space else {},
+    )
+
+
+def withdraw_superseded(storage: StoragePath, study: PairStudy) -> None:
+    """Take back final results of an earlier winner once a longer search has found another.
+
+    Old and new would claim the same identity in the measurement table.
+    """
+    if not study.is_search_over:
+        return
+    wanted = {request.trial_id for request in study.final_requests()}
+    stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in wanted]
+    for record in stale:
+        withdraw_measurements(storage, record.experiment, record.trial_id)
+        withdraw_predictions(storage, record.experiment, record.trial_id)
+        artifacts.withdraw(storage, record.experiment, record.trial_id)
+        ledger.write_record(
+            storage, replace(record, status="failed", reason="superseded by a better search trial")
+        )
+        del study.records[record.trial_id]
+
+
+def hygiene_notes(studies: list[PairStudy]) -> list[str]:
+    """One sentence per dataset from which images were left out, sorted; empty if none was."""
+    notes = set()
+    for study in studies:
+        dataset = parse_task(study.pair.task).dataset
+        for record in study.records.values():
+            dropped = sum(record.provenance.get("duplicates_removed", {}).values())
+            skipped = record.provenance.get("num_skipped", 0)
+            if dropped:
+                notes.add(f"{dataset}: {dropped} images dropped: a later split holds the same pixels.")
+            if skipped:
+                notes.add(f"{dataset}: {skipped} unreadable images were skipped, as the spec allows.")
+    return sorted(notes)
+
+
+def reopen(storage: StoragePath, request: TrialRequest) -> None:
+    """Let the record of an earlier attempt say `running`: how it ended is not how this one will end."""
+    record = ledger.read_record(storage, request.experiment, request.trial_id)
+    if record is not None and record.status != "running":
+        ledger.write_record(storage, replace(record, status="running", reason=""))
+
+
+def final_record(storage: StoragePath, request: TrialRequest, reason: str | None) -> TrialRecord:
+    """The trial's record once Tune is done with it: as the worker left it, or stopped, or failed."""
+    record = ledger.read_record(storage, request.experiment, request.trial_id)
+    if record is not None and record.status != "running":
+        return record  # Complete, whatever became of its process afterwards: it was `reopen`ed before.
+    if record is None:
+        reason = reason or "it ended without writing its record"
+        record = TrialRecord.failed(request, reason, at=time.time())
+    elif reason is None:
+        is_whole = bool(record.curve) and record.curve[-1]["epoch"] >= request.max_epochs
+        record = replace(record, status="completed" if is_whole else "stopped")
+    else:
+        # What was measured on test stays: an evaluator's process died, and only evaluators run again.
+        is_measured = any(key.startswith("test/") for key in record.metrics)
+        metrics = record.metrics if is_measured else {}
+        record = replace(record, status="failed", reason=reason, metrics=metrics)
+    ledger.write_record(storage, record)
+    return record
+
+
+def store_spec(spec: ExperimentSpec, storage: StoragePath) -> None:
+    stored = ledger.load_spec(storage, spec.name)
+    if stored is not None:
+        change = diff(ExperimentSpec.from_dict(stored), spec)
+        if change.conflicts:
+            raise SpecError(
+                f"{storage} already holds an experiment {spec.name!r} that differs",
+                [*change.conflicts, "rename the experiment, or give another `--storage`."],
+            )
+    ledger.save_spec(storage, spec.name, spec.to_dict())

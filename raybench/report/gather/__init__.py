@@ -1,0 +1,1 @@
+"""Frames for rankings and reports, gathered from storages, tables and MLflow."""

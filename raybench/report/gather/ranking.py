@@ -1,0 +1,154 @@
+"""Results → a ranking by one criterion and one rule, with the doubt about it if asked for. No text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from raybench.analysis.aggregate_ranking import RankingRule, counted_scores, ranked_by, standing_of
+from raybench.analysis.scores import missing_pairs, require_complete
+from raybench.core.errors import MissingMeasurementError
+from raybench.core.records import Pair
+from raybench.report.gather.criteria import CLEAN, Criterion, Judged, judge
+from raybench.report.gather.published_tables import PublishedComparison, compare_with_published
+from raybench.report.gather.sources import Results
+from raybench.store import ledger
+
+INTERVALS = ("zscore_low", "zscore_high", "rank_low", "rank_high", "p_first")
+"""Columns that `with_intervals` adds to the standing: 95 % intervals, and the probability of being first."""
+SCORE_INTERVALS = ("low", "high")
+"""Columns that it adds to `ranked`: the 95 % interval of each score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """What the formats show."""
+
+    experiments: list[str]
+    ranked: pl.DataFrame
+    """Per backbone and task: metric, direction, value, num_seeds, category, zscore, rank."""
+    standing: pl.DataFrame
+    """Per backbone, best first."""
+    missing: list[Pair]
+    """Pairs without a score; empty unless asked to rank without them."""
+    condition: str = CLEAN
+    """What was done to the images."""
+    rule: RankingRule = field(default_factory=RankingRule)
+    doubt: str = ""
+    """What was redrawn for the intervals, or why there are none; empty where nobody asked."""
+    sources: list[str] = field(default_factory=list)
+    conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Identities with several values, of which a preferred source has decided."""
+    notes: list[str] = field(default_factory=list)
+    """What else a reader should know."""
+    beside: list[PublishedComparison] = field(default_factory=list)
+    """Published tables that were named beside the results."""
+
+    @property
+    def tasks(self) -> Mapping[str, str]:
+        """Task → the metric it is judged by, sorted by task."""
+        return dict(self.ranked.select("task", "metric").unique().sort("task").iter_rows())
+
+
+def rank_results(
+    results: Results,
+    criterion: Criterion | None = None,
+    rule: RankingRule | None = None,
+    *,
+    with_intervals: bool = False,
+) -> Ranking:
+    """Rank the backbones of `results`.
+
+    Args:
+        results: of one place or several.
+        criterion: what to rank by; None takes every task's objective.
+        rule: the open choices of the paper's rule; None takes the defaults.
+        with_intervals: redraw test examples and seeds, and add INTERVALS and SCORE_INTERVALS.
+
+    Raises:
+        UnknownNameError: if there is no such metric, category, condition or task.
+        EmptyInputError: if nothing was measured so.
+        MissingMeasurementError: if a pair has no score, with the reason, unless the rule allows it.
+        DuplicateMeasurementError: if two experiments contradict each other.
+        StorageError: if predictions are there but cannot be read.
+    """
+    rule = rule or RankingRule()
+    judged = judge(results, criterion or Criterion())
+    scores, expected = counted(judged, results, rule)
+    missing = [Pair(backbone=b, task=t) for b, t in missing_pairs(scores, expected).iter_rows()]
+    if missing and rule.missing == "refuse":
+        try:
+            require_complete(scores, expected)
+        except MissingMeasurementError as error:
+            raise MissingMeasurementError(f"{error}{_why(results, missing)}") from None
+    ranked = ranked_by(scores, rule)
+    standing = standing_of(ranked, rule, expected)
+    ranking = Ranking(
+        experiments=results.experiments,
+        ranked=ranked,
+        standing=standing,
+        missing=missing,
+        condition=judged.condition,
+        rule=rule,
+        sources=results.names,
+        conflicts=results.conflicts,
+        notes=_left_out(judged, scores, results, rule),
+        beside=[
+            compare_with_published(standing, results.measurements, paper, rule) for paper in results.beside
+        ],
+    )
+    return _with_intervals(ranking, results) if with_intervals else ranking
+
+
+def counted(judged: Judged, results: Results, rule: RankingRule) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The scores that the rule counts, and the pairs that it expects of them."""
+    random_init = () if rule.with_random_init else results.random_init
+    scores = counted_scores(judged.scores, rule, random_init=random_init)
+    expected = judged.expected.filter(~pl.col("backbone").is_in(list(random_init)))
+    if rule.missing == "common_tasks":
+        expected = expected.filter(pl.col("task").is_in(scores["task"].unique().implode()))
+    return scores, expected
+
+
+def _left_out(judged: Judged, scores: pl.DataFrame, results: Results, rule: RankingRule) -> list[str]:
+    notes = []
+    if rule.missing == "common_tasks":
+        tasks = sorted({*judged.scores["task"].unique()} - {*scores["task"].unique()})
+        notes += [f"Left out, as not every backbone has a score there: {', '.join(tasks)}."] if tasks else []
+    if not rule.with_random_init:
+        names = [name for name in results.random_init if name in judged.scores["backbone"]]
+        notes += [f"Left out, as not pretrained: {', '.join(names)}."] if names else []
+    return notes
+
+
+def _with_intervals(ranking: Ranking, results: Results) -> Ranking:
+    from raybench.report.gather.uncertainty import redrawn  # Deferred: it loads numpy and scipy.
+
+    doubts = redrawn(ranking.ranked, results, condition=ranking.condition, rule=ranking.rule)
+    if doubts.replicates is None:
+        return replace(ranking, doubt=doubts.said)
+    places = doubts.standing().select("backbone", *INTERVALS)
+    cells = doubts.scores().select("backbone", "task", *SCORE_INTERVALS)
+    return replace(
+        ranking,
+        standing=ranking.standing.join(places, on="backbone", how="left", maintain_order="left"),
+        ranked=ranking.ranked.join(cells, on=["backbone", "task"], how="left", maintain_order="left"),
+        doubt=doubts.said,
+    )
+
+
+def _why(results: Results, missing: list[Pair]) -> str:
+    """What the ledgers say of the first missing pair, and what several experiments have to do with it."""
+    reasons = [
+        record.reason
+        for storage in results.storages
+        for experiment in results.experiments
+        for record in ledger.read_records(storage, experiment, pair=missing[0])
+        if record.status == "failed"
+    ]
+    why = f" {missing[0].backbone!r} on {missing[0].task!r} failed: {reasons[-1]}" if reasons else ""
+    num_experiments = len(results.experiments)
+    if num_experiments > 1:
+        where = "This storage holds" if len(results.names) == 1 else "These sources hold"
+        why += f" {where} {num_experiments} experiments; choose one with `--experiment`."
+    return why

@@ -1,0 +1,154 @@
+"""`raybench recommend`: results and limits → a short list with the reasons and the doubt, as text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from raybench.analysis.aggregate_ranking import RankingRule
+from raybench.analysis.cost import recommend
+from raybench.core.errors import MissingMeasurementError
+from raybench.report.gather.backbone_facts import facts_of
+from raybench.report.gather.criteria import CLEAN, Criterion
+from raybench.report.gather.inference_cost import inference_costs
+from raybench.report.gather.ranking import Ranking, rank_results
+from raybench.report.gather.sources import Results
+from raybench.report.gather.uncertainty import Doubts, redrawn
+
+QUANTITIES: Mapping[str, tuple[str, str]] = {
+    "params_m": ("size", "M parameters"),
+    "images_per_second": ("throughput", "images/s"),
+    "latency_ms": ("latency", "ms"),
+    "peak_memory_mib": ("memory", "MiB"),
+    "flops_g": ("FLOPs", "G"),
+}
+"""What can be limited: column of the facts → its name and unit for people."""
+REMEDY = "`raybench cost STORAGE` measures throughput, latency, memory and FLOPs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a backbone may cost."""
+
+    at_most: Mapping[str, float] = field(default_factory=dict)
+    """Column of QUANTITIES → the largest value allowed."""
+    at_least: Mapping[str, float] = field(default_factory=dict)
+    """Column of QUANTITIES → the smallest value allowed."""
+
+    @property
+    def said(self) -> str:
+        """In words; empty where there is none."""
+        sides = (("at most", self.at_most), ("at least", self.at_least))
+        return ", ".join(
+            f"{QUANTITIES[name][0]} {side} {value:g} {QUANTITIES[name][1]}"
+            for side, limits in sides
+            for name, value in limits.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """What the formats show."""
+
+    shortlist: pl.DataFrame
+    """As `cost.recommend` gives it, with `p_best` (null where nothing could be redrawn) and QUANTITIES."""
+    ranking: Ranking
+    limits: Limits
+    said: list[str]
+    """What the answer rests on, and what is not known."""
+
+
+def recommend_from(
+    results: Results,
+    limits: Limits,
+    criterion: Criterion | None = None,
+    rule: RankingRule | None = None,
+    *,
+    top: int = 3,
+) -> Recommendation:
+    """The best backbones within limits, ranked among all.
+
+    Args:
+        results: of one place or several.
+        limits: what a backbone may cost.
+        criterion: what to rank by; None takes every task's objective.
+        rule: the open choices of the paper's rule; None takes the defaults.
+        top: how many to name.
+
+    Raises:
+        MissingMeasurementError: if a limited quantity is known of nobody, or a pair has no score.
+        EmptyInputError: if nobody is within the limits; the message says how many each one excludes.
+        RaybenchError: as `ranking.rank_results`.
+    """
+    ranking = rank_results(results, criterion, rule)
+    doubts = redrawn(ranking.ranked, results, condition=ranking.condition, rule=ranking.rule)
+    facts = facts_of(results)
+    table = ranking.standing.select("backbone", "mean_zscore", "is_complete").join(
+        facts, on="backbone", how="left", maintain_order="left"
+    )
+    for name in (*limits.at_most, *limits.at_least):
+        if name not in table.columns or table[name].null_count() == table.height:
+            raise MissingMeasurementError(
+                f"{QUANTITIES[name][0]} is not known of any backbone in {', '.join(results.names)}, so a "
+                f"limit on it cannot be met; {REMEDY if results.storages else 'leave that limit out'}."
+            )
+    wins = doubts.wins() if doubts.replicates is not None else None
+    found = recommend(
+        table, at_most=limits.at_most, at_least=limits.at_least, top=top, wins=wins, words=QUANTITIES
+    )
+    known = [name for name in QUANTITIES if name in table.columns and name not in found.columns]
+    found = found.join(table.select("backbone", *known), on="backbone", how="left", maintain_order="left")
+    return Recommendation(
+        shortlist=_with_p_best(found, table, limits, doubts),
+        ranking=ranking,
+        limits=limits,
+        said=[*_said(results, ranking, doubts), *_unknown(table, limits)],
+    )
+
+
+def _with_p_best(found: pl.DataFrame, table: pl.DataFrame, limits: Limits, doubts: Doubts) -> pl.DataFrame:
+    """Add `p_best`: how often each is the best of all that are within the limits."""
+    if doubts.replicates is None:
+        return found.with_columns(p_best=pl.lit(None, dtype=pl.Float64))
+    within = [pl.col(name) <= value for name, value in limits.at_most.items()]
+    within += [pl.col(name) >= value for name, value in limits.at_least.items()]
+    allowed = table.filter(*within).drop_nulls("mean_zscore")["backbone"].to_list()
+    drawn = [name for name in allowed if name in doubts.replicates.backbones]
+    p_best = doubts.first_among(drawn).rename({"p_first": "p_best"})
+    return found.join(p_best, on="backbone", how="left", maintain_order="left")
+
+
+def _said(results: Results, ranking: Ranking, doubts: Doubts) -> list[str]:
+    under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
+    metrics = ", ".join(sorted(set(ranking.tasks.values())))
+    said = [
+        f"Ranked by mean z-score over {', '.join(ranking.tasks)} ({metrics}{under}), "
+        f"among all {ranking.standing.height} backbones.",
+        doubts.said,
+        *ranking.notes,
+    ]
+    if ranking.missing:
+        names = ", ".join(f"{pair.backbone} on {pair.task}" for pair in ranking.missing[:5])
+        said.append(f"{len(ranking.missing)} pairs have no score and are not compared: {names}.")
+    inference = inference_costs(results.measurements, results.storages)
+    if inference.height:
+        row = inference.filter("is_shown").row(0, named=True)
+        said.append(
+            f"Costs were measured on {row['hardware']}, {row['dtype']}, batches of {row['batch_size']}."
+        )
+    return said
+
+
+def _unknown(table: pl.DataFrame, limits: Limits) -> list[str]:
+    """Which quantities nobody knows, and whose are missing where a limit asks for them."""
+    nobody = [
+        said
+        for name, (said, _) in QUANTITIES.items()
+        if name not in table.columns or table[name].null_count() == table.height
+    ]
+    said = [f"Not known here of any backbone: {', '.join(nobody)}."] if nobody else []
+    for name in (*limits.at_most, *limits.at_least):
+        without = table.filter(pl.col(name).is_null())["backbone"].to_list()
+        if without:
+            said.append(f"Left out, because {QUANTITIES[name][0]} is not known: {', '.join(without)}.")
+    return said

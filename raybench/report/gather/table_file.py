@@ -1,0 +1,175 @@
+"""A measurement table as CSV: what `rank`, `report` and `recommend` read from FILE.csv, and MLflow shows.
+
+One measurement per line, columns separated by commas; the first line names them. Needed are `backbone`,
+`task` (`protocol@dataset`), `metric` (a registered one) and `value` (fractions, not percent, with a point for
+decimals). The other columns of the measurement table may be left out: `experiment` (the file's name), `split`
+(`test`), `condition` (`clean`), `seed` (0), `num_examples`, `trial_id`, `provenance`. So may facts of a
+backbone, which must be the same in all its lines: `family`, `method` (`none`: no pretraining), `params_m`
+(millions of parameters), `pretrain_images`, `images_per_second`, `latency_ms`, `peak_memory_mib`, `flops_g`.
+Any other column is refused: a misspelt one would be taken for left out.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from raybench.core.errors import DataError, EmptyInputError, StorageError
+from raybench.core.registry import suggest
+from raybench.metrics import METRICS
+from raybench.store.measurements import SCHEMA, validated
+
+SUFFIX = ".csv"
+REQUIRED = ("backbone", "task", "metric", "value")
+FACTS: Mapping[str, type[pl.DataType]] = {
+    "family": pl.String,
+    "method": pl.String,
+    "params_m": pl.Float64,
+    "pretrain_images": pl.Int64,
+    "images_per_second": pl.Float64,
+    "latency_ms": pl.Float64,
+    "peak_memory_mib": pl.Float64,
+    "flops_g": pl.Float64,
+}
+"""Optional columns about the backbone → their types."""
+
+
+def read_table(file: Path) -> tuple[pl.DataFrame, Mapping[str, Any]]:
+    """The measurement table of a CSV file, and a spec of its backbones, their facts, and tasks.
+
+    Raises:
+        StorageError: if the file cannot be read.
+        DataError: if a column is missing, unknown or holds what it should not; the line is named.
+        EmptyInputError: if there is no line below the first.
+        UnknownNameError: if a metric is not registered.
+        NonFiniteMeasurementError, OutOfBoundsError, DuplicateMeasurementError: as for any measurement table.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise StorageError(f"cannot read table {str(file)!r}: {said or error}.") from error
+    frame = _cells(text, str(file))
+    measurements = _typed(frame, str(file), experiment=file.stem)
+    for metric in measurements["metric"].unique(maintain_order=True):
+        METRICS[metric]  # Raises with a suggestion.
+    facts = _facts(frame, str(file))
+    tasks = measurements["task"].unique().sort().to_list()
+    return validated(measurements), {"name": file.stem, "backbones": facts, "tasks": tasks}
+
+
+def parse_tables(texts: Sequence[str], name: str) -> pl.DataFrame:
+    """Several such texts as one measurement table; `name` is what errors call them.
+
+    Raises:
+        As `read_table`.
+    """
+    frames = [_typed(_cells(text, name), name, experiment="") for text in texts]
+    return validated(pl.concat([pl.DataFrame(schema=SCHEMA), *frames]))
+
+
+def _cells(text: str, name: str) -> pl.DataFrame:
+    """All cells as text, blanks around them cut; an empty one is null."""
+    try:
+        frame = pl.read_csv(io.StringIO(text), infer_schema=False)
+    except pl.exceptions.NoDataError:
+        raise EmptyInputError(f"table {name!r} is empty; its first line must name the columns.") from None
+    except pl.exceptions.PolarsError as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        where = _uneven(text) or f" is no CSV: {said}"
+        raise DataError(f"table {name!r}{where}; quote cells that hold a comma.") from error
+    frame = frame.rename({column: column.strip() for column in frame.columns})
+    _require_columns(frame.columns, name)
+    if frame.is_empty():
+        raise EmptyInputError(f"table {name!r} holds no measurement below its first line.")
+    return frame.with_columns(pl.all().str.strip_chars()).with_columns(pl.all().replace("", None))
+
+
+def _uneven(text: str) -> str:
+    """The first line with more cells than the first line names, as the end of a sentence's beginning."""
+    rows = csv.reader(io.StringIO(text))
+    named = len(next(rows, []))
+    for row in rows:
+        if len(row) > named:
+            return f", line {rows.line_num}: {len(row)} cells, but the first line names {named} columns"
+    return ""
+
+
+def _require_columns(columns: Sequence[str], name: str) -> None:
+    known = [*SCHEMA.names(), *FACTS]
+    for column in columns:
+        if column not in known:
+            hint = suggest(column, known) or ";"
+            raise DataError(
+                f"table {name!r} has an unknown column {column!r}{hint} known are {', '.join(known)}, "
+                "separated by commas, one measurement per line."
+            )
+    absent = [column for column in REQUIRED if column not in columns]
+    if absent:
+        raise DataError(
+            f"table {name!r} lacks the column{'s' if len(absent) > 1 else ''} "
+            f"{', '.join(map(repr, absent))}; it has {', '.join(columns)}."
+        )
+
+
+def _typed(frame: pl.DataFrame, name: str, *, experiment: str) -> pl.DataFrame:
+    left_out = {
+        "experiment": experiment,
+        "split": "test",
+        "condition": "clean",
+        "seed": "0",
+        "trial_id": "",
+        "provenance": "{}",
+    }
+    columns = {}
+    for column, dtype in SCHEMA.items():
+        absent = pl.Series([None] * frame.height, dtype=pl.String)
+        cells = frame[column] if column in frame.columns else absent
+        if column in REQUIRED and cells.has_nulls():
+            raise DataError(f"table {name!r}, line {_line(cells.is_null())}: `{column}` is empty.")
+        if column in left_out:
+            cells = cells.fill_null(left_out[column])
+        columns[column] = _cast(cells, column, dtype, name)
+    typed = pl.DataFrame(columns)
+    if (wrong := ~typed["split"].is_in(["val", "test"])).any():
+        found = typed["split"].filter(wrong)[0]
+        raise DataError(f"table {name!r}, line {_line(wrong)}: `split` must be val or test, got {found!r}.")
+    return typed
+
+
+def _cast(cells: pl.Series, column: str, dtype: Any, name: str) -> pl.Series:
+    if dtype == pl.String:
+        return cells
+    cast = cells.cast(dtype, strict=False)
+    if (wrong := cast.is_null() & cells.is_not_null()).any():
+        kind = "a whole number" if dtype.is_integer() else "a number"
+        found = cells.filter(wrong)[0]
+        raise DataError(f"table {name!r}, line {_line(wrong)}: `{column}` must be {kind}, got {found!r}.")
+    return cast
+
+
+def _line(where: pl.Series) -> int:
+    """Of the first true row, counted from 1 with the names' line."""
+    return int(where.arg_true()[0]) + 2
+
+
+def _facts(frame: pl.DataFrame, name: str) -> list[dict[str, Any]]:
+    given = [column for column in FACTS if column in frame.columns]
+    typed = frame.select("backbone").with_columns(
+        _cast(frame[column], column, FACTS[column](), name).alias(column) for column in given
+    )
+    rows = []
+    for (backbone,), group in typed.group_by("backbone", maintain_order=True):
+        row: dict[str, Any] = {"name": backbone}
+        for column in given:
+            values = group[column].drop_nulls().unique(maintain_order=True).to_list()
+            if len(values) > 1:
+                raise DataError(
+                    f"table {name!r} gives {backbone!r} several {column}: {values[0]!r} and {values[1]!r}."
+                )
+            row |= {column: values[0]} if values else {}
+        rows.append(row)
+    return rows

@@ -1,0 +1,1 @@
+"""Sections of the report, each of which answers one question."""

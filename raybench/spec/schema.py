@@ -1,0 +1,226 @@
+"""The shape of a spec file: which keys it has and of which type. Names are looked up later, in `names.py`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
+from pydantic_core import ErrorDetails
+
+from raybench.catalog.backbone_info import Family
+from raybench.catalog.dataset_info import Difficulty
+from raybench.core.records import HparamValue, Interpolation, Split
+from raybench.core.registry import suggest
+from raybench.spec.document import Document, Location
+from raybench.spec.experiment import EarlyStopping, ResourceSpec, Sampler
+
+_Colour = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class PreprocessingEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    mean: _Colour | None = None
+    std: _Colour | None = None
+    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    interpolation: Interpolation | None = None
+    input_size: int | None = Field(default=None, ge=1)
+
+
+class BackboneEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    timm: str
+    name: str | None = None
+    checkpoint: str | None = None
+    kwargs: dict[str, Any] = {}
+    preprocessing: PreprocessingEntry = PreprocessingEntry()
+    family: Family = "unknown"
+    method: str = "unknown"
+    pretrain_data: str = "unknown"
+    pretrain_images: int | None = Field(default=None, ge=0)
+    params_m: float | None = Field(default=None, gt=0)
+    licence: str = "unknown"
+    citation: str = ""
+
+
+class ShiftEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    class_map: str | dict[str, list[str | int]] | None = None
+    cue: str = ""
+
+
+class QueriesEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    kind: Literal["rest", "first", "listed"]
+    fraction: float = Field(default=0.2, gt=0, lt=1)
+    max_per_class: int | None = Field(default=None, ge=2)
+    layout: Literal["json", "copydays", "landmarks"] = "json"
+    file: str = "gnd.json"
+    difficulty: Difficulty = "medium"
+    crop: bool = False
+    distractors: str = ""
+    shares: Literal["category", "instance"] = "category"
+
+
+class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    folder: str | None = None
+    torchvision: str | None = None
+    huggingface: str | None = None
+    parquet: str | None = None
+    splits: dict[Split, str] | None = None
+    val_fraction: float = Field(default=0.2, ge=0, lt=1)
+    examples_per_class: int | None = Field(default=None, ge=2)
+    unreadable: Literal["error", "skip"] = "error"
+    image_column: str = "image"
+    label_column: str = "label"
+    revision: str | None = None
+    test_only: bool = False
+    shifts: list[str] | dict[str, ShiftEntry] = []
+    queries: QueriesEntry | None = None
+    licence: str = "unknown"
+    citation: str = ""
+
+
+class SearchEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    sampler: Sampler = "qmc"
+    num_trials: int | None = Field(default=None, ge=1)
+    early_stopping: EarlyStopping = "none"
+    seed: int = Field(default=0, ge=0)
+
+
+def _backbone_kind(value: Any) -> str:
+    return "row" if isinstance(value, dict | BackboneEntry) else "name"
+
+
+_Backbone = Annotated[
+    Annotated[str, Tag("name")] | Annotated[BackboneEntry, Tag("row")], Discriminator(_backbone_kind)
+]
+
+
+class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
+    """A spec file, key by key."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    backbones: list[_Backbone] = Field(min_length=1)
+    tasks: list[str] = Field(min_length=1)
+    datasets: dict[str, DatasetEntry] = {}
+    search: SearchEntry = SearchEntry()
+    budget: str = "standard"
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    evaluators: list[Any] = []
+    """Names, or one-key mappings `{NAME: PRESET}` and `{NAME: {SETTING: VALUE}}`; read by `evaluators.py`."""
+    resources: ResourceSpec = ResourceSpec()
+    max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
+    hparams: dict[str, HparamValue] | None = Field(default=None, min_length=1)
+    preset: str | None = None
+    """Name of hyperparameters that the protocol's row fixes, in the place of `hparams`: `paper`."""
+    found: dict[str, Any] = {}
+    """What a recipe says of its own origin; for people and programs, not for `raybench run`."""
+
+
+_EXAMPLES = {
+    "name": "name: my_question",
+    "backbones": "backbones: [resnet18.a1_in1k, '@mini']",
+    "tasks": "tasks: [linear_probe@digits]",
+    "timm": "timm: resnet18",
+}
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only",
+    "string_too_long": "at most 100 characters",
+}
+
+
+_FIELDS: dict[str, type[BaseModel]] = {
+    "search": SearchEntry,
+    "resources": ResourceSpec,
+    "backbones": BackboneEntry,
+    "datasets": DatasetEntry,
+    "preprocessing": PreprocessingEntry,
+    "queries": QueriesEntry,
+}
+
+
+def check_shape(document: Document) -> tuple[SpecShape | None, dict[Location, str]]:
+    """(The shape, no problems), or (None, location → problem) for every key of a wrong name or type."""
+    try:
+        return SpecShape.model_validate(document.data), {}
+    except ValidationError as error:
+        found: dict[Location, str] = {}
+        for details in error.errors(include_url=False):
+            location = _in_document(details["loc"])
+            # A value that fits no member of a union is reported once per member; the first says enough.
+            found.setdefault(location, _sentence(details, location))
+        return None, found
+
+
+def _in_document(location: Location) -> Location:
+    """The document's own keys only: without the names of union members that pydantic adds."""
+    if location[:1] == ("backbones",) and len(location) > 2:
+        return location[:2] + location[3:]
+    if location[:1] == ("hparams",):
+        return location[:2]
+    return tuple(step for step in location if step != "[key]")
+
+
+def _sentence(details: ErrorDetails, location: Location) -> str:
+    kind, met, context = details["type"], details["input"], details.get("ctx", {})
+    dotted = _dotted(location)
+    if kind == "extra_forbidden":
+        known = list(_model_at(location).model_fields)
+        hint = suggest(str(location[-1]), known) or "."
+        return f"unknown key {location[-1]!r}{hint} Known here: {', '.join(known)}."
+    if kind == "missing":
+        example = _EXAMPLES.get(str(location[-1]))
+        return f"key {dotted} is missing" + (f"; write for example `{example}`." if example else ".")
+    if kind == "literal_error":
+        options = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{dotted} must be one of {', '.join(options)}, got {met!r}{suggest(str(met), options) or '.'}"
+    if kind == "too_short":
+        return f"{dotted} needs at least {_count(context['min_length'])}, got {met!r}."
+    if kind == "too_long" and "max_length" in context:
+        return f"{dotted} takes at most {_count(context['max_length'])}, got {met!r:.60}."
+    bounds = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    for bound, words in bounds.items():
+        if bound in context:
+            return f"{dotted} must be {words} {context[bound]:g}, got {met!r}."
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return f"{dotted}: {details['msg']}, got {met!r:.60}."
+    why = ", because it names a folder" if kind == "string_pattern_mismatch" and location == ("name",) else ""
+    return f"{dotted} must be {expected}{why}, got {_met(met)}{_type_hint(kind, met)}."
+
+
+def _dotted(location: Location) -> str:
+    """`("search", "num_trials")` → `search.num_trials`, `("seeds", 0)` → `seeds[0]`; quoted by backticks."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return f"`{text.lstrip('.')}`"
+
+
+def _model_at(location: Location) -> type[BaseModel]:
+    for step in reversed(location[:-1]):
+        if step in _FIELDS:
+            return _FIELDS[str(step)]
+    return SpecShape
+
+
+def _count(number: int) -> str:
+    return "one entry" if number == 1 else f"{number} entries"
+
+
+def _met(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    kind = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}.get(type(value))
+    return f"{value!r:.60}" + (f" ({kind})" if kind else "")
+
+
+def _type_hint(kind: str, met: Any) -> str:
+    if kind == "list_type" and met is not None and not isinstance(met, dict):
+        return f"; write [{met}]"
+    if kind == "string_type" and isinstance(met, int | float):
+        return f"; quote it: '{met}'"
+    if kind == "string_type" and isinstance(met, dict) and len(met) == 1:
+        return "; is it a text with ': ' in it? Quote it"
+    return ""

@@ -1,0 +1,33 @@
+"""How a measurement's images became numbers: checkpoint, dataset, preprocessing, versions, device."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.core.records import Provenance
+from raybench.data.dataset import Dataset
+from raybench.features.process_cache import describe
+
+REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics", "scikit-learn", "numpy")
+
+
+def provenance_of(backbone: BackboneInfo, dataset: Dataset, device: str) -> dict[str, Any]:
+    """The record stored beside every measurement of a trial, JSON-ready."""
+    digest, preprocessing, num_params = describe(backbone)
+    provenance = Provenance(
+        checkpoint_digest=digest,
+        dataset_fingerprint=dataset.fingerprint,
+        duplicates_removed=dict(dataset.hygiene.duplicates_removed),
+        num_skipped=dataset.hygiene.num_skipped,
+        preprocessing=preprocessing,
+        num_params=num_params,
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in REPORTED_VERSIONS},
+        },
+        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+    )
+    return provenance.as_dict()

@@ -1,0 +1,163 @@
+"""A recipe is a spec that repeats its winner."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raybench.core.errors import StorageError
+from raybench.core.records import Pair, TrialRecord
+from raybench.experiment import recipes
+from raybench.spec import load_spec
+from raybench.store import ledger
+
+SPEC = """
+name: question
+backbones: [mini_vit.random]
+tasks: [linear_probe@digits, finetune@digits]
+search: {num_trials: 2}
+budget: quick
+max_epochs: {linear_probe: 20, finetune: 3}
+seeds: [0, 4]
+resources: {cpus_per_trial: 1}
+"""
+PROBE = Pair(backbone="mini_vit.random", task="linear_probe@digits")
+PROBED = {"solver": "adamw", "feature_norm": "none", "batch_size": 256, "epochs": 12}
+CELL = {"lr": 10.0, "weight_decay": 1e-05}
+
+
+def record(pair: Pair, stage: str, seed: int, hparams: dict, **rest) -> TrialRecord:
+    return TrialRecord(
+        trial_id=f"{pair.slug}-{stage}-{seed:03d}-0",
+        experiment="question",
+        backbone=pair.backbone,
+        task=pair.task,
+        stage=stage,
+        index=0,
+        hparams=hparams,
+        seed=seed,
+        status="completed",
+        **rest,
+    )
+
+
+def measured(storage: Path, spec_file: Path, pair: Pair, hparams: dict, cell: dict, edges: dict) -> Path:
+    """Records of a search and a final stage as a run leaves them; returns the recipe made of them."""
+    spec = load_spec(spec_file)
+    winner = record(
+        pair, "search", 0, hparams, metrics={"val/accuracy": 0.9}, chosen={**cell, "epoch": 7}, edges=edges
+    )
+    for seed, accuracy in ((0, 0.5), (4, 0.75)):
+        metrics = {"test/accuracy": accuracy, "val/accuracy": 0.9, "test/accuracy/fog": 0.1}
+        provenance = {"device": "cpu", "versions": {"torch": "2"}}
+        final = record(pair, "final", seed, {**hparams, **cell}, metrics=metrics, provenance=provenance)
+        ledger.write_record(storage, final)
+    (path,) = recipes.write_all(storage, spec, {pair: winner})
+    return path
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Path:
+    path = tmp_path / "question.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_a_recipe_is_a_spec_with_the_winners_hyperparameters_and_no_search(tmp_path, spec_file):
+    spec = load_spec(measured(tmp_path, spec_file, PROBE, PROBED, CELL, {}))
+    asked = load_spec(spec_file)
+    assert spec.hparams == {**PROBED, **CELL}
+    assert spec.pairs() == [PROBE]
+    assert spec.seeds == [0, 4]
+    assert spec.max_epochs == {"linear_probe": 20}
+    assert spec.budget == asked.budget
+    assert spec.resources == asked.resources
+    assert spec.backbones == asked.backbones
+    assert spec.datasets == asked.datasets
+
+
+def test_a_recipe_says_scores_seeds_trial_and_versions(tmp_path, spec_file):
+    measured(tmp_path, spec_file, PROBE, PROBED, CELL, {})
+    found = recipes.read_recipe(tmp_path, "question", PROBE)["found"]
+    assert found["test"] == {"accuracy": [0.5, 0.75]}
+    assert found["search"]["val"] == {"accuracy": 0.9}
+    assert found["search"]["trial"].startswith(PROBE.slug)
+    assert found["versions"] == {"torch": "2"}
+    assert "edges" not in found
+
+
+def test_a_minibatch_halved_for_want_of_memory_is_part_of_the_recipe(tmp_path, spec_file):
+    finals = [
+        record(PROBE, "final", seed, PROBED, metrics={"test/accuracy": 0.5}, provenance=provenance)
+        for seed, provenance in ((0, {}), (4, {"batch_size": 32}))
+    ]
+    recipe = recipes.make_recipe(load_spec(spec_file), PROBE, None, finals)
+    assert recipe["hparams"] == {**PROBED, "batch_size": 32}
+    assert recipe["found"]["batch_size"] == [None, 32]
+
+
+def test_its_header_is_for_people(tmp_path, spec_file):
+    text = measured(tmp_path, spec_file, PROBE, PROBED, CELL, {}).read_text()
+    assert "# Asks:    does mini_vit.random on linear_probe@digits give test accuracy 0.6250" in text
+    assert "(mean over 2 seed(s))" in text
+
+
+def test_a_packed_value_on_the_edge_is_said_with_the_extension_to_try(tmp_path, spec_file):
+    path = measured(tmp_path, spec_file, PROBE, PROBED, CELL, {"lr": "high"})
+    sentence = "lr = 10.0 is the highest value tried; the best may lie beyond, try 0.0001 to 100."
+    assert yaml.safe_load(path.read_text())["found"]["edges"] == {"lr": sentence}
+    assert f"# Edge:    {sentence}" in path.read_text()
+
+
+def test_a_searched_value_on_the_edge_is_said_too(tmp_path, spec_file):
+    pair = Pair(backbone="mini_vit.random", task="finetune@digits")
+    hparams = {"lr": 0.003, "weight_decay": 0.05, "layer_decay": 0.75, "drop_path": 0.0}
+    path = measured(tmp_path, spec_file, pair, hparams, {}, {})
+    edges = yaml.safe_load(path.read_text())["found"]["edges"]
+    assert edges == {
+        "lr": "lr = 0.003 is the highest value tried; the best may lie beyond, try 1e-05 to 0.03."
+    }
+    assert load_spec(path).hparams == hparams
+
+
+def test_recipes_of_different_winners_have_different_names(tmp_path, spec_file):
+    first = load_spec(measured(tmp_path, spec_file, PROBE, PROBED, CELL, {})).name
+    second = load_spec(measured(tmp_path, spec_file, PROBE, PROBED, {**CELL, "lr": 1.0}, {})).name
+    assert first != second
+
+
+def test_rows_and_folders_of_the_spec_itself_travel_along(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / "images" / split / "cat").mkdir(parents=True)
+    (tmp_path / "best.safetensors").write_bytes(b"")
+    spec_file = tmp_path / "own.yaml"
+    spec_file.write_text(
+        SPEC.replace("name: question", "name: question\ndatasets: {mine: {folder: images, unreadable: skip}}")
+        .replace("mini_vit.random", "{name: own, timm: resnet18.a1_in1k, checkpoint: best.safetensors}")
+        .replace("[linear_probe@digits, finetune@digits]", "[linear_probe@mine]")
+        .replace(", finetune: 3", "")
+    )
+    storage = tmp_path / "elsewhere"
+    path = measured(storage, spec_file, Pair(backbone="own", task="linear_probe@mine"), PROBED, CELL, {})
+    spec, asked = load_spec(path), load_spec(spec_file)
+    assert spec.datasets == asked.datasets
+    assert spec.backbones == asked.backbones
+
+
+def test_a_folder_named_in_the_task_is_found_from_the_recipes_place(tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    spec_file = tmp_path / "own.yaml"
+    spec_file.write_text(
+        SPEC.replace("[linear_probe@digits, finetune@digits]", "['linear_probe@folder:images']").replace(
+            ", finetune: 3", ""
+        )
+    )
+    pair = Pair(backbone="mini_vit.random", task="linear_probe@folder:images")
+    spec = load_spec(measured(tmp_path / "elsewhere", spec_file, pair, PROBED, CELL, {}))
+    assert spec.dataset_of(spec.tasks[0]).location == str(tmp_path / "images")
+
+
+def test_a_pair_without_a_measured_final_stage_gets_no_recipe(tmp_path, spec_file):
+    assert recipes.write_all(tmp_path, load_spec(spec_file), {PROBE: None}) == []
+    with pytest.raises(StorageError, match=r"no recipe of 'mini_vit.random' on 'linear_probe@digits'"):
+        recipes.read_recipe(tmp_path, "question", PROBE)

@@ -1,0 +1,246 @@
+"""What a storage holds against what a spec asks for: what is left to do, what a record becomes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raybench.core.errors import SpecError
+from raybench.core.records import Measurement, Pair, TrialRecord, TrialRequest
+from raybench.experiment.reconcile import (
+    final_record,
+    hygiene_notes,
+    make_studies,
+    reopen,
+    store_spec,
+    withdraw_superseded,
+)
+from raybench.spec import ExperimentSpec, load_spec
+from raybench.store import ledger
+from raybench.store.measurements import read_measurements, write_measurements
+from raybench.tuning.study import PairStudy
+
+SPEC = """
+name: small
+backbones: [mini_resnet.random, mini_vit.random]
+tasks: [knn@digits]
+search: {num_trials: 2}
+budget: quick
+seeds: [0, 1]
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., ExperimentSpec]:
+    """`read(old=new, …)` checks SPEC with replacements made in its text."""
+
+    def check(*replacements: tuple[str, str]) -> ExperimentSpec:
+        text = SPEC
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "small.yaml"
+        path.write_text(text)
+        return load_spec(path)
+
+    return check
+
+
+@pytest.fixture
+def spec(read) -> ExperimentSpec:
+    return read()
+
+
+def completed(request: TrialRequest, accuracy: float = 0.5, **changes) -> TrialRecord:
+    metrics = {"val/accuracy": accuracy}
+    if request.stage == "final":
+        metrics["test/accuracy"] = accuracy
+    done = replace(TrialRecord.failed(request, ""), status="completed", metrics=metrics)
+    return replace(done, **changes)
+
+
+def run_to_the_end(study: PairStudy) -> list[TrialRecord]:
+    while (request := study.next_request()) is not None:
+        study.complete(request, completed(request))
+    return list(study.records.values())
+
+
+def test_every_pair_has_a_study_that_begins_where_its_records_end(spec):
+    first, second = make_studies(spec, [])
+    records = run_to_the_end(first)
+    again, untouched = make_studies(spec, records)
+    assert again.is_finished
+    assert again.next_request() is None
+    assert untouched.next_request() == second.next_request()
+
+
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_failed_and_torn_trials_are_run_again(spec, status):
+    first, _ = make_studies(spec, [])
+    *kept, last = run_to_the_end(first)
+    again, _ = make_studies(spec, [*kept, replace(last, status=status)])
+    assert again.next_request().trial_id == last.trial_id
+
+
+def test_a_trial_stopped_early_is_not_run_again(spec):
+    first, _ = make_studies(spec, [])
+    request = first.next_request()
+    again, _ = make_studies(spec, [completed(request, status="stopped")])
+    assert again.next_request().trial_id != request.trial_id
+
+
+def test_features_and_pairs_the_spec_does_not_have_are_no_ones_trials(spec):
+    study, _ = make_studies(spec, [])
+    features = completed(study.features_request)
+    stranger = completed(replace(study.next_request(), pair=Pair(backbone="gone", task="knn@digits")))
+    assert not any(study.records for study in make_studies(spec, [features, stranger]))
+
+
+def test_more_seeds_leave_only_the_new_ones_to_run(spec, read):
+    records = [record for study in make_studies(spec, []) for record in run_to_the_end(study)]
+    study, _ = make_studies(read(("seeds: [0, 1]", "seeds: [0, 1, 2]")), records)
+    request = study.next_request()
+    assert (request.stage, request.seed) == ("final", 2)
+    assert study.next_request() is None
+
+
+def test_a_new_evaluator_measures_the_winner_again_and_searches_nothing(spec, read):
+    records = [record for study in make_studies(spec, []) for record in run_to_the_end(study)]
+    more = read(("seeds: [0, 1]", "seeds: [0, 1]\nevaluators: [calibration]"))
+    study, _ = make_studies(more, records)
+    requests = [study.next_request(), study.next_request()]
+    assert [(request.stage, request.seed) for request in requests] == [("final", 0), ("final", 1)]
+    digests = {name: settings.digest for name, settings in more.evaluators_of("knn").items()}
+    measured = [
+        replace(record, evaluations=digests) if record.stage == "final" else record for record in records
+    ]
+    assert all(study.is_finished for study in make_studies(more, measured))
+
+
+def test_a_recipe_has_a_study_without_search(read):
+    hparams = "hparams: {feature_norm: l2, k: 5, weighting: uniform}"
+    recipe = read(("search: {num_trials: 2}", hparams))
+    study, _ = make_studies(recipe, [])
+    assert study.next_request().stage == "final"
+
+
+def request_of(spec: ExperimentSpec) -> TrialRequest:
+    return make_studies(spec, [])[0].next_request()
+
+
+def test_what_the_worker_wrote_is_the_record(spec, tmp_path):
+    request = request_of(spec)
+    ledger.write_record(tmp_path, completed(request, 0.7))
+    assert final_record(tmp_path, request, None).metrics == {"val/accuracy": 0.7}
+
+
+def test_a_trial_that_early_stopping_ended_is_stopped_with_what_it_had(spec, tmp_path):
+    request = request_of(spec)
+    ledger.write_record(tmp_path, completed(request, 0.7, status="running"))
+    record = final_record(tmp_path, request, None)
+    assert (record.status, record.metrics["val/accuracy"]) == ("stopped", 0.7)
+    assert ledger.read_record(tmp_path, "small", request.trial_id).status == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [("its process died", "its process died"), (None, "it ended without writing its record")],
+)
+def test_a_trial_without_a_record_of_its_own_has_failed_and_says_why(spec, tmp_path, told, reason):
+    request = request_of(spec)
+    record = final_record(tmp_path, request, told)
+    assert (record.status, record.reason) == ("failed", reason)
+    assert ledger.read_record(tmp_path, "small", request.trial_id) == record
+
+
+def test_a_killed_trial_is_failed_though_it_was_running_in_the_ledger(spec, tmp_path):
+    request = request_of(spec)
+    ledger.write_record(tmp_path, completed(request, status="running"))
+    assert final_record(tmp_path, request, "its node was lost").status == "failed"
+
+
+def test_how_an_earlier_attempt_ended_is_not_how_this_one_did(spec, tmp_path):
+    request = request_of(spec)
+    earlier = replace(TrialRecord.failed(request, "the mount was away"), metrics={"test/accuracy": 0.5})
+    ledger.write_record(tmp_path, earlier)
+    reopen(tmp_path, request)
+    assert ledger.read_record(tmp_path, "small", request.trial_id).status == "running"
+    record = final_record(tmp_path, request, "its process died")
+    assert (record.status, record.reason) == ("failed", "its process died")
+    assert record.metrics == {"test/accuracy": 0.5}
+
+
+def test_a_worker_that_dies_after_its_record_has_lost_nothing(spec, tmp_path):
+    request = request_of(spec)
+    ledger.write_record(tmp_path, completed(request))
+    assert final_record(tmp_path, request, "its process died") == completed(request)
+
+
+def test_what_a_hanging_worker_wrote_last_is_the_reason(spec, tmp_path):
+    request = request_of(spec)
+    hung = TrialRecord.failed(request, "one step took longer than 5 s and was ended")
+    ledger.write_record(tmp_path, hung)
+    assert final_record(tmp_path, request, "its process died") == hung
+
+
+def test_final_results_of_an_overtaken_winner_are_taken_back(spec, read, tmp_path):
+    study, _ = make_studies(spec, [])
+    for record in run_to_the_end(study):
+        ledger.write_record(tmp_path, record)
+        if record.stage == "final":
+            measurement = Measurement(
+                experiment="small",
+                backbone=record.backbone,
+                task=record.task,
+                split="test",
+                metric="accuracy",
+                value=0.5,
+                num_examples=359,
+                seed=record.seed,
+            )
+            write_measurements(tmp_path, "small", record.trial_id, [measurement], {})
+    longer, _ = make_studies(read(("num_trials: 2", "num_trials: 3")), ledger.read_records(tmp_path, "small"))
+    withdraw_superseded(tmp_path, longer)
+    assert read_measurements(tmp_path).height == 2  # The search is not over: nothing is decided.
+
+    better = longer.next_request()
+    longer.complete(better, completed(better, 0.9))
+    withdraw_superseded(tmp_path, longer)
+    assert read_measurements(tmp_path).height == 0
+    old = [record for record in ledger.read_records(tmp_path, "small") if record.stage == "final"]
+    assert {(record.status, record.reason) for record in old} == {
+        ("failed", "superseded by a better search trial")
+    }
+    assert [request.seed for request in (longer.next_request(), longer.next_request())] == [0, 1]
+
+
+def test_a_spec_that_contradicts_the_stored_one_is_refused_with_advice(spec, read, tmp_path):
+    store_spec(spec, tmp_path)
+    other = read(("num_trials: 2", "num_trials: 2, seed: 7"))
+    with pytest.raises(SpecError) as caught:
+        store_spec(other, tmp_path)
+    assert f"{tmp_path} already holds an experiment 'small' that differs" in str(caught.value)
+    assert "search.seed: 0 → 7" in caught.value.problems
+    assert caught.value.problems[-1] == "rename the experiment, or give another `--storage`."
+    assert ledger.load_spec(tmp_path, "small") == spec.to_dict()
+
+
+def test_a_spec_that_asks_for_more_replaces_the_stored_one(spec, read, tmp_path):
+    store_spec(spec, tmp_path)
+    more = read(("num_trials: 2", "num_trials: 3"))
+    store_spec(more, tmp_path)
+    assert ledger.load_spec(tmp_path, "small") == more.to_dict()
+
+
+def test_images_left_out_of_a_dataset_are_said_once_with_their_count(spec):
+    study = make_studies(spec, [])[0]
+    run_to_the_end(study)
+    assert hygiene_notes([study]) == []
+    found = {"duplicates_removed": {"train": 2, "val": 1}, "num_skipped": 4}
+    for trial_id, record in study.records.items():
+        study.records[trial_id] = replace(record, provenance=found)
+    assert hygiene_notes([study, study]) == [
+        "digits: 3 images dropped: a later split holds the same pixels.",
+        "digits: 4 unreadable images were skipped, as the spec allows.",
+    ]

@@ -1,0 +1,78 @@
+"""The parts of a run that need no Ray: what is refused before the start, and what is known to be tracked."""
+
+import json
+
+import pytest
+
+from raybench.core.errors import StorageError
+from raybench.experiment import run as running
+from raybench.experiment.run import require_writable
+from raybench.spec import load_spec
+from raybench.store.files import file_sizes
+from raybench.store.files import lease as lease_module
+
+SPEC = """
+name: small
+backbones: [mini_resnet.random]
+tasks: [knn@digits]
+budget: smoke
+"""
+
+
+def test_a_writable_storage_is_created_and_left_empty(tmp_path):
+    require_writable(tmp_path / "new" / "storage")
+    assert list((tmp_path / "new" / "storage").iterdir()) == []
+
+
+def test_a_storage_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match=r"cannot write '.*file/storage/.*; free space or choose another"):
+        require_writable(tmp_path / "file" / "storage")
+
+
+def test_a_writable_bucket_is_left_empty(bucket):
+    require_writable(bucket)
+    assert file_sizes(bucket) == {}
+
+
+def test_two_runs_of_one_experiment_on_one_storage_are_refused(place, monkeypatch):
+    monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.2)
+    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
+    with running._only_one(place, "small"):
+        with (
+            pytest.raises(StorageError, match=r"process.* is running experiment 'small' on .*; wait for it"),
+            running._only_one(place, "small"),
+        ):
+            pass
+        with running._only_one(place, "other"):
+            pass
+    with running._only_one(place, "small"):
+        pass
+
+
+def test_who_has_to_wait_for_a_killed_run_is_told(bucket, capsys):
+    content = {"token": "other", "host": "node-7", "process": 41, "machine": "another"}
+    path = bucket / "experiments" / "small" / "running.lock"
+    path.put(json.dumps(content).encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease_module, "EXPIRY_SECONDS", 2.0)
+        with running._only_one(bucket, "small"):
+            pass
+    assert "note      process 41 on node-7 was here 0 s ago; it is known to be gone after 2 s" in (
+        capsys.readouterr().out
+    )
+
+
+def test_what_is_tracked_is_known_by_spec_and_server(place, tmp_path):
+    (tmp_path / "small.yaml").write_text(SPEC)
+    spec = load_spec(tmp_path / "small.yaml")
+    database = tmp_path / "mlflow.db"
+    uri = f"sqlite:///{database}"
+    assert not running._is_tracked(place, spec, uri)
+    database.touch()
+    running._mark_tracked(place, spec, uri)
+    assert running._is_tracked(place, spec, uri)
+    assert not running._is_tracked(place, spec, "http://elsewhere:5000")
+    assert not running._is_tracked(place, spec.model_copy(update={"seeds": [0, 1, 2]}), uri)
+    database.unlink()
+    assert not running._is_tracked(place, spec, uri)

@@ -1,0 +1,52 @@
+"""The table of costs: what is kept comes back, and what cannot be read is named."""
+
+from dataclasses import replace
+
+import pytest
+
+from raybench.core.errors import StorageError
+from raybench.store.inference_costs import InferenceCost, cost_file, read_costs, write_cost
+
+COST = InferenceCost(
+    backbone="b",
+    checkpoint_digest="c",
+    hardware="Abacus, 1 threads",
+    input_size=32,
+    batch_size=8,
+    dtype="float32",
+    num_params=10,
+    flops_g=0.5,
+    images_per_second=100.0,
+    images_per_second_low=90.0,
+    images_per_second_high=110.0,
+    latency_ms=12.0,
+    peak_memory_mib=3.0,
+    num_batches=5,
+    versions={"torch": "2.0"},
+)
+
+
+def test_what_is_written_is_read(place):
+    other = replace(COST, backbone="a", checkpoint_digest="d")
+    write_cost(place, COST)
+    write_cost(place, other)
+    assert read_costs(place) == [other, COST]
+
+
+def test_measuring_again_replaces_and_another_machine_stands_beside(place):
+    write_cost(place, COST)
+    write_cost(place, replace(COST, images_per_second=50.0))
+    write_cost(place, replace(COST, hardware="Faster"))
+    assert sorted(cost.images_per_second for cost in read_costs(place)) == [50.0, 100.0]
+
+
+def test_a_storage_without_costs_has_none(place):
+    assert read_costs(place) == []
+
+
+def test_a_torn_file_is_named(tmp_path):
+    write_cost(tmp_path, COST)
+    file = cost_file(tmp_path, COST.identity)
+    file.write_text(file.read_text()[:40])
+    with pytest.raises(StorageError, match=rf"{file.name}.*run `raybench cost` again"):
+        read_costs(tmp_path)

@@ -1,0 +1,118 @@
+"""Out of memory is known by what the libraries really raise; batches are halved, and the recipe says so."""
+
+import numpy as np
+import pytest
+import torch
+
+from raybench.core.errors import ResourceError
+from raybench.worker.memory import CONTEXT_BYTES, MAX_HALVINGS, Batches, claim_device, is_out_of_memory
+
+TOO_MUCH = 2**60
+"""Bytes that no machine has."""
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    [
+        lambda: torch.empty(TOO_MUCH, dtype=torch.uint8),
+        lambda: np.empty(TOO_MUCH, dtype=np.uint8),
+        lambda: bytearray(TOO_MUCH),
+    ],
+    ids=["torch", "numpy", "python"],
+)
+def test_what_the_hosts_allocators_raise_is_known(allocate):
+    with pytest.raises((MemoryError, RuntimeError)) as caught:
+        allocate()
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_a_gpu_raises_is_known():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(TOO_MUCH, dtype=torch.uint8, device="cuda")
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("x")]
+)
+def test_a_bug_is_not_taken_for_it(error):
+    assert not is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "asked", "sizes"),
+    [
+        ("finetune", {"lr": 0.1}, [32, 16, 8]),
+        ("linear_probe", {"batch_size": 1024}, [512, 256, 128]),
+        ("finetune", {"batch_size": 2}, [1, 1, 1]),
+    ],
+)
+def test_minibatches_are_halved_thrice_and_then_it_is_over(protocol, asked, sizes):
+    batches = Batches(protocol, asked)
+    assert batches.hparams == asked
+    for size in sizes:
+        assert batches.halve()
+        assert batches.hparams == {**asked, "batch_size": size}
+        assert batches.changed == {"batch_size": size}
+    assert not batches.halve()
+    assert batches.num_halvings == MAX_HALVINGS
+
+
+def test_a_protocol_without_minibatches_keeps_its_recipe():
+    batches = Batches("knn", {"feature_norm": "l2"})
+    assert batches.halve()
+    assert batches.hparams == {"feature_norm": "l2"}
+    assert batches.changed == {}
+
+
+def test_a_trial_without_a_gpu_asks_no_gpu_anything(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("CUDA was asked"))
+    assert claim_device(0.0) == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_only_ray_sees_is_told_with_the_driver_it_needs():
+    with pytest.raises(ResourceError, match=r"given this trial 0\.5 GPUs, but PyTorch .* finds none.*CUDA"):
+        claim_device(0.5)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "total", "limit"),
+    [
+        (1.0, 80 * CONTEXT_BYTES, 1.0),
+        (2.0, 80 * CONTEXT_BYTES, 1.0),
+        (0.5, 80 * CONTEXT_BYTES, 0.5 - 1 / 80),
+        (0.125, 80 * CONTEXT_BYTES, 0.125 - 1 / 80),
+        (0.125, 8 * CONTEXT_BYTES, 0.0625),
+    ],
+)
+def test_trials_that_share_a_gpu_are_held_to_their_shares_of_its_memory(monkeypatch, gpus, total, limit):
+    """What torch is told; whether it keeps to it is asked below, where there is a GPU."""
+    told = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: type("Properties", (), {"total_memory": total})
+    )
+    monkeypatch.setattr(
+        torch.cuda,
+        "set_per_process_memory_fraction",
+        lambda fraction, device: told.append((fraction, device)),
+    )
+    assert claim_device(gpus) == "cuda"
+    assert told == [(pytest.approx(limit), 0)]
+    num_sharing = int(1 / gpus) if gpus < 1 else 1
+    assert num_sharing * told[0][0] <= 1.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_more_than_the_share_is_out_of_memory():
+    claim_device(0.125)
+    try:
+        with pytest.raises(torch.OutOfMemoryError) as caught:
+            torch.empty(
+                torch.cuda.get_device_properties(0).total_memory // 4, dtype=torch.uint8, device="cuda"
+            )
+        assert is_out_of_memory(caught.value)
+    finally:
+        claim_device(1.0)
