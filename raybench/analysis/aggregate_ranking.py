@@ -1,4 +1,4 @@
-"""Scores → a standing, with every choice that the paper leaves open said outright.
+"""Scores → a ranking, with every choice that the paper leaves open said outright.
 
 The defaults, those of `raybench rank` too: sample deviation, every task weighs the same, backbones without
 pretraining count like any other, lower-is-better metrics have their sign turned, and incomplete tables are
@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 import polars as pl
 
 from raybench.analysis.scores import require_complete
-from raybench.analysis.zscores import Mean, overall, rank_within_task, with_zeros, zscore_within_task
+from raybench.analysis.zscores import Mean, add_missing_as_zero, overall, rank_within_task, zscore_within_task
 from raybench.core.errors import EmptyInputError
 
 Deviation = Literal["sample", "population"]
@@ -50,7 +50,7 @@ class RankingRule:
         return self.lower_is_better == "turned"
 
 
-def counted_scores(
+def eligible_scores(
     scores: pl.DataFrame, rule: RankingRule, *, random_init: tuple[str, ...] = ()
 ) -> pl.DataFrame:
     """The rows of `scores` that the rule counts, with a `category` (absent: all tasks are of one, "all").
@@ -70,37 +70,37 @@ def counted_scores(
     return scores
 
 
-def ranked_by(scores: pl.DataFrame, rule: RankingRule) -> pl.DataFrame:
-    """Add `zscore` and `rank` within each task; what `counted_scores` left goes in."""
+def rank_by_rule(scores: pl.DataFrame, rule: RankingRule) -> pl.DataFrame:
+    """Add `zscore` and `rank` within each task; what `eligible_scores` left goes in."""
     return scores.pipe(zscore_within_task, ddof=rule.ddof, turns_sign=rule.turns_sign).pipe(rank_within_task)
 
 
-def standing_of(
+def aggregate_tasks(
     ranked: pl.DataFrame, rule: RankingRule, expected: pl.DataFrame | None = None
 ) -> pl.DataFrame:
     """`overall` by the rule's mean, and one column `z_CATEGORY` per category where there are several.
 
     Args:
-        ranked: as `ranked_by` gives it.
+        ranked: as `rank_by_rule` gives it.
         expected: pairs that ought to be there, columns backbone and task.
     """
     zero_for_missing = rule.missing == "zero"
-    standing = overall(ranked, expected, mean=rule.mean, zero_for_missing=zero_for_missing)
+    ranking = overall(ranked, expected, mean=rule.mean, zero_for_missing=zero_for_missing)
     if ranked["category"].n_unique() == 1:
-        return standing
+        return ranking
     wide = (
         category_zscores(ranked, zero_for_missing=zero_for_missing)
         .sort("category")
         .pivot("category", index="backbone", values="zscore")
     )
     wide = wide.rename({name: f"z_{name}" for name in wide.columns if name != "backbone"})
-    return standing.join(wide, on="backbone", how="left", maintain_order="left")
+    return ranking.join(wide, on="backbone", how="left", maintain_order="left")
 
 
-def standing_by(
+def aggregate_ranking(
     scores: pl.DataFrame, rule: RankingRule | None = None, *, random_init: tuple[str, ...] = ()
 ) -> pl.DataFrame:
-    """Scores → standing by one rule, as `standing_of` gives it.
+    """Rank scores by one rule; the result is as `aggregate_tasks` gives it.
 
     Args:
         scores: columns read: backbone, task, direction ("min" or "max"), value; category (absent: all tasks
@@ -113,10 +113,10 @@ def standing_by(
         EmptyInputError: if nothing is left to rank.
     """
     rule = rule or RankingRule()
-    counted = counted_scores(scores, rule, random_init=random_init)
+    counted = eligible_scores(scores, rule, random_init=random_init)
     if rule.missing == "refuse":
         require_complete(counted)
-    return standing_of(ranked_by(counted, rule), rule)
+    return aggregate_tasks(rank_by_rule(counted, rule), rule)
 
 
 def category_zscores(ranked: pl.DataFrame, *, zero_for_missing: bool = False) -> pl.DataFrame:
@@ -126,7 +126,7 @@ def category_zscores(ranked: pl.DataFrame, *, zero_for_missing: bool = False) ->
         ranked: columns read: backbone, task, category, zscore.
         zero_for_missing: count a pair without z-score as 0 instead of leaving it out.
     """
-    counted = with_zeros(ranked) if zero_for_missing else ranked
+    counted = add_missing_as_zero(ranked) if zero_for_missing else ranked
     return (
         counted.group_by("backbone", "category")
         .agg(zscore=pl.col("zscore").sort().mean().round(12), num_tasks=pl.len())
@@ -134,25 +134,25 @@ def category_zscores(ranked: pl.DataFrame, *, zero_for_missing: bool = False) ->
     )
 
 
-def on_a_budget(standing: pl.DataFrame, facts: pl.DataFrame, *, max_params_m: float) -> pl.DataFrame:
-    """The rows of `standing` with at most `max_params_m` million parameters, ranked again among themselves.
+def rank_within_size(ranking: pl.DataFrame, facts: pl.DataFrame, *, max_params_m: float) -> pl.DataFrame:
+    """The rows of `ranking` with at most `max_params_m` million parameters, ranked again among themselves.
 
     The z-scores stay those among all backbones, as in the paper. Backbones of unknown size are left out.
 
     Args:
-        standing: columns read: backbone, mean_zscore.
+        ranking: columns read: backbone, mean_zscore.
         facts: columns read: backbone, params_m.
         max_params_m: millions of parameters; the paper's small tier is below 30.
     """
     small = facts.filter(pl.col("params_m") <= max_params_m).select("backbone", "params_m")
     return (
-        standing.join(small, on="backbone")
+        ranking.join(small, on="backbone")
         .with_columns(overall_rank=pl.col("mean_zscore").rank("min", descending=True))
         .sort("overall_rank", "backbone")
     )
 
 
-def rules_compared(
+def compare_rules(
     scores: pl.DataFrame, *, random_init: tuple[str, ...] = (), default: RankingRule | None = None
 ) -> pl.DataFrame:
     """Whether the ranking depends on the open choices: one row per rule, the default's own first.
@@ -163,12 +163,12 @@ def rules_compared(
     default has it: which way is better is no matter of taste.
 
     Args:
-        scores: as in `standing_by`.
+        scores: as in `aggregate_ranking`.
         random_init: names of the backbones without pretraining.
         default: what the others are compared with; None takes raybench's.
     """
     default = default or RankingRule()
-    base = standing_by(scores, default, random_init=random_init)
+    base = aggregate_ranking(scores, default, random_init=random_init)
     rows = []
     for deviation, mean, with_random_init in product(
         _first(default.deviation, ("sample", "population")),
@@ -176,7 +176,7 @@ def rules_compared(
         _first(default.with_random_init, (True, False)) if random_init else (default.with_random_init,),
     ):
         rule = replace(default, deviation=deviation, mean=mean, with_random_init=with_random_init)
-        other = standing_by(scores, rule, random_init=random_init)
+        other = aggregate_ranking(scores, rule, random_init=random_init)
         rows.append(
             {
                 "deviation": deviation,

@@ -32,7 +32,7 @@ def oriented(scores: pl.DataFrame) -> tuple[list[str], list[str], Array]:
     return backbones, tasks, values
 
 
-def robust_standings(scores: pl.DataFrame) -> pl.DataFrame:
+def alternative_rankings(scores: pl.DataFrame) -> pl.DataFrame:
     """One row per backbone: mean_zscore, mean_rank, win_rate, strength, and a rank by each.
 
     `win_rate` is the share of (other backbone, task) comparisons won, a tie counting half, in [0, 1].
@@ -188,12 +188,12 @@ def indistinct_groups(scores: pl.DataFrame, *, level: float = 0.95) -> pl.DataFr
     )
 
 
-def rankings_agree(standings: pl.DataFrame) -> pl.DataFrame:
-    """Kendall's τ-b between the rankings of `robust_standings`: one, other, kendall_tau, same_best."""
-    names = [name for name in standings.columns if name.startswith("rank_")]
+def ranking_agreement(rankings: pl.DataFrame) -> pl.DataFrame:
+    """Kendall's τ-b between the rankings of `alternative_rankings`: one, other, kendall_tau, same_best."""
+    names = [name for name in rankings.columns if name.startswith("rank_")]
     rows = []
     for one, other in combinations(names, 2):
-        a, b = standings[one].to_numpy(), standings[other].to_numpy()
+        a, b = rankings[one].to_numpy(), rankings[other].to_numpy()
         is_flat = len(set(a)) == 1 or len(set(b)) == 1
         tau = None if is_flat else float(stats.kendalltau(a, b).statistic)
         same_best = set(np.flatnonzero(a == a.min())) == set(np.flatnonzero(b == b.min()))

@@ -31,9 +31,9 @@ class Replicates:
 
     backbones: tuple[str, ...]
     tasks: tuple[str, ...]
-    measured: Array
+    estimates: Array
     """Mean over seeds and examples, higher is better, shape [backbones, tasks]."""
-    drawn: Array
+    resampled: Array
     """The same of every replicate, shape [replicates, backbones, tasks]."""
 
 
@@ -65,13 +65,13 @@ def replicate(
         raise EmptyInputError("a bootstrap needs the per-example values of at least one task, got none.")
     rng = np.random.default_rng(seed)
     tasks = tuple(sorted(per_example))
-    measured = np.empty((len(backbones), len(tasks)))
-    drawn = np.empty((num_replicates, len(backbones), len(tasks)))
+    estimates = np.empty((len(backbones), len(tasks)))
+    resampled = np.empty((num_replicates, len(backbones), len(tasks)))
     for column, task in enumerate(tasks):
         values = _checked(per_example[task], task, len(backbones))
-        measured[:, column] = [seeds.mean(dtype=np.float64) for seeds in values]
-        drawn[:, :, column] = _redraw(values, num_replicates, rng)
-    return Replicates(backbones=tuple(backbones), tasks=tasks, measured=measured, drawn=drawn)
+        estimates[:, column] = [seeds.mean(dtype=np.float64) for seeds in values]
+        resampled[:, :, column] = _resample(values, num_replicates, rng)
+    return Replicates(backbones=tuple(backbones), tasks=tasks, estimates=estimates, resampled=resampled)
 
 
 def _checked(values: PerBackbone, task: str, num_backbones: int) -> list[NDArray[np.float32]]:
@@ -89,7 +89,7 @@ def _checked(values: PerBackbone, task: str, num_backbones: int) -> list[NDArray
     return [array.astype(np.float32) for array in arrays]
 
 
-def _redraw(values: Sequence[NDArray[np.float32]], num_replicates: int, rng: np.random.Generator) -> Array:
+def _resample(values: Sequence[NDArray[np.float32]], num_replicates: int, rng: np.random.Generator) -> Array:
     """Means of every replicate, [replicates, backbones]: counts of the drawn examples times values."""
     num_backbones, n = len(values), values[0].shape[1]
     num_seeds = np.array([len(seeds) for seeds in values])
@@ -160,14 +160,14 @@ def ranks_of(zscores: Array) -> Array:
 def score_intervals(replicates: Replicates, *, level: float = 0.95) -> pl.DataFrame:
     """Per backbone and task: value, low, high (percentiles of the replicates), standard_error."""
     tail = (1 - level) / 2
-    low, high = np.quantile(replicates.drawn, [tail, 1 - tail], axis=0)
-    error = replicates.drawn.std(axis=0, ddof=1)
-    num_backbones, num_tasks = replicates.measured.shape
+    low, high = np.quantile(replicates.resampled, [tail, 1 - tail], axis=0)
+    error = replicates.resampled.std(axis=0, ddof=1)
+    num_backbones, num_tasks = replicates.estimates.shape
     return pl.DataFrame(
         {
             "backbone": np.repeat(np.array(replicates.backbones), num_tasks).tolist(),
             "task": list(replicates.tasks) * num_backbones,
-            "value": replicates.measured.ravel(),
+            "value": replicates.estimates.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
             "standard_error": error.ravel(),
@@ -175,7 +175,7 @@ def score_intervals(replicates: Replicates, *, level: float = 0.95) -> pl.DataFr
     )
 
 
-def standing_intervals(
+def ranking_intervals(
     replicates: Replicates,
     *,
     level: float = 0.95,
@@ -189,8 +189,8 @@ def standing_intervals(
     p_first and p_top (the shares of replicates in which it is first, or among the first `top`; a tie
     across the border counts by the share of the tied that fit).
     """
-    measured = zscores_of(replicates.measured, ddof=ddof, weights=weights)
-    drawn = zscores_of(replicates.drawn, ddof=ddof, weights=weights)
+    measured = zscores_of(replicates.estimates, ddof=ddof, weights=weights)
+    drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights)
     ranks = ranks_of(drawn)
     tail = (1 - level) / 2
     zscore_low, zscore_high = np.quantile(drawn, [tail, 1 - tail], axis=0)
@@ -216,12 +216,12 @@ def _in_top(zscores: Array, top: int) -> Array:
     return np.asarray(np.clip((top - first + 1) / (last - first + 1), 0.0, 1.0))
 
 
-def first_among(
+def best_probabilities(
     replicates: Replicates, names: Sequence[str], *, ddof: int = 1, weights: Array | None = None
 ) -> pl.DataFrame:
     """P(best) of `names` among themselves, by z-scores among all: backbone, p_first; a tie is shared."""
     places = [replicates.backbones.index(name) for name in names]
-    drawn = zscores_of(replicates.drawn, ddof=ddof, weights=weights)[:, places]
+    drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights)[:, places]
     return pl.DataFrame({"backbone": list(names), "p_first": _in_top(drawn, 1).mean(axis=0)})
 
 
@@ -230,7 +230,7 @@ def win_probabilities(replicates: Replicates, *, ddof: int = 1, weights: Array |
 
     It is the share of bootstrap replicates, so P(A beats B) + P(B beats A) = 1.
     """
-    drawn = zscores_of(replicates.drawn, ddof=ddof, weights=weights).round(12)
+    drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights).round(12)
     difference = np.sign(drawn[:, :, None] - drawn[:, None, :])
     probability = (difference.mean(axis=0) + 1) / 2
     names = replicates.backbones

@@ -34,18 +34,18 @@ def task_correlations(ranked: pl.DataFrame, *, by: str = "task") -> pl.DataFrame
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def score_against(standing: pl.DataFrame, facts: pl.DataFrame, fact: str) -> pl.DataFrame:
+def score_correlations(ranking: pl.DataFrame, facts: pl.DataFrame, fact: str) -> pl.DataFrame:
     """Spearman's ρ of the mean z-score with a fact, per family and over all: family, spearman, num_backbones.
 
     Backbones whose fact is not known are left out; the paper's numbers are `params` and `pretrain_images`
     for CNNs and ViTs.
 
     Args:
-        standing: columns read: backbone, mean_zscore.
+        ranking: columns read: backbone, mean_zscore.
         facts: columns read: backbone, family and `fact`.
         fact: a numeric column, e.g. `params_m` or `pretrain_images`.
     """
-    known = standing.select("backbone", "mean_zscore").join(
+    known = ranking.select("backbone", "mean_zscore").join(
         facts.select("backbone", "family", pl.col(fact).cast(pl.Float64).alias("fact")), on="backbone"
     )
     known = known.drop_nulls()
@@ -57,9 +57,7 @@ def score_against(standing: pl.DataFrame, facts: pl.DataFrame, fact: str) -> pl.
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def apples_to_apples(
-    standing: pl.DataFrame, facts: pl.DataFrame, *, data_factor: float = 2.0
-) -> pl.DataFrame:
+def apples_to_apples(ranking: pl.DataFrame, facts: pl.DataFrame, *, data_factor: float = 2.0) -> pl.DataFrame:
     """Backbones that differ in pretraining only: same architecture, data within a factor of each other.
 
     Columns: group (number), architecture, rank_in_group (1 is best, ties share the smaller), backbone,
@@ -68,12 +66,12 @@ def apples_to_apples(
     backbones whose data are not known.
 
     Args:
-        standing: columns read: backbone, mean_zscore.
+        ranking: columns read: backbone, mean_zscore.
         facts: columns read: backbone, architecture, pretrain_images.
         data_factor: at least 1; the largest ratio of images within a group.
     """
     known = (
-        standing.select("backbone", "mean_zscore")
+        ranking.select("backbone", "mean_zscore")
         .join(facts.select("backbone", "architecture", "pretrain_images"), on="backbone")
         .drop_nulls()
         .sort("architecture", "pretrain_images", "backbone")
@@ -96,7 +94,7 @@ def apples_to_apples(
     )
 
 
-def protocols_compared(
+def compare_protocols(
     scores: pl.DataFrame, *, one: str = "linear_probe", other: str = "finetune"
 ) -> pl.DataFrame:
     """One protocol against another on the same datasets, one row per dataset and backbone that has both.
@@ -139,7 +137,7 @@ def gain_by_family(compared: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     """Who gains from the other protocol: family, mean_gain, mean_moved, num_pairs, by family.
 
     Args:
-        compared: what `protocols_compared` gives.
+        compared: what `compare_protocols` gives.
         facts: columns read: backbone, family.
     """
     return (

@@ -98,7 +98,7 @@ def stopping_regret(learning: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None).sort(KEY)
 
 
-def halving_replayed(learning: pl.DataFrame, *, eta: int = ETA) -> pl.DataFrame:
+def replay_halving(learning: pl.DataFrame, *, eta: int = ETA) -> pl.DataFrame:
     """Per pair whose trials all ran to their end: what successive halving would have cost. This is known.
 
     Columns: backbone, task, num_trials, best (found without stopping), best_kept, regret (≥ 0),

@@ -9,18 +9,18 @@ import polars as pl
 from raybench.analysis.correlation import spearman
 
 
-def shared_ranking(standing: pl.DataFrame, published: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
+def shared_ranking(ranking: pl.DataFrame, published: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
     """Backbones that both tables rank, best here first.
 
     Columns: backbone, published_as, rank_here, rank_there (1 is best, among the shared ones only, ties share
     the smaller), zscore_here, zscore_there (each among all backbones of its own table).
 
     Args:
-        standing: one's own; columns read: backbone, mean_zscore.
+        ranking: one's own; columns read: backbone, mean_zscore.
         published: the published one; columns read: backbone, mean_zscore.
         same: which names mean the same weights; columns backbone, published_as.
     """
-    mine = standing.select("backbone", zscore_here="mean_zscore").drop_nulls()
+    mine = ranking.select("backbone", zscore_here="mean_zscore").drop_nulls()
     theirs = published.select(published_as="backbone", zscore_there="mean_zscore").drop_nulls()
     return (
         mine.join(same, on="backbone")
@@ -34,9 +34,9 @@ def shared_ranking(standing: pl.DataFrame, published: pl.DataFrame, same: pl.Dat
     )
 
 
-def orders_agree(beside: pl.DataFrame) -> float | None:
+def rank_correlation(shared: pl.DataFrame) -> float | None:
     """Spearman's ρ between the two orders of `shared_ranking`; None with fewer than 3 backbones."""
-    return spearman(beside, "zscore_here", "zscore_there")
+    return spearman(shared, "zscore_here", "zscore_there")
 
 
 def shared_values(scores: pl.DataFrame, published: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:

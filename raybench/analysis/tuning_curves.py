@@ -67,7 +67,7 @@ def _signed_curve(group: pl.DataFrame) -> Array:
     return sign * expected_best(sign * group["value"].to_numpy().astype(np.float64))
 
 
-def scores_after(trials: pl.DataFrame, *, share: float) -> pl.DataFrame:
+def scores_at_budget(trials: pl.DataFrame, *, share: float) -> pl.DataFrame:
     """What a search with a share of its trials is expected to find: backbone, task, direction, value, k.
 
     These are scores as the ranking functions read them, so the ranking on half the budget is one call more.

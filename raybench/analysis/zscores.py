@@ -5,7 +5,7 @@ backbone's z-score is (its value − the mean over backbones) / their standard d
 the mean of its z-scores. What the paper leaves open is decided here and can be said otherwise: the deviation
 is the sample's (`ddof=1`; the order within a task cannot depend on it), every task weighs the same (`micro`),
 and the sign is turned where lower is better, so that a higher z-score is better everywhere.
-`standing.RankingRule` names all choices and has the same defaults.
+`aggregate_ranking.RankingRule` names all choices and has the same defaults.
 """
 
 from typing import Literal
@@ -86,7 +86,7 @@ def overall(
     counts = ranked.group_by("backbone").agg(
         mean_rank=pl.col("rank").sort().mean().round(12), num_tasks=pl.len()
     )
-    counted = with_zeros(ranked) if zero_for_missing else ranked
+    counted = add_missing_as_zero(ranked) if zero_for_missing else ranked
     average = pl.col("zscore").sort().mean().round(12)
     if mean == "macro":
         counted = counted.group_by("backbone", "category").agg(zscore=average)
@@ -104,7 +104,7 @@ def overall(
     )
 
 
-def with_zeros(ranked: pl.DataFrame) -> pl.DataFrame:
+def add_missing_as_zero(ranked: pl.DataFrame) -> pl.DataFrame:
     """`ranked` with a row of z-score 0 for every pair it lacks, other columns null.
 
     Columns read: backbone, task, zscore, and category if there is one.
@@ -115,7 +115,7 @@ def with_zeros(ranked: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([ranked, lacking], how="diagonal")
 
 
-def beside_tasks(standing: pl.DataFrame, ranked: pl.DataFrame, column: str = "value") -> pl.DataFrame:
-    """`standing` with one more column per task that holds a backbone's `column` there, or null."""
+def add_task_columns(ranking: pl.DataFrame, ranked: pl.DataFrame, column: str = "value") -> pl.DataFrame:
+    """`ranking` with one more column per task that holds a backbone's `column` there, or null."""
     wide = ranked.sort("task").pivot("task", index="backbone", values=column)
-    return standing.join(wide, on="backbone", how="left", maintain_order="left")
+    return ranking.join(wide, on="backbone", how="left", maintain_order="left")

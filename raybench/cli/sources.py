@@ -91,12 +91,12 @@ def results_of(arguments: argparse.Namespace) -> "Results":
     """What the named sources hold together."""
     from raybench.report.gather.sources import Source, read_results
 
-    beside: list[Source] = []
+    tracked: list[Source] = []
     if arguments.tracking_uri:
         from raybench.report.gather.table_file import parse_tables
         from raybench.tracking.reading import read_tracked
 
-        beside = [
+        tracked = [
             Source(
                 name=tracked.name,
                 measurements=parse_tables(tracked.tables, tracked.name),
@@ -105,8 +105,8 @@ def results_of(arguments: argparse.Namespace) -> "Results":
             )
             for tracked in read_tracked(arguments.tracking_uri, arguments.experiment)
         ]
-    addresses = arguments.sources or ([] if beside else [DEFAULT_STORAGE])
-    return read_results(addresses, experiment=arguments.experiment, prefer=arguments.prefer, beside=beside)
+    addresses = arguments.sources or ([] if tracked else [DEFAULT_STORAGE])
+    return read_results(addresses, experiment=arguments.experiment, prefer=arguments.prefer, extra=tracked)
 
 
 def criterion_of(arguments: argparse.Namespace) -> "Criterion":

@@ -67,7 +67,7 @@ def report_html(results: Results, criterion: Criterion | None = None, rule: Rank
         RaybenchError: as `ranking.rank_results`.
     """
     evidence = gather(results, criterion, rule)
-    num_backbones, num_tasks = evidence.standing.height, evidence.scores["task"].n_unique()
+    num_backbones, num_tasks = evidence.aggregate_ranking.height, evidence.scores["task"].n_unique()
     under = "" if evidence.condition == CLEAN else f" under {evidence.condition}"
     subtitle = f"{num_backbones} backbones on {num_tasks} tasks{under} · {', '.join(evidence.sources)}"
     sections = [Section(anchor, title, _parts(make, evidence)) for anchor, title, make in SECTIONS]

@@ -27,7 +27,7 @@ def drawn(seed: int, backbones: int = 6, tasks: int = 9) -> np.ndarray:
 
 def test_worked_by_hand():
     # b0 beats b1 twice and ties once (2.5 of 3), beats b2 always (3 of 3): 5.5 of 6.
-    standings = alternatives.robust_standings(frame(np.array([[3, 3, 2], [2, 2, 2], [1, 1, 1]]))).sort(
+    standings = alternatives.alternative_rankings(frame(np.array([[3, 3, 2], [2, 2, 2], [1, 1, 1]]))).sort(
         "backbone"
     )
     assert standings["win_rate"].to_list() == pytest.approx([5.5 / 6, 3.5 / 6, 0])
@@ -117,10 +117,10 @@ def test_backbones_that_are_all_equal():
     scores = frame(np.ones((4, 5)))
     assert alternatives.friedman(scores)["p_value"].item() == 1
     assert alternatives.indistinct_groups(scores)["backbones"].to_list() == [["b0", "b1", "b2", "b3"]]
-    standings = alternatives.robust_standings(scores)
+    standings = alternatives.alternative_rankings(scores)
     assert standings["strength"].to_list() == [0] * 4
     assert standings["win_rate"].to_list() == [0.5] * 4
-    assert alternatives.rankings_agree(standings)["kendall_tau"].null_count() == 6
+    assert alternatives.ranking_agreement(standings)["kendall_tau"].null_count() == 6
 
 
 def test_too_little_and_incomplete_tables_are_refused():
@@ -136,7 +136,7 @@ def test_a_monotone_transformation_of_a_task_moves_only_the_zscores(seed):
     values = drawn(seed)
     bent = values.copy()
     bent[:, 0] = np.exp(3 * bent[:, 0])
-    one, other = (alternatives.robust_standings(frame(v)).sort("backbone") for v in (values, bent))
+    one, other = (alternatives.alternative_rankings(frame(v)).sort("backbone") for v in (values, bent))
     columns = ["mean_rank", "win_rate", "strength", "rank_bradley_terry"]
     assert one.select(columns).equals(other.select(columns))
 
@@ -145,8 +145,8 @@ def test_a_monotone_transformation_of_a_task_moves_only_the_zscores(seed):
 @given(st.integers(0, 10**6))
 def test_flipping_direction_and_sign_changes_nothing_and_win_rates_average_a_half(seed):
     values = drawn(seed)
-    one = alternatives.robust_standings(frame(values))
-    other = alternatives.robust_standings(frame(-values, "min"))
+    one = alternatives.alternative_rankings(frame(values))
+    other = alternatives.alternative_rankings(frame(-values, "min"))
     assert one.equals(other)
     assert one["win_rate"].mean() == pytest.approx(0.5)
     # With all comparisons made equally often, mean rank and win rate say the same.

@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raybench.analysis.aggregate_ranking import RankingRule, standing_by
+from raybench.analysis.aggregate_ranking import RankingRule, aggregate_ranking
 from raybench.analysis.bootstrap import (
     Replicates,
-    first_among,
+    best_probabilities,
+    ranking_intervals,
     ranks_of,
     replicate,
     score_intervals,
     seed_variance,
-    standing_intervals,
     win_probabilities,
     zscores_of,
 )
@@ -50,7 +50,7 @@ def test_seeds_add_the_spread_that_they_show_each_backbone_a_step_of_its_own():
     values = np.full((200, 2, 50), 0.0)
     values[:, 0], values[:, 1] = 0.4, 0.6
     values[0, :, 0], values[1, :, 0] = 0, 1  # Else all values lie between 0.4 and 0.6, where means are kept.
-    drawn = replicate({"t": values}, list(map(str, range(200))), num_replicates=500).drawn[:, 2:, 0]
+    drawn = replicate({"t": values}, list(map(str, range(200))), num_replicates=500).resampled[:, 2:, 0]
     assert drawn.std() == pytest.approx(0.1, rel=0.03)
     assert abs(np.corrcoef(drawn.T)[np.triu_indices(198, 1)].mean()) < 0.01
 
@@ -74,7 +74,7 @@ def test_two_seeds_without_examples_give_students_interval():
 def test_each_backbone_is_centred_on_all_its_seeds_and_moves_less_with_more():
     several, lone = np.array([[0.3], [0.4], [0.5], [0.6]]), np.array([[0.9]])
     drawn = replicate({"t": [several, lone]}, ["a", "b"], num_replicates=20_000)
-    assert drawn.measured[:, 0] == pytest.approx([0.45, 0.9])
+    assert drawn.estimates[:, 0] == pytest.approx([0.45, 0.9])
     found = score_intervals(drawn).rows_by_key("backbone", named=True, unique=True)
     spread = several.var(ddof=1)
     for name, mean, num_seeds in (("a", 0.45, 4), ("b", 0.9, 1)):
@@ -109,12 +109,12 @@ def test_a_constant_task_counts_nothing():
 def test_probabilities_worked_by_hand():
     # Three replicates of one task: a wins two, and they tie in the third.
     drawn = np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5]])[:, :, None]
-    replicates = Replicates(backbones=("a", "b"), tasks=("t",), measured=drawn[0], drawn=drawn)
+    replicates = Replicates(backbones=("a", "b"), tasks=("t",), estimates=drawn[0], resampled=drawn)
     assert win_probabilities(replicates).rows() == [
         ("a", "b", pytest.approx(5 / 6)),
         ("b", "a", pytest.approx(1 / 6)),
     ]
-    standing = standing_intervals(replicates, top=2)
+    standing = ranking_intervals(replicates, top=2)
     assert standing["p_first"].to_list() == pytest.approx([5 / 6, 1 / 6])
     assert standing["p_top"].to_list() == [1.0, 1.0]
 
@@ -125,7 +125,7 @@ def test_probabilities_are_consistent(seed, top):
     rng = np.random.default_rng(seed)
     per_example = {t: rng.integers(0, 2, (5, 2, int(rng.integers(1, 30)))) for t in ("t0", "t1")}
     replicates = replicate(per_example, list("abcde"), num_replicates=60, seed=seed)
-    standing = standing_intervals(replicates, top=top)
+    standing = ranking_intervals(replicates, top=top)
     assert standing["p_first"].sum() == pytest.approx(1)
     assert standing["p_top"].sum() == pytest.approx(top)
     assert (standing["rank_low"] <= standing["rank_high"]).all()
@@ -136,7 +136,9 @@ def test_probabilities_are_consistent(seed, top):
 
 def test_the_same_seed_gives_the_same_replicates_and_another_others():
     per_example = {"t": correct([0.4, 0.6], 50)}
-    first, again, other = (replicate(per_example, "ab", num_replicates=9, seed=s).drawn for s in (1, 1, 2))
+    first, again, other = (
+        replicate(per_example, "ab", num_replicates=9, seed=s).resampled for s in (1, 1, 2)
+    )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -170,13 +172,13 @@ def coverage(
             uniform = np.where(rng.random(shape) < 0.5, rng.random(n), rng.random(shape))
             per_example[f"t{task}"] = uniform < chance[:, :, None]
         replicates = replicate(per_example, "abcd", num_replicates=400, seed=world)
-        low, high = np.quantile(replicates.drawn, [0.025, 0.975], axis=0)
+        low, high = np.quantile(replicates.resampled, [0.025, 0.975], axis=0)
         in_score.append((low <= truth) & (truth <= high))
-        gaps = replicates.drawn[:, 0] - replicates.drawn[:, 2]
+        gaps = replicates.resampled[:, 0] - replicates.resampled[:, 2]
         low, high = np.quantile(gaps, [0.025, 0.975], axis=0)
         gap = truth[0] - truth[2]
         in_difference.append((low <= gap) & (gap <= high))
-        found = standing_intervals(replicates).sort("backbone")
+        found = ranking_intervals(replicates).sort("backbone")
         low, high = found["zscore_low"].to_numpy(), found["zscore_high"].to_numpy()
         in_zscore.append((low <= true_zscores) & (true_zscores <= high))
     return float(np.mean(in_score)), float(np.mean(in_difference)), float(np.mean(in_zscore))
@@ -203,7 +205,7 @@ def test_weights_of_tasks_weigh_z_scores_as_the_macro_mean_does():
             for (i, j), v in np.ndenumerate(values)
         ]
     )
-    macro = standing_by(scores, RankingRule(mean="macro")).sort("backbone")["mean_zscore"].to_numpy()
+    macro = aggregate_ranking(scores, RankingRule(mean="macro")).sort("backbone")["mean_zscore"].to_numpy()
     assert zscores_of(values, weights=np.array([0.25, 0.25, 0.5])) == pytest.approx(macro)
 
 
@@ -211,8 +213,8 @@ def test_the_probability_of_being_best_among_some_ignores_who_is_left_out():
     rng = np.random.default_rng(0)
     cells = {"t": (rng.random((3, 400)) < np.array([[0.9], [0.5], [0.5]])).astype(float)}
     drawn = replicate(cells, ["a", "b", "c"], num_replicates=200)
-    assert first_among(drawn, ["a", "b", "c"])["p_first"].to_list() == [1.0, 0.0, 0.0]
-    among = first_among(drawn, ["c", "b"])
+    assert best_probabilities(drawn, ["a", "b", "c"])["p_first"].to_list() == [1.0, 0.0, 0.0]
+    among = best_probabilities(drawn, ["c", "b"])
     assert among["backbone"].to_list() == ["c", "b"]
     assert among["p_first"].sum() == pytest.approx(1.0)
     beats = win_probabilities(drawn).filter(backbone="c", other="b")["probability"].item()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from raybench.analysis import correlation
-from raybench.analysis.aggregate_ranking import standing_by
+from raybench.analysis.aggregate_ranking import aggregate_ranking
 from raybench.analysis.zscores import rank_within_task, zscore_within_task
 from raybench.catalog.published import published
 from raybench.core.errors import MissingMeasurementError
@@ -68,8 +68,8 @@ def test_published_retrieval_tasks_go_together():
 @pytest.mark.parametrize("fact", ["params_m", "pretrain_images"])
 def test_scores_against_facts_are_scipys_by_family(fact):
     bob = published("bob")
-    standing, facts = standing_by(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones)
-    found = correlation.score_against(standing, facts, fact)
+    standing, facts = aggregate_ranking(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones)
+    found = correlation.score_correlations(standing, facts, fact)
     assert found["family"].to_list() == ["all", "cnn", "transformer"]
     for family in ("cnn", "transformer"):
         known = standing.join(facts, on="backbone").filter(family=family).drop_nulls([fact])
@@ -81,7 +81,7 @@ def test_scores_against_facts_are_scipys_by_family(fact):
 def test_a_fact_that_does_not_vary_correlates_with_nothing():
     standing = pl.DataFrame({"backbone": ["a", "b", "c"], "mean_zscore": [1.0, 0.0, -1.0]})
     facts = pl.DataFrame({"backbone": ["a", "b", "c"], "family": ["cnn"] * 3, "params_m": [5.0] * 3})
-    assert correlation.score_against(standing, facts, "params_m")["spearman"].to_list() == [None, None]
+    assert correlation.score_correlations(standing, facts, "params_m")["spearman"].to_list() == [None, None]
 
 
 def test_groups_of_one_architecture_and_comparable_data_by_hand():
@@ -105,7 +105,9 @@ def test_groups_of_one_architecture_and_comparable_data_by_hand():
 
 def test_published_vit_b_on_imagenet_1k_is_a_group_that_dino_leads():
     bob = published("bob")
-    found = correlation.apples_to_apples(standing_by(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones))
+    found = correlation.apples_to_apples(
+        aggregate_ranking(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones)
+    )
     vits = found.filter(architecture="ViT-B/16")
     assert vits["backbone"].to_list() == [
         "timm-vit_base_patch16_224_dino",
@@ -117,7 +119,7 @@ def test_published_vit_b_on_imagenet_1k_is_a_group_that_dino_leads():
 
 def test_protocols_by_hand_and_who_gains():
     tasks = ["linear_probe@x", "finetune@x"]
-    compared = correlation.protocols_compared(frame(np.array([[0.8, 0.7], [0.6, 0.9]]), tasks))
+    compared = correlation.compare_protocols(frame(np.array([[0.8, 0.7], [0.6, 0.9]]), tasks))
     assert compared.select("backbone", "rank_one", "rank_other", "moved").rows() == [
         ("b1", 2, 1, 1),
         ("b0", 1, 2, -1),
@@ -133,7 +135,7 @@ def test_lower_is_better_turns_gain_and_places():
     tasks = ["linear_probe@x", "finetune@x"]
     values = np.array([[0.8, 0.7], [0.6, 0.9]])
     one, other = (
-        correlation.protocols_compared(scores).sort("backbone")
+        correlation.compare_protocols(scores).sort("backbone")
         for scores in (frame(values, tasks), frame(-values, tasks, "min"))
     )
     columns = ["gain", "rank_one", "rank_other", "moved"]
@@ -142,4 +144,4 @@ def test_lower_is_better_turns_gain_and_places():
 
 def test_protocols_without_a_common_dataset_are_refused():
     with pytest.raises(MissingMeasurementError, match="'linear_probe' and 'finetune'"):
-        correlation.protocols_compared(frame(np.ones((2, 2)), ["linear_probe@x", "finetune@y"]))
+        correlation.compare_protocols(frame(np.ones((2, 2)), ["linear_probe@x", "finetune@y"]))

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from scipy.stats import kendalltau
 
-from raybench.analysis.early_stopping import LEARNING, halving_replayed, stopping_regret
+from raybench.analysis.early_stopping import LEARNING, replay_halving, stopping_regret
 from raybench.core.errors import EmptyInputError
 
 
@@ -58,7 +58,7 @@ def test_a_late_bloomer_is_lost_by_halving_and_by_how_much_is_known():
     # 16 epochs: rungs at 1 and 4. The bloomer is last at the first rung and best at the end.
     steady = [[0.5 - 0.01 * i] * 15 + [0.6 - 0.01 * i] for i in range(7)]
     bloomer = [0.1] * 15 + [0.9]
-    found = halving_replayed(learning([*steady, bloomer])).row(0, named=True)
+    found = replay_halving(learning([*steady, bloomer])).row(0, named=True)
     assert found["best"] == 0.9
     assert found["best_kept"] == pytest.approx(0.6)
     assert found["regret"] == pytest.approx(0.3)
@@ -68,7 +68,7 @@ def test_a_late_bloomer_is_lost_by_halving_and_by_how_much_is_known():
 
 def test_where_the_order_never_changes_halving_loses_nothing():
     curves = [[level + 0.01 * epoch for epoch in range(16)] for level in (0.1, 0.4, 0.2, 0.3)]
-    found = halving_replayed(learning(curves)).row(0, named=True)
+    found = replay_halving(learning(curves)).row(0, named=True)
     assert found["regret"] == 0
     assert found["rank_agreement"] == 1
 
@@ -76,18 +76,18 @@ def test_where_the_order_never_changes_halving_loses_nothing():
 def test_the_agreement_of_orders_is_kendalls():
     curves = [[0.1, 0.9], [0.2, 0.3], [0.2, 0.5], [0.4, 0.5], [0.3, 0.35]]
     best = [max(curve) for curve in curves]
-    found = halving_replayed(learning(curves))["rank_agreement"][0]
+    found = replay_halving(learning(curves))["rank_agreement"][0]
     assert found == pytest.approx(kendalltau([curve[0] for curve in curves], best).statistic)
 
 
 def test_a_pair_with_stopped_trials_is_not_replayed():
     stopped = learning([[0.1, 0.2], [0.3]], stopped=(1,))
     whole = learning([[0.1, 0.2], [0.3, 0.4]], backbone="c")
-    assert halving_replayed(pl.concat([stopped, whole]))["backbone"].to_list() == ["c"]
+    assert replay_halving(pl.concat([stopped, whole]))["backbone"].to_list() == ["c"]
     with pytest.raises(EmptyInputError, match="cannot be replayed"):
-        halving_replayed(stopped)
+        replay_halving(stopped)
 
 
 def test_the_order_of_rows_is_no_matter():
     table = learning([[0.2, 0.8], [0.7, 0.75], [0.5, 0.6]])
-    assert halving_replayed(table.sample(fraction=1, shuffle=True, seed=1)).equals(halving_replayed(table))
+    assert replay_halving(table.sample(fraction=1, shuffle=True, seed=1)).equals(replay_halving(table))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from raybench.analysis import stability
-from raybench.analysis.aggregate_ranking import standing_by
+from raybench.analysis.aggregate_ranking import aggregate_ranking
 from raybench.catalog.published import published
 from raybench.core.errors import EmptyInputError
 
@@ -24,9 +24,9 @@ def frame(values: np.ndarray) -> pl.DataFrame:
 
 def test_leaving_one_out_is_ranking_without_it():
     scores = frame(np.random.default_rng(0).random((7, 4)))
-    whole = standing_by(scores).sort("backbone")["mean_zscore"]
+    whole = aggregate_ranking(scores).sort("backbone")["mean_zscore"]
     for row in stability.leave_one_task_out(scores).iter_rows(named=True):
-        rest = standing_by(scores.filter(pl.col("task") != row["task"]))
+        rest = aggregate_ranking(scores.filter(pl.col("task") != row["task"]))
         assert row["best"] == rest["backbone"][0]
         tau = stats.kendalltau(rest.sort("backbone")["mean_zscore"], whole).statistic
         assert row["kendall_tau"] == pytest.approx(tau)

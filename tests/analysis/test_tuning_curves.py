@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.analysis import tuning_curves
-from raybench.analysis.aggregate_ranking import standing_by
+from raybench.analysis.aggregate_ranking import aggregate_ranking
 from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 VALUES = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=1, max_size=8).map(np.array)
@@ -59,7 +59,8 @@ def test_half_the_budget_would_have_ranked_otherwise():
     # b finds its peak in one trial of four, a is good every time.
     table = trials({"a": [0.8, 0.8, 0.8, 0.8], "b": [0.1, 0.1, 0.1, 0.9]})
     full, half = (
-        standing_by(tuning_curves.scores_after(table, share=s))["backbone"].to_list() for s in (1.0, 0.5)
+        aggregate_ranking(tuning_curves.scores_at_budget(table, share=s))["backbone"].to_list()
+        for s in (1.0, 0.5)
     )
     assert full == ["b", "a"]
     assert half == ["a", "b"]

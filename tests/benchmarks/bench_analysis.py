@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from raybench.analysis.bootstrap import replicate, standing_intervals, win_probabilities
+from raybench.analysis.bootstrap import ranking_intervals, replicate, win_probabilities
 from raybench.analysis.scores import select_scores
 from raybench.analysis.zscores import overall, rank_within_task, zscore_within_task
 from raybench.core.records import Measurement
@@ -90,10 +90,10 @@ def _bootstrapped(quick: bool) -> Ratio:
     per_example = {f"t{task}": rng.random((num_backbones, n)) < 0.7 for task in range(num_tasks)}
     started = time.perf_counter()
     replicates = replicate(per_example, [f"b{i}" for i in range(num_backbones)])
-    standing_intervals(replicates)
+    ranking_intervals(replicates)
     win_probabilities(replicates)
     wall = time.perf_counter() - started
-    errors = replicates.drawn.std(axis=0) / np.sqrt(0.7 * 0.3 / n)
+    errors = replicates.resampled.std(axis=0) / np.sqrt(0.7 * 0.3 / n)
     is_binomial = bool(abs(errors.mean() - 1) < 0.02)
     return Ratio(
         name=f"bootstrap, 1,000 replicates of {num_backbones} × {num_tasks} × {n:,}",

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from raybench.analysis.zscores import beside_tasks, overall, rank_within_task, zscore_within_task
+from raybench.analysis.zscores import add_task_columns, overall, rank_within_task, zscore_within_task
 from raybench.catalog.published import published
 from raybench.catalog.retrieval import PAPER_DATASETS
 from raybench.core.errors import UnknownNameError
@@ -47,7 +47,7 @@ def test_it_equals_the_shared_table_to_the_last_digit(tables):
 def test_its_zscores_and_ranks_are_the_derived_ones(tables):
     derived = pl.read_csv(tables / "retrieval_mrr_zscores_DERIVED.csv").rename({"model": "backbone"})
     scored = pl.DataFrame(published("bob").scores).pipe(zscore_within_task, ddof=0).pipe(rank_within_task)
-    result = beside_tasks(overall(scored), scored, "zscore").join(derived, on="backbone")
+    result = add_task_columns(overall(scored), scored, "zscore").join(derived, on="backbone")
     assert result.height == 33
     for column in [name for name in derived.columns if name.startswith("z_")]:
         task = task_of(column.removeprefix("z_"))

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from raybench.analysis.aggregate_ranking import RankingRule, rules_compared
-from raybench.analysis.bootstrap import standing_intervals, win_probabilities
+from raybench.analysis.aggregate_ranking import RankingRule, compare_rules
+from raybench.analysis.bootstrap import ranking_intervals, win_probabilities
 from raybench.analysis.tuning_curves import gain_over_defaults
 from raybench.cli import main
 from raybench.core.errors import DuplicateMeasurementError, EmptyInputError, MissingMeasurementError
@@ -118,31 +118,31 @@ def test_every_drawing_says_in_words_what_it_shows(page):
 
 
 def test_the_ranking_is_that_of_the_command_rank(page, storage):
-    expected = rank_results(read_results([storage])).standing
+    expected = rank_results(read_results([storage])).aggregate_ranking
     found = read(page, "ranking")
     assert_frame_equal(found.select(expected.columns), expected, check_dtypes=False)
 
 
 def test_the_doubt_is_that_of_the_bootstrap(page, evidence):
-    doubts = standing_intervals(evidence.replicates)
+    intervals = ranking_intervals(evidence.replicates)
     columns = ["backbone", "zscore_low", "zscore_high", "rank_low", "rank_high", "p_first", "p_top"]
-    assert_frame_equal(read(page, "ranking").select(columns), doubts.select(columns), check_dtypes=False)
-    assert f"P(good is best) = {doubts['p_first'][0]:.2f}" in page
+    assert_frame_equal(read(page, "ranking").select(columns), intervals.select(columns), check_dtypes=False)
+    assert f"P(good is best) = {intervals['p_first'][0]:.2f}" in page
     assert_frame_equal(read(page, "win_probabilities"), win_probabilities(evidence.replicates))
 
 
 def test_the_bootstrap_redraws_examples_whose_mean_is_the_score(evidence):
-    measured = evidence.replicates.measured
+    measured = evidence.replicates.estimates
     wide = evidence.scores.sort("backbone", "task")["value"].to_numpy().reshape(measured.shape)
     assert measured == pytest.approx(wide)
-    assert "Seeds only" not in evidence.doubt
+    assert "Seeds only" not in evidence.uncertainty_note
 
 
 def test_tables_are_those_of_the_analysis(page, evidence):
     found = read(page, "gain_over_defaults")
     assert_frame_equal(found, gain_over_defaults(evidence.trials), check_dtypes=False)
     assert found["gain"].to_list() == pytest.approx([0.04] * 9)
-    assert_frame_equal(read(page, "rules_compared"), rules_compared(evidence.complete), check_dtypes=False)
+    assert_frame_equal(read(page, "rules_compared"), compare_rules(evidence.complete), check_dtypes=False)
 
 
 def test_the_better_one_is_named_best_and_the_smaller_one_shares_the_front(page):

@@ -6,14 +6,14 @@ import polars as pl
 import pytest
 
 from raybench.analysis.aggregate_ranking import RankingRule
-from raybench.analysis.bootstrap import replicate, standing_intervals
+from raybench.analysis.bootstrap import ranking_intervals, replicate
 from raybench.cli import main
 from raybench.core.errors import EmptyInputError, MissingMeasurementError, UnknownNameError
 from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.ranking import rank_results
 from raybench.report.gather.report_data import gather
 from raybench.report.gather.sources import read_results
-from raybench.report.gather.uncertainty import redrawn
+from raybench.report.gather.uncertainty import estimate_uncertainty
 from raybench.report.render.terminal import rank_text
 
 from .results_on_disk import TASKS, fill
@@ -119,15 +119,15 @@ def test_a_published_table_says_what_it_does_not_hold():
     one = rank_results(results, Criterion(tasks=("*cub200",)))
     assert list(one.tasks) == ["retrieval@cub200"]
     asked = rank_results(results, with_intervals=True)
-    assert "there is no interval" in asked.doubt
-    assert "zscore_low" not in asked.standing.columns
+    assert "there is no interval" in asked.uncertainty_note
+    assert "zscore_low" not in asked.aggregate_ranking.columns
 
 
 def test_intervals_are_those_of_the_bootstrap(storage, capsys):
     results = read_results([storage])
     content = ranked(capsys, storage, "--intervals")
     evidence = gather(results)
-    expected = standing_intervals(evidence.replicates).sort("backbone")
+    expected = ranking_intervals(evidence.replicates).sort("backbone")
     found = pl.DataFrame(content["ranking"]).sort("backbone")
     for column in ("zscore_low", "zscore_high", "rank_low", "rank_high", "p_first"):
         assert found[column].to_list() == pytest.approx(expected[column].to_list())
@@ -145,12 +145,12 @@ def test_intervals_are_those_of_the_bootstrap(storage, capsys):
 
 def test_intervals_follow_the_rule(storage):
     results = read_results([storage])
-    macro = rank_results(results, rule=RankingRule(mean="macro"), with_intervals=True).standing
+    macro = rank_results(results, rule=RankingRule(mean="macro"), with_intervals=True).aggregate_ranking
     inside = (macro["zscore_low"] <= macro["mean_zscore"]) & (macro["mean_zscore"] <= macro["zscore_high"])
     assert inside.all()
     evidence = gather(results, rule=RankingRule(mean="macro", deviation="population"))
-    drawn = evidence.doubts.standing().sort("backbone")["mean_zscore"].to_list()
-    assert drawn == pytest.approx(evidence.standing.sort("backbone")["mean_zscore"].to_list())
+    drawn = evidence.uncertainty.ranking_intervals().sort("backbone")["mean_zscore"].to_list()
+    assert drawn == pytest.approx(evidence.aggregate_ranking.sort("backbone")["mean_zscore"].to_list())
 
 
 def test_intervals_of_a_loss_have_its_sign(tmp_path):
@@ -162,7 +162,7 @@ def test_intervals_of_a_loss_have_its_sign(tmp_path):
         found = rank_results(read_results([file]), Criterion(metric="ece"), rule, with_intervals=True)
         cell = found.ranked.filter(backbone="a").row(0, named=True)
         assert 0.08 <= cell["low"] <= cell["value"] <= cell["high"] <= 0.14
-        assert found.standing.sort("backbone")["p_first"].to_list() == (
+        assert found.aggregate_ranking.sort("backbone")["p_first"].to_list() == (
             [1, 0] if sign == "turned" else [0, 1]
         )
 
@@ -176,15 +176,17 @@ def test_intervals_keep_to_the_metrics_bounds_and_centre_on_all_seeds_of_each(tm
     cells = rank_results(results, with_intervals=True).ranked.sort("backbone")
     assert cells["high"].to_list()[0] == 1.0
     assert cells["low"].to_list()[1] == 0.0
-    assert gather(results).doubts.scores().sort("backbone")["value"].to_list() == pytest.approx([0.94, 0.1])
+    assert gather(results).uncertainty.score_intervals().sort("backbone")["value"].to_list() == pytest.approx(
+        [0.94, 0.1]
+    )
 
 
 def test_examples_are_redrawn_where_a_backbone_lacks_a_seed(tmp_path):
     storage = fill(tmp_path / "s", tasks=("knn@digits",), backbones=("good",), seeds=(0, 1))
     fill(storage, tasks=("knn@digits",), backbones=("poor",), seeds=(0,), experiment="f")
     found = rank_results(read_results([storage]), with_intervals=True)
-    assert "redraw test examples (the same draw for all backbones) and move scores" in found.doubt
-    assert "Seeds only" not in found.doubt
+    assert "redraw test examples (the same draw for all backbones) and move scores" in found.uncertainty_note
+    assert "Seeds only" not in found.uncertainty_note
 
 
 def test_under_another_condition_only_what_was_measured_there_is_redrawn(tmp_path):
@@ -199,18 +201,18 @@ def test_under_another_condition_only_what_was_measured_there_is_redrawn(tmp_pat
     fog.write_text("\n".join(["experiment,backbone,task,metric,condition,value,seed", *rows]))
     results = read_results([storage, fog])
     found = rank_results(results, Criterion(condition="fog(severity=3)"), with_intervals=True)
-    assert "Seeds only" in found.doubt
+    assert "Seeds only" in found.uncertainty_note
     cells = {row["backbone"]: (row["low"], row["high"]) for row in found.ranked.iter_rows(named=True)}
     assert cells["good"] == pytest.approx(
         (0.205 - 0.0215, 0.205 + 0.0215), abs=0.005
     )  # t with 2 degrees, 0.975.
     assert cells["poor"] == pytest.approx((0.605 - 0.0215, 0.605 + 0.0215), abs=0.005)
-    assert found.standing["backbone"].to_list() == ["poor", "good"]
+    assert found.aggregate_ranking["backbone"].to_list() == ["poor", "good"]
     by_hand = replicate({"t": [[[0.2], [0.21]], [[0.6], [0.61]]]}, ["good", "poor"])
-    assert standing_intervals(by_hand)["p_first"].to_list() == found.standing["p_first"].to_list()
+    assert ranking_intervals(by_hand)["p_first"].to_list() == found.aggregate_ranking["p_first"].to_list()
     page = gather(results, Criterion(condition="fog(severity=3)"))
     assert page.condition == "fog(severity=3)"
-    assert page.doubts.standing()["backbone"].to_list() == ["poor", "good"]
+    assert page.uncertainty.ranking_intervals()["backbone"].to_list() == ["poor", "good"]
 
 
 def test_a_task_whose_seeds_agree_has_no_interval_instead_of_one_of_no_width(tmp_path):
@@ -222,14 +224,14 @@ def test_a_task_whose_seeds_agree_has_no_interval_instead_of_one_of_no_width(tmp
     head = "backbone,task,metric,value,seed"
     file.write_text("\n".join([head, *rows, *varied]))
     found = rank_results(read_results([file]), with_intervals=True)
-    assert "Nothing to redraw" in found.doubt
-    assert "knn@digits; counted as exact" in found.doubt
+    assert "Nothing to redraw" in found.uncertainty_note
+    assert "knn@digits; counted as exact" in found.uncertainty_note
     assert found.ranked.filter(task="knn@digits")["low"].null_count() == 2
     assert found.ranked.filter(task="finetune@digits")["low"].null_count() == 0
     file.write_text("\n".join([head, *rows]))
     alone = rank_results(read_results([file]), with_intervals=True)
-    assert "Neither test examples nor seeds that differ were kept" in alone.doubt
-    assert "zscore_low" not in alone.standing.columns
+    assert "Neither test examples nor seeds that differ were kept" in alone.uncertainty_note
+    assert "zscore_low" not in alone.aggregate_ranking.columns
 
 
 def test_tasks_that_not_everybody_has_are_named_beside_the_intervals(tmp_path):
@@ -237,8 +239,11 @@ def test_tasks_that_not_everybody_has_are_named_beside_the_intervals(tmp_path):
     with pytest.raises(MissingMeasurementError):
         rank_results(results)
     ranking = rank_results(results, rule=RankingRule(missing="mean_of_rest"), with_intervals=True)
-    assert "Without the tasks that not every backbone has: knn@digits" in ranking.doubt
-    assert redrawn(ranking.ranked, results).replicates.tasks == ("linear_probe@digits", "retrieval@shapes")
+    assert "Without the tasks that not every backbone has: knn@digits" in ranking.uncertainty_note
+    assert estimate_uncertainty(ranking.ranked, results).replicates.tasks == (
+        "linear_probe@digits",
+        "retrieval@shapes",
+    )
     assert TASKS[0] in ranking.tasks
 
 

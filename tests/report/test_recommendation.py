@@ -123,7 +123,7 @@ def test_only_the_tasks_that_were_asked_for_count(storage, capsys):
 
 def test_the_published_table_answers_and_says_what_is_unknown(capsys):
     content = recommended(capsys, "published:bob", "--max-params", 30)
-    # Of the backbones below 30 M, as test_standing finds by `on_a_budget`.
+    # Of the backbones below 30 M, as test_standing finds by `rank_within_size`.
     assert content["recommended"][0]["backbone"] == "timm-vit_small_patch16_224_dino"
     assert content["recommended"][0]["p_best"] is None
     assert any("there is no interval" in note for note in content["notes"])

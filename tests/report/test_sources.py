@@ -88,7 +88,7 @@ def test_an_experiment_is_looked_for_in_every_source(tmp_path, storage):
 def test_a_published_table_among_others_is_put_beside_them_and_never_united(storage):
     results = read_results(["published:bob", storage])
     assert results.measurements.equals(read_measurements(storage))
-    assert [paper.name for paper in results.beside] == ["bob"]
+    assert [paper.name for paper in results.reference_tables] == ["bob"]
     assert results.names == [str(storage)]
 
 

@@ -25,7 +25,7 @@ def report_command(results: Results, criterion: Criterion, rule: RankingRule) ->
             words += ["--tracking-uri", uri]
         if len(results.experiments) == 1:
             words += ["--experiment", results.experiments[0]]
-        words += [f"{PREFIX}{paper.name}" for paper in results.beside]
+        words += [f"{PREFIX}{paper.name}" for paper in results.reference_tables]
         for name in results.prefer:
             words += ["--prefer", name]
     chosen = (

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from raybench.analysis.aggregate_ranking import RankingRule, standing_by
-from raybench.analysis.published_comparison import orders_agree, shared_ranking, shared_values
+from raybench.analysis.aggregate_ranking import RankingRule, aggregate_ranking
+from raybench.analysis.published_comparison import rank_correlation, shared_ranking, shared_values
 from raybench.analysis.scores import agree_across_experiments, mean_over_seeds
 from raybench.catalog.published import PublishedResults
 
@@ -15,20 +15,20 @@ class PublishedComparison:
     """What the formats show of it."""
 
     paper: PublishedResults
-    standings: pl.DataFrame
-    """As `analysis.beside.shared_ranking` gives it; empty where no backbone is in both tables."""
+    ranking: pl.DataFrame
+    """From `published_comparison.shared_ranking`; empty where no backbone is in both tables."""
     values: pl.DataFrame
-    """As `analysis.beside.shared_values` gives it; empty where no task is in both tables."""
+    """From `published_comparison.shared_values`; empty where no task is in both tables."""
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """In a sentence or two."""
         table = f"the table of {self.paper.citation} ({len(self.paper.backbones)} backbones)"
-        if self.standings.is_empty():
+        if self.ranking.is_empty():
             return f"No backbone here is in {table}; `raybench rank published:{self.paper.name}` lists it."
-        rho = orders_agree(self.standings)
+        rho = rank_correlation(self.ranking)
         agree = "" if rho is None else f" Spearman's ρ between the two orders is {rho:.2f}."
-        num = self.standings.height
+        num = self.ranking.height
         return (
             f"{num} backbone{' is' if num == 1 else 's are'} also in {table}, where it is retrieval that is "
             f"ranked; ranks are among these {num}, z-scores among all of each table.{agree}"
@@ -36,12 +36,12 @@ class PublishedComparison:
 
 
 def compare_with_published(
-    standing: pl.DataFrame, measurements: pl.DataFrame, paper: PublishedResults, rule: RankingRule
+    overall: pl.DataFrame, measurements: pl.DataFrame, paper: PublishedResults, rule: RankingRule
 ) -> PublishedComparison:
-    """One's own standing beside a paper's, ranked by the same rule.
+    """Compare an aggregate ranking with a paper's, ranked by the same rule.
 
     Args:
-        standing: columns read: backbone, mean_zscore.
+        overall: columns read: backbone, mean_zscore.
         measurements: the measurement table, for the tasks that the paper has too.
         paper: the published table.
         rule: the open choices of the paper's rule.
@@ -63,6 +63,6 @@ def compare_with_published(
     empty = shared.select("task", "metric", "backbone", "value")
     return PublishedComparison(
         paper=paper,
-        standings=shared_ranking(standing, standing_by(theirs, rule), same),
+        ranking=shared_ranking(overall, aggregate_ranking(theirs, rule), same),
         values=shared_values(pl.concat(per_metric) if per_metric else empty, theirs, same),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from raybench.analysis.aggregate_ranking import RankingRule, counted_scores, ranked_by, standing_of
+from raybench.analysis.aggregate_ranking import RankingRule, aggregate_tasks, eligible_scores, rank_by_rule
 from raybench.analysis.scores import missing_pairs, require_complete
 from raybench.core.errors import MissingMeasurementError
 from raybench.core.records import Pair
@@ -15,7 +15,7 @@ from raybench.report.gather.sources import Results
 from raybench.store import ledger
 
 INTERVALS = ("zscore_low", "zscore_high", "rank_low", "rank_high", "p_first")
-"""Columns that `with_intervals` adds to the standing: 95 % intervals, and the probability of being first."""
+"""Columns that `with_intervals` adds to `aggregate_ranking`: 95 % intervals and P(first)."""
 SCORE_INTERVALS = ("low", "high")
 """Columns that it adds to `ranked`: the 95 % interval of each score."""
 
@@ -27,22 +27,22 @@ class Ranking:
     experiments: list[str]
     ranked: pl.DataFrame
     """Per backbone and task: metric, direction, value, num_seeds, category, zscore, rank."""
-    standing: pl.DataFrame
+    aggregate_ranking: pl.DataFrame
     """Per backbone, best first."""
     missing: list[Pair]
     """Pairs without a score; empty unless asked to rank without them."""
     condition: str = CLEAN
     """What was done to the images."""
     rule: RankingRule = field(default_factory=RankingRule)
-    doubt: str = ""
-    """What was redrawn for the intervals, or why there are none; empty where nobody asked."""
+    uncertainty_note: str = ""
+    """What was resampled for the intervals, or why there are none; empty if not requested."""
     sources: list[str] = field(default_factory=list)
     conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Identities with several values, of which a preferred source has decided."""
     notes: list[str] = field(default_factory=list)
     """What else a reader should know."""
-    beside: list[PublishedComparison] = field(default_factory=list)
-    """Published tables that were named beside the results."""
+    comparisons: list[PublishedComparison] = field(default_factory=list)
+    """Comparisons with the published tables that were named."""
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -81,20 +81,21 @@ def rank_results(
             require_complete(scores, expected)
         except MissingMeasurementError as error:
             raise MissingMeasurementError(f"{error}{_why(results, missing)}") from None
-    ranked = ranked_by(scores, rule)
-    standing = standing_of(ranked, rule, expected)
+    ranked = rank_by_rule(scores, rule)
+    overall = aggregate_tasks(ranked, rule, expected)
     ranking = Ranking(
         experiments=results.experiments,
         ranked=ranked,
-        standing=standing,
+        aggregate_ranking=overall,
         missing=missing,
         condition=judged.condition,
         rule=rule,
         sources=results.names,
         conflicts=results.conflicts,
         notes=_left_out(judged, scores, results, rule),
-        beside=[
-            compare_with_published(standing, results.measurements, paper, rule) for paper in results.beside
+        comparisons=[
+            compare_with_published(overall, results.measurements, paper, rule)
+            for paper in results.reference_tables
         ],
     )
     return _with_intervals(ranking, results) if with_intervals else ranking
@@ -103,7 +104,7 @@ def rank_results(
 def counted(judged: Judged, results: Results, rule: RankingRule) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The scores that the rule counts, and the pairs that it expects of them."""
     random_init = () if rule.with_random_init else results.random_init
-    scores = counted_scores(judged.scores, rule, random_init=random_init)
+    scores = eligible_scores(judged.scores, rule, random_init=random_init)
     expected = judged.expected.filter(~pl.col("backbone").is_in(list(random_init)))
     if rule.missing == "common_tasks":
         expected = expected.filter(pl.col("task").is_in(scores["task"].unique().implode()))
@@ -122,18 +123,22 @@ def _left_out(judged: Judged, scores: pl.DataFrame, results: Results, rule: Rank
 
 
 def _with_intervals(ranking: Ranking, results: Results) -> Ranking:
-    from raybench.report.gather.uncertainty import redrawn  # Deferred: it loads numpy and scipy.
+    from raybench.report.gather.uncertainty import estimate_uncertainty  # Deferred: it loads numpy and scipy.
 
-    doubts = redrawn(ranking.ranked, results, condition=ranking.condition, rule=ranking.rule)
-    if doubts.replicates is None:
-        return replace(ranking, doubt=doubts.said)
-    places = doubts.standing().select("backbone", *INTERVALS)
-    cells = doubts.scores().select("backbone", "task", *SCORE_INTERVALS)
+    uncertainty = estimate_uncertainty(
+        ranking.ranked, results, condition=ranking.condition, rule=ranking.rule
+    )
+    if uncertainty.replicates is None:
+        return replace(ranking, uncertainty_note=uncertainty.note)
+    places = uncertainty.ranking_intervals().select("backbone", *INTERVALS)
+    cells = uncertainty.score_intervals().select("backbone", "task", *SCORE_INTERVALS)
     return replace(
         ranking,
-        standing=ranking.standing.join(places, on="backbone", how="left", maintain_order="left"),
+        aggregate_ranking=ranking.aggregate_ranking.join(
+            places, on="backbone", how="left", maintain_order="left"
+        ),
         ranked=ranking.ranked.join(cells, on=["backbone", "task"], how="left", maintain_order="left"),
-        doubt=doubts.said,
+        uncertainty_note=uncertainty.note,
     )
 
 

@@ -13,7 +13,7 @@ from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.inference_cost import inference_costs
 from raybench.report.gather.ranking import Ranking, rank_results
 from raybench.report.gather.sources import Results
-from raybench.report.gather.uncertainty import Doubts, redrawn
+from raybench.report.gather.uncertainty import Uncertainty, estimate_uncertainty
 
 QUANTITIES: Mapping[str, tuple[str, str]] = {
     "params_m": ("size", "M parameters"),
@@ -51,7 +51,7 @@ class Recommendation:
     """What the formats show."""
 
     shortlist: pl.DataFrame
-    """As `cost.recommend` gives it, with `p_best` (null where nothing could be redrawn) and QUANTITIES."""
+    """As `cost.recommend` gives it, with `p_best` (null without replicates) and QUANTITIES."""
     ranking: Ranking
     limits: Limits
     said: list[str]
@@ -81,9 +81,11 @@ def recommend_from(
         RaybenchError: as `ranking.rank_results`.
     """
     ranking = rank_results(results, criterion, rule)
-    doubts = redrawn(ranking.ranked, results, condition=ranking.condition, rule=ranking.rule)
+    uncertainty = estimate_uncertainty(
+        ranking.ranked, results, condition=ranking.condition, rule=ranking.rule
+    )
     facts = facts_of(results)
-    table = ranking.standing.select("backbone", "mean_zscore", "is_complete").join(
+    table = ranking.aggregate_ranking.select("backbone", "mean_zscore", "is_complete").join(
         facts, on="backbone", how="left", maintain_order="left"
     )
     for name in (*limits.at_most, *limits.at_least):
@@ -92,39 +94,41 @@ def recommend_from(
                 f"{QUANTITIES[name][0]} is not known of any backbone in {', '.join(results.names)}, so a "
                 f"limit on it cannot be met; {REMEDY if results.storages else 'leave that limit out'}."
             )
-    wins = doubts.wins() if doubts.replicates is not None else None
+    wins = uncertainty.win_probabilities() if uncertainty.replicates is not None else None
     found = recommend(
         table, at_most=limits.at_most, at_least=limits.at_least, top=top, wins=wins, words=QUANTITIES
     )
     known = [name for name in QUANTITIES if name in table.columns and name not in found.columns]
     found = found.join(table.select("backbone", *known), on="backbone", how="left", maintain_order="left")
     return Recommendation(
-        shortlist=_with_p_best(found, table, limits, doubts),
+        shortlist=_with_p_best(found, table, limits, uncertainty),
         ranking=ranking,
         limits=limits,
-        said=[*_said(results, ranking, doubts), *_unknown(table, limits)],
+        said=[*_said(results, ranking, uncertainty), *_unknown(table, limits)],
     )
 
 
-def _with_p_best(found: pl.DataFrame, table: pl.DataFrame, limits: Limits, doubts: Doubts) -> pl.DataFrame:
+def _with_p_best(
+    found: pl.DataFrame, table: pl.DataFrame, limits: Limits, uncertainty: Uncertainty
+) -> pl.DataFrame:
     """Add `p_best`: how often each is the best of all that are within the limits."""
-    if doubts.replicates is None:
+    if uncertainty.replicates is None:
         return found.with_columns(p_best=pl.lit(None, dtype=pl.Float64))
     within = [pl.col(name) <= value for name, value in limits.at_most.items()]
     within += [pl.col(name) >= value for name, value in limits.at_least.items()]
     allowed = table.filter(*within).drop_nulls("mean_zscore")["backbone"].to_list()
-    drawn = [name for name in allowed if name in doubts.replicates.backbones]
-    p_best = doubts.first_among(drawn).rename({"p_first": "p_best"})
+    drawn = [name for name in allowed if name in uncertainty.replicates.backbones]
+    p_best = uncertainty.best_probabilities(drawn).rename({"p_first": "p_best"})
     return found.join(p_best, on="backbone", how="left", maintain_order="left")
 
 
-def _said(results: Results, ranking: Ranking, doubts: Doubts) -> list[str]:
+def _said(results: Results, ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
     under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
     metrics = ", ".join(sorted(set(ranking.tasks.values())))
     said = [
         f"Ranked by mean z-score over {', '.join(ranking.tasks)} ({metrics}{under}), "
-        f"among all {ranking.standing.height} backbones.",
-        doubts.said,
+        f"among all {ranking.aggregate_ranking.height} backbones.",
+        uncertainty.note,
         *ranking.notes,
     ]
     if ranking.missing:

@@ -23,7 +23,7 @@ from raybench.report.gather.ranking import Ranking, rank_results
 from raybench.report.gather.search_data import SearchEvidence, search_evidence
 from raybench.report.gather.shifts import shifted_accuracies
 from raybench.report.gather.sources import Results
-from raybench.report.gather.uncertainty import Doubts, redrawn
+from raybench.report.gather.uncertainty import Uncertainty, estimate_uncertainty
 from raybench.store import layout, ledger
 from raybench.store.artifacts import read_curves
 from raybench.store.files import StoragePath, map_concurrently
@@ -52,7 +52,7 @@ class ReportData:
     """Per backbone and task: metric, direction, value, num_seeds, category."""
     ranked: pl.DataFrame
     """`scores` with zscore and rank."""
-    standing: pl.DataFrame
+    aggregate_ranking: pl.DataFrame
     """Per backbone, best first, as `raybench rank` gives it."""
     missing: list[Pair]
     facts: pl.DataFrame
@@ -61,7 +61,7 @@ class ReportData:
     """Backbones without pretraining."""
     trials: pl.DataFrame
     """Search trials that ended with an objective on val, columns as TRIALS."""
-    doubts: Doubts
+    uncertainty: Uncertainty
     """How sure the ranking is."""
     curves: pl.DataFrame
     """Rows of evaluators' figures: figure, backbone, task and the figure's own columns."""
@@ -78,8 +78,8 @@ class ReportData:
     """The published table itself, or the paper to compare with."""
     warnings: list[str] = field(default_factory=list)
     """What evaluators warned of."""
-    beside: list[PublishedComparison] = field(default_factory=list)
-    """Published tables beside one's own."""
+    comparisons: list[PublishedComparison] = field(default_factory=list)
+    """Comparisons with published tables."""
     conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Identities of which sources found different values, as `Results.conflicts`."""
     shifted: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -107,12 +107,12 @@ class ReportData:
 
     @property
     def replicates(self) -> Replicates | None:
-        return self.doubts.replicates
+        return self.uncertainty.replicates
 
     @property
-    def doubt(self) -> str:
-        """What was redrawn for the intervals, or why there are none."""
-        return self.doubts.said
+    def uncertainty_note(self) -> str:
+        """What was resampled for the intervals, or why there are none."""
+        return self.uncertainty.note
 
     @property
     def costs(self) -> list[str]:
@@ -150,7 +150,7 @@ def gather(
         sources=results.names,
         scores=ranking.ranked.drop("zscore", "rank"),
         ranked=ranking.ranked,
-        standing=ranking.standing,
+        aggregate_ranking=ranking.aggregate_ranking,
         missing=ranking.missing,
         facts=facts_of(results),
         inference=inference_costs(results.measurements, results.storages),
@@ -158,12 +158,14 @@ def gather(
         effort=seconds_spent([record for _, record in records]),
         random_init=results.random_init,
         trials=_trials([record for _, record in records]),
-        doubts=redrawn(ranking.ranked, results, condition=ranking.condition, rule=ranking.rule),
+        uncertainty=estimate_uncertainty(
+            ranking.ranked, results, condition=ranking.condition, rule=ranking.rule
+        ),
         curves=curves,
         provenance=_provenance(results.measurements),
         specs=[dict(spec) for spec in results.specs if results.storages],
         reference=paper or published(REFERENCE),
-        beside=ranking.beside or _beside_reference(ranking, results),
+        comparisons=ranking.comparisons or _compare_with_reference(ranking, results),
         conflicts=results.conflicts,
         shifted=shifted_accuracies(results.measurements, sorted(ranking.tasks)),
         warnings=warnings,
@@ -177,12 +179,14 @@ def gather(
     )
 
 
-def _beside_reference(ranking: Ranking, results: Results) -> list[PublishedComparison]:
+def _compare_with_reference(ranking: Ranking, results: Results) -> list[PublishedComparison]:
     """A report always looks at the paper; other published tables are asked for by name."""
     if results.published is not None:
         return []
     return [
-        compare_with_published(ranking.standing, results.measurements, published(REFERENCE), ranking.rule)
+        compare_with_published(
+            ranking.aggregate_ranking, results.measurements, published(REFERENCE), ranking.rule
+        )
     ]
 
 

@@ -56,7 +56,7 @@ class Results:
     """Places that decide where values differ."""
     published: PublishedResults | None = None
     """The published table, in which case there are no measurements."""
-    beside: tuple[PublishedResults, ...] = ()
+    reference_tables: tuple[PublishedResults, ...] = ()
     """Published tables that were named among other places: shown beside them, never united with them."""
 
     @property
@@ -93,7 +93,7 @@ def read_results(
     *,
     experiment: str | None = None,
     prefer: Sequence[str] = (),
-    beside: Sequence[Source] = (),
+    extra: Sequence[Source] = (),
 ) -> Results:
     """Read every place and unite what they say.
 
@@ -101,7 +101,7 @@ def read_results(
         addresses: storages, CSV tables, and `published:NAME`: ranked if it stands alone, else shown beside.
         experiment: only this one.
         prefer: names of places, the most trusted first, that decide where values differ.
-        beside: places read already: what a tracking server holds.
+        extra: places read already: what a tracking server holds.
 
     Raises:
         EmptyInputError: if nothing is measured there, or several published tables are named and nothing else.
@@ -112,9 +112,9 @@ def read_results(
     names = [str(address) for address in addresses]
     tables = [published(n.removeprefix(PREFIX)) for n in dict.fromkeys(names) if n.startswith(PREFIX)]
     places = [name for name in dict.fromkeys(names) if not name.startswith(PREFIX)]
-    if tables and not places and not beside:
+    if tables and not places and not extra:
         return _alone(tables)
-    sources = [*(_read(name, experiment) for name in places), *beside]
+    sources = [*(_read(name, experiment) for name in places), *extra]
     if all(source.measurements.is_empty() for source in sources):
         raise _nothing(sources, experiment)
     measurements, conflicts = sources[0].measurements, pl.DataFrame()
@@ -130,7 +130,7 @@ def read_results(
         storages=[source.storage for source in sources if source.storage is not None],
         conflicts=conflicts,
         prefer=tuple(prefer),
-        beside=tuple(tables),
+        reference_tables=tuple(tables),
     )
 
 

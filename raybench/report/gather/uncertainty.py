@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.bootstrap import (
     Replicates,
-    first_among,
+    best_probabilities,
+    ranking_intervals,
     replicate,
     score_intervals,
-    standing_intervals,
     win_probabilities,
 )
 from raybench.core.errors import EmptyInputError
@@ -30,41 +30,41 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubts:
+class Uncertainty:
     """How sure a ranking by one rule is, as far as it can be told."""
 
     replicates: Replicates | None
-    said: str
+    note: str
     """What was redrawn, or why nothing was."""
     rule: RankingRule = field(default_factory=RankingRule)
     weights: Array | None = None
     """Of the replicates' tasks; None: all the same."""
-    turned: frozenset[str] = frozenset()
+    negated: frozenset[str] = frozenset()
     """Tasks whose values have changed sign in the replicates, so that higher is better."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Task → smallest and largest value that its metric can have."""
     fixed: frozenset[str] = frozenset()
     """Tasks of which nothing could be redrawn; their scores have no interval, and move no other."""
 
-    def standing(self, *, top: int = 3) -> pl.DataFrame:
-        """`bootstrap.standing_intervals` by the rule."""
+    def ranking_intervals(self, *, top: int = 3) -> pl.DataFrame:
+        """`bootstrap.ranking_intervals` by the rule."""
         drawn = self._drawn()
-        return standing_intervals(drawn, top=top, ddof=self.rule.ddof, weights=self.weights)
+        return ranking_intervals(drawn, top=top, ddof=self.rule.ddof, weights=self.weights)
 
-    def wins(self) -> pl.DataFrame:
+    def win_probabilities(self) -> pl.DataFrame:
         """`bootstrap.win_probabilities` by the rule."""
         return win_probabilities(self._drawn(), ddof=self.rule.ddof, weights=self.weights)
 
-    def first_among(self, names: Sequence[str]) -> pl.DataFrame:
-        """`bootstrap.first_among` by the rule."""
-        return first_among(self._drawn(), names, ddof=self.rule.ddof, weights=self.weights)
+    def best_probabilities(self, names: Sequence[str]) -> pl.DataFrame:
+        """`bootstrap.best_probabilities` by the rule."""
+        return best_probabilities(self._drawn(), names, ddof=self.rule.ddof, weights=self.weights)
 
-    def scores(self) -> pl.DataFrame:
+    def score_intervals(self) -> pl.DataFrame:
         """`bootstrap.score_intervals`, in the metric's own sign and bounds; null where nothing was redrawn.
 
         A step as wide as seeds differ knows no bounds; the replicates keep theirs, so that order is not lost.
         """
-        is_turned = pl.col("task").is_in(list(self.turned))
+        is_turned = pl.col("task").is_in(list(self.negated))
         is_known = ~pl.col("task").is_in(list(self.fixed))
         found = score_intervals(self._drawn()).with_columns(
             value=pl.when(is_turned).then(-pl.col("value")).otherwise("value"),
@@ -81,18 +81,18 @@ class Doubts:
 
     def _drawn(self) -> Replicates:
         if self.replicates is None:
-            raise EmptyInputError(self.said)
+            raise EmptyInputError(self.note)
         return self.replicates
 
 
-def redrawn(
+def estimate_uncertainty(
     scores: pl.DataFrame,
     results: Results,
     *,
     condition: str = CLEAN,
     rule: RankingRule | None = None,
     num_replicates: int = 1000,
-) -> Doubts:
+) -> Uncertainty:
     """Bootstrap replicates of the tasks that every backbone has, and a sentence that says what was redrawn.
 
     Per example where all backbones kept values of the same test examples whose mean is the score; else the
@@ -108,7 +108,7 @@ def redrawn(
     rule = rule or RankingRule()
     if results.published is not None:
         said = "The published table holds one number per cell and no test examples, so there is no interval."
-        return Doubts(replicates=None, said=said, rule=rule)
+        return Uncertainty(replicates=None, note=said, rule=rule)
     backbones = scores["backbone"].unique().sort().to_list()
     per_example: dict[str, list[Array]] = {}
     only_seeds: list[str] = []
@@ -132,13 +132,13 @@ def redrawn(
     metrics = scores.select("task", "metric").unique().iter_rows()
     problem = _too_little(per_example, backbones, fixed)
     if problem:
-        return Doubts(replicates=None, said=problem, rule=rule)
-    return Doubts(
+        return Uncertainty(replicates=None, note=problem, rule=rule)
+    return Uncertainty(
         replicates=replicate(per_example, backbones, num_replicates=num_replicates),
-        said=_said(per_example, only_seeds, fixed, incomplete, num_replicates),
+        note=_said(per_example, only_seeds, fixed, incomplete, num_replicates),
         rule=rule,
         weights=_weights(scores, sorted(per_example)) if rule.mean == "macro" else None,
-        turned=frozenset(turned),
+        negated=frozenset(turned),
         bounds={task: METRICS[metric].bounds for task, metric in metrics},
         fixed=frozenset(fixed),
     )

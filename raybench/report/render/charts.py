@@ -113,7 +113,7 @@ def intervals(size: Size, frame: pl.DataFrame, value: str, low: str, high: str, 
 
 @drawn
 def bars(size: Size, frame: pl.DataFrame, value: str, title: str) -> Chart:
-    """One bar per backbone, for a standing without intervals."""
+    """One bar per backbone, for a ranking without intervals."""
     chart = alt.Chart(frame).mark_bar(color="#0072b2")
     y = alt.Y("backbone:N", sort=frame["backbone"].to_list(), title=None)
     encoded = chart.encode(x=alt.X(f"{value}:Q", title=title), y=y)

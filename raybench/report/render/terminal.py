@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from raybench.analysis.aggregate_ranking import RankingRule
-from raybench.analysis.zscores import beside_tasks
+from raybench.analysis.zscores import add_task_columns
 from raybench.catalog.published import PublishedResults
 from raybench.core.errors import UnknownNameError
 from raybench.core.registry import suggest
@@ -84,8 +84,8 @@ def _as_table(ranking: Ranking) -> str:
         tasks = {task: f"[{number}]" for number, task in enumerate(ranking.tasks, 1)}
         rows = [{tasks.get(name, name): cell for name, cell in row.items()} for row in rows]
         legend = [f"{number} {task}" for task, number in tasks.items()]
-    beside = [line for found in ranking.beside for line in ["", *_beside(found, aligned)]]
-    return "\n".join([_heading(ranking), "", aligned(rows), "", *legend, *_notes(ranking), *beside])
+    comparisons = [line for found in ranking.comparisons for line in ["", *_comparison(found, aligned)]]
+    return "\n".join([_heading(ranking), "", aligned(rows), "", *legend, *_notes(ranking), *comparisons])
 
 
 def _as_markdown(ranking: Ranking) -> str:
@@ -94,20 +94,20 @@ def _as_markdown(ranking: Ranking) -> str:
             _heading(ranking),
             markdown(_readable_rows(ranking)),
             *(note.replace("*", "\\*") for note in _notes(ranking)),
-            *(part for found in ranking.beside for part in _beside(found, markdown)),
+            *(part for found in ranking.comparisons for part in _comparison(found, markdown)),
         ]
     )
 
 
 def _as_csv(ranking: Ranking) -> str:
     """One line per backbone; per task its value, z-score and rank, each a column of its own."""
-    frame = ranking.standing
+    frame = ranking.aggregate_ranking
     for column in ("value", *_cell_intervals(ranking), "zscore", "rank"):
-        beside = beside_tasks(ranking.standing.select("backbone"), ranking.ranked, column)
+        wide = add_task_columns(ranking.aggregate_ranking.select("backbone"), ranking.ranked, column)
         names = {
             task: f"{task}/{ranking.tasks[task] if column == 'value' else column}" for task in ranking.tasks
         }
-        frame = frame.join(beside.rename(names), on="backbone", maintain_order="left")
+        frame = frame.join(wide.rename(names), on="backbone", maintain_order="left")
     return frame.write_csv().rstrip("\n")
 
 
@@ -123,21 +123,22 @@ def _as_json(ranking: Ranking) -> str:
             for task, name in ranking.tasks.items()
         },
         "ranking": [
-            row | {"tasks": tasks.get(row["backbone"], {})} for row in ranking.standing.iter_rows(named=True)
+            row | {"tasks": tasks.get(row["backbone"], {})}
+            for row in ranking.aggregate_ranking.iter_rows(named=True)
         ],
         "missing": [{"backbone": pair.backbone, "task": pair.task} for pair in ranking.missing],
         "condition": ranking.condition,
         "rule": asdict(ranking.rule),
         "sources": ranking.sources,
         "conflicts": ranking.conflicts.to_dicts(),
-        "intervals": ranking.doubt or None,
+        "intervals": ranking.uncertainty_note or None,
         "beside": [
             {
                 "published": found.paper.name,
-                "backbones": found.standings.to_dicts(),
+                "backbones": found.ranking.to_dicts(),
                 "values": found.values.to_dicts(),
             }
-            for found in ranking.beside
+            for found in ranking.comparisons
         ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -151,10 +152,10 @@ FORMATS: Mapping[str, Callable[[Ranking], str]] = {
 }
 
 
-def _beside(found: PublishedComparison, written: Callable[[Rows], str]) -> list[str]:
+def _comparison(found: PublishedComparison, written: Callable[[Rows], str]) -> list[str]:
     """What is said, and a table per thing that both have."""
-    parts = [found.said]
-    if found.standings.height:
+    parts = [found.summary]
+    if found.ranking.height:
         rows = [
             {
                 "rank here": _cell(row["rank_here"], "d"),
@@ -164,7 +165,7 @@ def _beside(found: PublishedComparison, written: Callable[[Rows], str]) -> list[
                 "z-score here": _cell(row["zscore_here"], "+.2f"),
                 "z-score there": _cell(row["zscore_there"], "+.2f"),
             }
-            for row in found.standings.iter_rows(named=True)
+            for row in found.ranking.iter_rows(named=True)
         ]
         parts += ["", written(rows)]
     if found.values.height:
@@ -187,7 +188,7 @@ def _heading(ranking: Ranking) -> str:
     low, high = min(num_seeds), max(num_seeds)
     seeds = f"{low} seed{'s' if low != 1 else ''}" if low == high else f"{low} to {high} seeds"
     return (
-        f"{', '.join(ranking.experiments)}: {_count(ranking.standing.height, 'backbone')} on "
+        f"{', '.join(ranking.experiments)}: {_count(ranking.aggregate_ranking.height, 'backbone')} on "
         f"{_count(len(ranking.tasks), 'task')}, measured on test, mean over {seeds}"
     )
 
@@ -205,7 +206,7 @@ def _readable_rows(ranking: Ranking) -> list[dict[str, str]]:
             (backbone, task): (low, high)
             for backbone, task, low, high in ranking.ranked.select("backbone", "task", *names).iter_rows()
         }
-    for row in beside_tasks(ranking.standing, ranking.ranked).iter_rows(named=True):
+    for row in add_task_columns(ranking.aggregate_ranking, ranking.ranked).iter_rows(named=True):
         mark = "" if row["is_complete"] else "*"
         cells = {
             "rank": _cell(row["overall_rank"], "d"),
@@ -260,8 +261,8 @@ def _notes(ranking: Ranking) -> list[str]:
         notes.append(f"{where}: {metric}{unit}{better}{under}.")
     notes.append(_said_of(ranking.rule))
     notes += ranking.notes
-    if ranking.doubt:
-        notes.append(ranking.doubt)
+    if ranking.uncertainty_note:
+        notes.append(ranking.uncertainty_note)
     if ranking.conflicts.height:
         num_things = ranking.conflicts.filter("is_kept").height
         notes.append(

@@ -6,9 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from raybench.analysis.aggregate_ranking import standing_by
-from raybench.analysis.correlation import score_against, task_correlations
-from raybench.analysis.tuning_curves import best_of_k, budget_sufficiency, gain_over_defaults, scores_after
+from raybench.analysis.aggregate_ranking import aggregate_ranking
+from raybench.analysis.correlation import score_correlations, task_correlations
+from raybench.analysis.tuning_curves import (
+    best_of_k,
+    budget_sufficiency,
+    gain_over_defaults,
+    scores_at_budget,
+)
 from raybench.report.gather.published_tables import PublishedComparison
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
@@ -52,24 +57,24 @@ def search_budget(evidence: ReportData) -> Sequence[Part]:
 
 def _on_half(trials: pl.DataFrame) -> list[Part]:
     """Would half the budget have given another order on val?"""
-    whole, half = (scores_after(trials, share=share) for share in (1.0, 0.5))
+    whole, half = (scores_at_budget(trials, share=share) for share in (1.0, 0.5))
     complete = whole.filter(pl.col("backbone").n_unique().over("task") == whole["backbone"].n_unique())
     if complete.is_empty() or complete["backbone"].n_unique() < 2:
         return []
     tasks = complete["task"].unique().implode()
-    beside = standing_by(complete).join(
-        standing_by(half.filter(pl.col("task").is_in(tasks))), on="backbone", suffix="_half"
+    joined = aggregate_ranking(complete).join(
+        aggregate_ranking(half.filter(pl.col("task").is_in(tasks))), on="backbone", suffix="_half"
     )
-    moved = beside.filter(pl.col("overall_rank") != pl.col("overall_rank_half")).height
-    lead = beside.filter(pl.col("overall_rank_half") == 1)["backbone"].sort().to_list()
-    same = "the same best" if beside["backbone"][0] in lead else f"{' and '.join(lead)} as the best"
+    moved = joined.filter(pl.col("overall_rank") != pl.col("overall_rank_half")).height
+    lead = joined.filter(pl.col("overall_rank_half") == 1)["backbone"].sort().to_list()
+    same = "the same best" if joined["backbone"][0] in lead else f"{' and '.join(lead)} as the best"
     return [
         Text(
             f"With half the trials the expected order on val would have {same}, and {moved} of "
-            f"{beside.height} backbones another rank."
+            f"{joined.height} backbones another rank."
         ),
         Table(
-            beside.select(
+            joined.select(
                 "backbone", rank_with_all="overall_rank", rank_with_half="overall_rank_half",
                 zscore_with_all="mean_zscore", zscore_with_half="mean_zscore_half",
             ),
@@ -121,7 +126,7 @@ def references(evidence: ReportData) -> Sequence[Part]:
     table = pl.DataFrame(rows, schema=names, orient="row").cast({"paper": pl.Float64, "here": pl.Float64})
     orders = pl.DataFrame(paper.orders)
     return [
-        *[part for beside in evidence.beside for part in _beside(beside)],
+        *[part for found in evidence.comparisons for part in _comparison(found)],
         Text(
             f"{paper.citation} reports these numbers over its own backbones and tasks; `certainty` "
             "says how sure it is that a number stands there. A dash under `here`: not defined here."
@@ -131,15 +136,15 @@ def references(evidence: ReportData) -> Sequence[Part]:
     ]
 
 
-def _beside(beside: PublishedComparison) -> list[Part]:
+def _comparison(comparison: PublishedComparison) -> list[Part]:
     """The published table and one's own, where they have backbones or tasks in common."""
-    parts: list[Part] = [Text(beside.said)]
-    if beside.standings.height:
-        name = f"beside_{beside.paper.name}"
-        parts.append(Table(beside.standings, "Backbones that both tables rank", name))
-    if beside.values.height:
-        name = f"values_beside_{beside.paper.name}"
-        parts.append(Table(beside.values, "Tasks that both tables have", name))
+    parts: list[Part] = [Text(comparison.summary)]
+    if comparison.ranking.height:
+        name = f"beside_{comparison.paper.name}"
+        parts.append(Table(comparison.ranking, "Backbones that both tables rank", name))
+    if comparison.values.height:
+        name = f"values_beside_{comparison.paper.name}"
+        parts.append(Table(comparison.values, "Tasks that both tables have", name))
     return parts
 
 
@@ -147,7 +152,9 @@ def _own_scalars(evidence: ReportData) -> dict[tuple[str, str], float | None]:
     own: dict[tuple[str, str], float | None] = {}
     for quantity, fact in (("params", "params_m"), ("pretrain_images", "pretrain_images")):
         found = dict(
-            score_against(evidence.standing, evidence.facts, fact).select("family", "spearman").iter_rows()
+            score_correlations(evidence.aggregate_ranking, evidence.facts, fact)
+            .select("family", "spearman")
+            .iter_rows()
         )
         own[f"spearman(zscore, {quantity})", "ViTs"] = found.get("transformer")
         own[f"spearman(zscore, {quantity})", "CNNs"] = found.get("cnn")

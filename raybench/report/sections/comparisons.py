@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from raybench.analysis.aggregate_ranking import on_a_budget
-from raybench.analysis.correlation import apples_to_apples, gain_by_family, protocols_compared
+from raybench.analysis.aggregate_ranking import rank_within_size
+from raybench.analysis.correlation import apples_to_apples, compare_protocols, gain_by_family
 from raybench.metrics import METRICS
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
@@ -18,20 +18,20 @@ DATA_FACTOR = 2.0
 
 
 def size_tiers(evidence: ReportData) -> pl.DataFrame:
-    """The standing within every tier that leaves somebody out and somebody in, columns as `on_a_budget`.
+    """The ranking within every tier that leaves somebody out and somebody in, columns as `rank_within_size`.
 
     With `max_params_m`, and `rank_in_tier` beside the rank among all.
     """
-    standing = evidence.standing.drop_nulls("mean_zscore")
+    overall = evidence.aggregate_ranking.drop_nulls("mean_zscore")
     frames: list[pl.DataFrame] = []
     for limit in TIERS:
-        small = on_a_budget(standing, evidence.facts, max_params_m=limit)
+        small = rank_within_size(overall, evidence.facts, max_params_m=limit)
         is_new = not frames or small.height > frames[-1].height
-        if 0 < small.height < standing.height and is_new:
+        if 0 < small.height < overall.height and is_new:
             frames.append(small.with_columns(max_params_m=pl.lit(float(limit))))
     if not frames:
         return pl.DataFrame()
-    places = standing.select("backbone", rank_of_all="overall_rank")
+    places = overall.select("backbone", rank_of_all="overall_rank")
     return (
         pl.concat(frames)
         .rename({"overall_rank": "rank_in_tier"})
@@ -67,7 +67,7 @@ def budget(evidence: ReportData) -> Sequence[Part]:
 
 def same_architecture(evidence: ReportData) -> Sequence[Part]:
     """What pretraining is worth where all else is equal."""
-    known = evidence.standing.drop_nulls("mean_zscore")
+    known = evidence.aggregate_ranking.drop_nulls("mean_zscore")
     groups = apples_to_apples(known, evidence.facts, data_factor=DATA_FACTOR)
     if groups.is_empty():
         return [
@@ -107,7 +107,7 @@ def same_architecture(evidence: ReportData) -> Sequence[Part]:
 
 def protocols(evidence: ReportData) -> Sequence[Part]:
     """Linear probe against fine-tuning, where both were run on one dataset."""
-    compared = protocols_compared(evidence.scores)
+    compared = compare_protocols(evidence.scores)
     families = gain_by_family(compared, evidence.facts)
     datasets = compared["dataset"].unique().sort().to_list()
     first = evidence.scores.filter(pl.col("task").str.starts_with("finetune@")).row(0, named=True)

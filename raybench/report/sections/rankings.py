@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from raybench.analysis.aggregate_ranking import rules_compared
+from raybench.analysis.aggregate_ranking import compare_rules
 from raybench.analysis.alternatives import (
+    alternative_rankings,
     critical_difference,
     friedman,
     indistinct_groups,
-    rankings_agree,
-    robust_standings,
+    ranking_agreement,
 )
 from raybench.analysis.stability import leave_one_task_out, predictive_tasks, rank_ranges
-from raybench.analysis.zscores import beside_tasks
+from raybench.analysis.zscores import add_task_columns
 from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
@@ -29,18 +29,18 @@ FIRST = (
 
 def decision(evidence: ReportData) -> Sequence[Part]:
     """Who is best in words, with the doubt."""
-    standing = evidence.standing.drop_nulls("mean_zscore")
-    best = standing["backbone"][0]
+    overall = evidence.aggregate_ranking.drop_nulls("mean_zscore")
+    best = overall["backbone"][0]
     num_tasks = evidence.scores["task"].n_unique()
-    place = "the only backbone" if standing.height == 1 else f"first of {standing.height} backbones"
+    place = "the only backbone" if overall.height == 1 else f"first of {overall.height} backbones"
     said: list[Part] = [
         Text(f"{best} is {place} over {num_tasks} task{'s' if num_tasks != 1 else ''}, by mean z-score.")
     ]
     if evidence.replicates is None:
-        return [*said, *_at_a_glance(evidence), Text(evidence.doubt), *_marks(evidence)]
-    doubts = evidence.doubts.standing()
-    first = doubts.filter(backbone=best).row(0, named=True)
-    wins = evidence.doubts.wins().filter(backbone=best)
+        return [*said, *_at_a_glance(evidence), Text(evidence.uncertainty_note), *_marks(evidence)]
+    intervals = evidence.uncertainty.ranking_intervals()
+    first = intervals.filter(backbone=best).row(0, named=True)
+    wins = evidence.uncertainty.win_probabilities().filter(backbone=best)
     rivals = wins.filter(pl.col("probability") < SURE).sort("probability", "other")
     said.append(
         Text(
@@ -56,14 +56,14 @@ def decision(evidence: ReportData) -> Sequence[Part]:
         )
         rows = rivals.select("other", "probability").iter_rows()
         said.append(Listing([f"{other}: {best} wins with P = {p:.2f}" for other, p in rows]))
-    return [*said, *_at_a_glance(evidence), Text(evidence.doubt), *_marks(evidence)]
+    return [*said, *_at_a_glance(evidence), Text(evidence.uncertainty_note), *_marks(evidence)]
 
 
 def _at_a_glance(evidence: ReportData) -> list[Part]:
     """The best of every family, and of every size that leaves the best of all out."""
-    standing = evidence.standing.drop_nulls("mean_zscore")
-    known = standing.join(evidence.facts, on="backbone", maintain_order="left")
-    first = standing["backbone"][0]
+    overall = evidence.aggregate_ranking.drop_nulls("mean_zscore")
+    known = overall.join(evidence.facts, on="backbone", maintain_order="left")
+    first = overall["backbone"][0]
     found = [
         f"best {family}: {name} (number {rank} of all)"
         for family, name, rank in known.filter(
@@ -97,21 +97,21 @@ def _marks(evidence: ReportData) -> list[Part]:
 
 
 def ranking(evidence: ReportData) -> Sequence[Part]:
-    """The standing with intervals."""
-    standing = evidence.standing
+    """The aggregate ranking with intervals."""
+    overall = evidence.aggregate_ranking
     if evidence.replicates is not None:
-        doubts = evidence.doubts.standing()
+        intervals = evidence.uncertainty.ranking_intervals()
         columns = ["zscore_low", "zscore_high", "rank_low", "rank_high", "p_first", "p_top"]
-        standing = standing.join(
-            doubts.select("backbone", *columns), on="backbone", how="left", maintain_order="left"
+        overall = overall.join(
+            intervals.select("backbone", *columns), on="backbone", how="left", maintain_order="left"
         )
-        drawn = doubts.rename({"mean_zscore": "measured"})
+        drawn = intervals.rename({"mean_zscore": "measured"})
         drawing = charts.intervals(
             drawn, "measured", "zscore_low", "zscore_high", "mean z-score, 95 % interval"
         )
     else:
-        drawing = charts.bars(standing.drop_nulls("mean_zscore"), "mean_zscore", "mean z-score (no interval)")
-    order = ", ".join(standing["backbone"].head(5))
+        drawing = charts.bars(overall.drop_nulls("mean_zscore"), "mean_zscore", "mean z-score (no interval)")
+    order = ", ".join(overall["backbone"].head(5))
     return [
         Text(
             "A z-score says by how many standard deviations a backbone is better than the task's mean; "
@@ -119,7 +119,7 @@ def ranking(evidence: ReportData) -> Sequence[Part]:
         ),
         Figure(drawing, f"Mean z-score per backbone. Best first: {order}.", "Mean z-score over tasks."),
         Table(
-            standing.select(*(name for name in FIRST if name in standing.columns), pl.exclude(FIRST)),
+            overall.select(*(name for name in FIRST if name in overall.columns), pl.exclude(FIRST)),
             "Ranking",
             "ranking",
         ),
@@ -128,14 +128,16 @@ def ranking(evidence: ReportData) -> Sequence[Part]:
 
 def score_table(evidence: ReportData) -> Sequence[Part]:
     """Backbones × tasks."""
-    order = evidence.standing["backbone"].to_list()
+    order = evidence.aggregate_ranking["backbone"].to_list()
     tasks = evidence.scores["task"].unique().sort().to_list()
     drawing = charts.heat_map(
         evidence.ranked, x="task", y="backbone", value="zscore", order=(tasks, order), domain=(-2.0, 2.0)
     )
     values = evidence.scores.select("backbone", "task", "metric", "direction", "value", "num_seeds")
     if evidence.replicates is not None:
-        found = evidence.doubts.scores().select("backbone", "task", "low", "high", "standard_error")
+        found = evidence.uncertainty.score_intervals().select(
+            "backbone", "task", "low", "high", "standard_error"
+        )
         values = values.join(found, on=["backbone", "task"], how="left")
     metrics = evidence.scores.select("task", "metric").unique().sort("task").iter_rows()
     return [
@@ -146,7 +148,7 @@ def score_table(evidence: ReportData) -> Sequence[Part]:
             "z-scores; blue is better.",
         ),
         Table(
-            beside_tasks(evidence.standing.select("backbone"), evidence.ranked),
+            add_task_columns(evidence.aggregate_ranking.select("backbone"), evidence.ranked),
             "Scores on test",
             "scores_wide",
         ),
@@ -157,9 +159,9 @@ def score_table(evidence: ReportData) -> Sequence[Part]:
 def win_matrix(evidence: ReportData) -> Sequence[Part]:
     """P(A beats B)."""
     if evidence.replicates is None:
-        return [Absent(evidence.doubt)]
-    wins = evidence.doubts.wins()
-    order = evidence.doubts.standing()["backbone"].to_list()
+        return [Absent(evidence.uncertainty_note)]
+    wins = evidence.uncertainty.win_probabilities()
+    order = evidence.uncertainty.ranking_intervals()["backbone"].to_list()
     drawing = charts.heat_map(
         wins, x="other", y="backbone", value="probability", order=(order, order), domain=(0.0, 1.0)
     )
@@ -183,7 +185,7 @@ def differences(evidence: ReportData) -> Sequence[Part]:
     test = friedman(scores)
     num_backbones, num_tasks = test["num_backbones"][0], test["num_tasks"][0]
     reach, groups = critical_difference(num_backbones, num_tasks), indistinct_groups(scores)
-    ranks = robust_standings(scores).sort("mean_rank", "backbone").select("backbone", "mean_rank")
+    ranks = alternative_rankings(scores).sort("mean_rank", "backbone").select("backbone", "mean_rank")
     drawing = charts.critical_difference_diagram(ranks, groups)
     verdict = (
         "not all backbones are equal" if test["p_value"][0] < 1 - SURE else "no difference is established"
@@ -206,8 +208,8 @@ def differences(evidence: ReportData) -> Sequence[Part]:
 def choices(evidence: ReportData) -> Sequence[Part]:
     """Does the ranking depend on the rule's open choices, or on the z-score itself?"""
     scores = evidence.complete
-    rules = rules_compared(scores, random_init=evidence.random_init, default=evidence.rule)
-    standings = robust_standings(scores)
+    rules = compare_rules(scores, random_init=evidence.random_init, default=evidence.rule)
+    alternatives = alternative_rankings(scores)
     moved, bests = max(rules["num_moved"].to_list()), rules["best"].unique().sort().to_list()
     same = f"all name {bests[0]} as best" if len(bests) == 1 else f"the best is one of {', '.join(bests)}"
     return [
@@ -219,8 +221,10 @@ def choices(evidence: ReportData) -> Sequence[Part]:
         Text(
             "And without z-scores: mean rank, share of comparisons won, Bradley-Terry strength in Elo points."
         ),
-        Table(standings, "Other ways to rank", "robust_standings"),
-        Table(rankings_agree(standings), "Do they agree? Kendall's τ", "rankings_agree", is_folded=True),
+        Table(alternatives, "Other ways to rank", "robust_standings"),
+        Table(
+            ranking_agreement(alternatives), "Do they agree? Kendall's τ", "rankings_agree", is_folded=True
+        ),
     ]
 
 

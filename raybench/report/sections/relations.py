@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from raybench.analysis.correlation import score_against, task_correlations
+from raybench.analysis.correlation import score_correlations, task_correlations
 from raybench.analysis.cost import pareto_front
 from raybench.metrics import METRICS
 from raybench.report.gather.inference_cost import CONFIGURATION
@@ -16,7 +16,7 @@ from raybench.store.inference_costs import DIRECTIONS
 
 def pareto(evidence: ReportData) -> Sequence[Part]:
     """Score against size, and against every measured cost."""
-    table = evidence.standing.select("backbone", "mean_zscore").join(
+    table = evidence.aggregate_ranking.select("backbone", "mean_zscore").join(
         evidence.facts, on="backbone", how="left"
     )
     parts: list[Part] = []
@@ -66,8 +66,8 @@ def _inference(evidence: ReportData) -> list[Part]:
             f"Inference measured on {row['hardware']}, {row['dtype']}, batches of {row['batch_size']}: "
             f"images per second are the median of {row['num_batches']} timed batches, half of which lie "
             f"between low and high; latency is that of one image. {shown['backbone'].n_unique()} of "
-            f"{evidence.standing.height} backbones have been measured so.{more} FLOPs count a multiplication "
-            "and an addition as two."
+            f"{evidence.aggregate_ranking.height} backbones have been measured so.{more} FLOPs count a "
+            "multiplication and an addition as two."
         ),
         Table(table.drop("is_shown"), "What inference costs", "inference_costs", is_folded=True),
     ]
@@ -94,7 +94,7 @@ def scaling(evidence: ReportData) -> Sequence[Part]:
     """Score over size and over pretraining data, by family."""
     parts: list[Part] = []
     for fact, title in (("params_m", "million parameters"), ("pretrain_images", "pretraining images")):
-        known = evidence.standing.join(evidence.facts, on="backbone").filter(pl.col(fact) > 0)
+        known = evidence.aggregate_ranking.join(evidence.facts, on="backbone").filter(pl.col(fact) > 0)
         known = known.drop_nulls("mean_zscore")
         if known.height < 2:
             parts.append(
@@ -102,7 +102,7 @@ def scaling(evidence: ReportData) -> Sequence[Part]:
             )
             continue
         drawing = charts.scatter(known, fact, f"{title} (logarithmic)", "family")
-        found = score_against(evidence.standing, evidence.facts, fact)
+        found = score_correlations(evidence.aggregate_ranking, evidence.facts, fact)
         alt = f"Scatter of mean z-score over {title}, {known.height} backbones, by family."
         parts += [
             Figure(
@@ -118,7 +118,7 @@ def scaling(evidence: ReportData) -> Sequence[Part]:
 def correlations(evidence: ReportData) -> Sequence[Part]:
     """Task by task."""
     tasks = evidence.ranked["task"].unique().sort().to_list()
-    num_backbones = evidence.standing.height
+    num_backbones = evidence.aggregate_ranking.height
     if len(tasks) < 2 or num_backbones < 3:
         return [
             Absent(

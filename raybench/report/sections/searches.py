@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from raybench.analysis.early_stopping import halving_replayed, stopping_regret
+from raybench.analysis.early_stopping import replay_halving, stopping_regret
 from raybench.analysis.packed_effects import INTERACTION
 from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
@@ -133,7 +133,7 @@ def stopping(evidence: ReportData) -> Sequence[Part]:
             Table(stopped, "Estimated regret of early stopping", "stopping_regret"),
         ]
     try:
-        replayed = halving_replayed(learning)
+        replayed = replay_halving(learning)
     except EmptyInputError as error:
         return [*parts, Absent(str(error))]
     lost = replayed.filter(pl.col("regret") > 0)

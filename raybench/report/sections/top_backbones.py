@@ -7,9 +7,9 @@ from raybench.report.render import charts
 
 
 def top_backbones(evidence: ReportData, frame: pl.DataFrame) -> pl.DataFrame:
-    """At most MAX_LINES backbones, by standing."""
+    """At most MAX_LINES backbones, by overall rank."""
     present = set(frame["backbone"])
-    order = [name for name in evidence.standing["backbone"] if name in present][: charts.MAX_LINES]
+    order = [name for name in evidence.aggregate_ranking["backbone"] if name in present][: charts.MAX_LINES]
     return frame.filter(pl.col("backbone").is_in(order))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raybench.analysis.zscores import beside_tasks, overall, rank_within_task, zscore_within_task
+from raybench.analysis.zscores import add_task_columns, overall, rank_within_task, zscore_within_task
 
 TABLES = Path(__file__).parents[2] / "../shared/bob/tables"
 VALUES = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
@@ -116,7 +116,7 @@ def test_fewer_tasks_are_marked_and_no_task_at_all_stands_last_without_rank():
 
 def test_values_stand_beside_their_backbone():
     scores = frame({"t2": [0.1, 0.9], "t1": [0.5, None]})
-    result = beside_tasks(standing(scores), scores)
+    result = add_task_columns(standing(scores), scores)
     assert result.columns[-2:] == ["t1", "t2"]
     assert result.select("backbone", "t1", "t2").sort("backbone").rows() == [
         ("a", 0.5, 0.1),
@@ -207,7 +207,7 @@ def derived(retrieval) -> pl.DataFrame:
 
 def test_the_papers_retrieval_table_gives_the_derived_zscores_and_ranks(retrieval, derived):
     scored = zscore_within_task(retrieval, ddof=0)
-    wide = beside_tasks(standing(retrieval, ddof=0), scored, "zscore").join(derived, on="backbone")
+    wide = add_task_columns(standing(retrieval, ddof=0), scored, "zscore").join(derived, on="backbone")
     assert wide.height == 33
     for task in retrieval["task"].unique():
         assert wide[task].to_list() == pytest.approx(wide[f"z_{task}"].to_list(), abs=5.1e-5)

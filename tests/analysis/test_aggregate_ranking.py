@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raybench.analysis.aggregate_ranking import RankingRule, on_a_budget, rules_compared, standing_by
+from raybench.analysis.aggregate_ranking import (
+    RankingRule,
+    aggregate_ranking,
+    compare_rules,
+    rank_within_size,
+)
 from raybench.analysis.zscores import overall, rank_within_task, zscore_within_task
 from raybench.catalog.published import published
 from raybench.core.errors import EmptyInputError, MissingMeasurementError
@@ -39,7 +44,9 @@ def test_agrees_with_numpy(deviation, ddof, mean):
     values = np.random.default_rng(0).random((7, 5))
     z = stats.zscore(values, axis=0, ddof=ddof)
     wanted = z.mean(1) if mean == "micro" else (z[:, :3].mean(1) + z[:, 3:].mean(1)) / 2
-    standing = standing_by(frame(values, ["x"] * 3 + ["y"] * 2), RankingRule(deviation=deviation, mean=mean))
+    standing = aggregate_ranking(
+        frame(values, ["x"] * 3 + ["y"] * 2), RankingRule(deviation=deviation, mean=mean)
+    )
     assert means(standing) == pytest.approx(wanted.tolist())
     assert standing["overall_rank"].to_list() == list(range(1, 8))
     assert standing.sort("backbone")["z_y"].to_list() == pytest.approx(z[:, 3:].mean(1).tolist())
@@ -48,7 +55,7 @@ def test_agrees_with_numpy(deviation, ddof, mean):
 def test_random_init_rows_leave_the_means_and_the_ranking():
     values = np.array([[0.1], [0.5], [0.6], [0.7]])
     rule = RankingRule(with_random_init=False)
-    standing = standing_by(frame(values), rule, random_init=("b0",))
+    standing = aggregate_ranking(frame(values), rule, random_init=("b0",))
     assert standing["backbone"].to_list() == ["b3", "b2", "b1"]
     assert standing["mean_zscore"].to_list() == pytest.approx([1, 0, -1])
 
@@ -64,42 +71,44 @@ def test_random_init_rows_leave_the_means_and_the_ranking():
 )
 def test_missing_cells_by_hand(missing, wanted):
     values = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, np.nan]])
-    assert means(standing_by(frame(values), RankingRule(missing=missing))) == pytest.approx(wanted)
+    assert means(aggregate_ranking(frame(values), RankingRule(missing=missing))) == pytest.approx(wanted)
 
 
 def test_missing_cells_are_refused_unless_allowed():
     with pytest.raises(MissingMeasurementError, match="'b2' on 't1'"):
-        standing_by(frame(np.array([[0.0, 0.0], [1.0, 1.0], [2.0, np.nan]])))
+        aggregate_ranking(frame(np.array([[0.0, 0.0], [1.0, 1.0], [2.0, np.nan]])))
 
 
 def test_nothing_in_common_is_refused():
     values = np.array([[0.0, np.nan], [np.nan, 1.0]])
     with pytest.raises(EmptyInputError, match="no score is left"):
-        standing_by(frame(values), RankingRule(missing="common_tasks"))
+        aggregate_ranking(frame(values), RankingRule(missing="common_tasks"))
 
 
 def test_lower_is_better_turns_the_sign():
     scores = frame(np.array([[0.1, 0.2], [0.9, 0.4], [0.3, 0.3]]))
-    turned = standing_by(scores.with_columns(direction=pl.lit("min")))
-    assert means(turned) == pytest.approx([-z for z in means(standing_by(scores))])
+    turned = aggregate_ranking(scores.with_columns(direction=pl.lit("min")))
+    assert means(turned) == pytest.approx([-z for z in means(aggregate_ranking(scores))])
 
 
 def test_a_budget_ranks_the_small_among_themselves_and_leaves_unknown_sizes_out():
-    standing = standing_by(frame(np.array([[0.1], [0.5], [0.6], [0.7]])))
+    standing = aggregate_ranking(frame(np.array([[0.1], [0.5], [0.6], [0.7]])))
     facts = pl.DataFrame({"backbone": ["b0", "b1", "b2", "b3"], "params_m": [5.0, 30.0, None, 90.0]})
-    small = on_a_budget(standing, facts, max_params_m=30)
+    small = rank_within_size(standing, facts, max_params_m=30)
     assert small.select("overall_rank", "backbone").rows() == [(1, "b1"), (2, "b0")]
 
 
 def test_the_published_small_backbones_on_retrieval():
     bob = published("bob")
-    small = on_a_budget(standing_by(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones), max_params_m=30)
+    small = rank_within_size(
+        aggregate_ranking(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones), max_params_m=30
+    )
     assert small["backbone"][0] == "timm-vit_small_patch16_224_dino"
     assert small["params_m"].max() < 30
 
 
 def test_the_published_retrieval_ranking_does_not_depend_on_the_open_choices():
-    compared = rules_compared(pl.DataFrame(published("bob").scores))
+    compared = compare_rules(pl.DataFrame(published("bob").scores))
     assert compared.height == 4
     assert compared["kendall_tau"].to_list() == pytest.approx([1.0] * 4)
     assert compared["num_moved"].to_list() == [0] * 4
@@ -108,10 +117,10 @@ def test_the_published_retrieval_ranking_does_not_depend_on_the_open_choices():
 def test_a_ranking_that_depends_on_the_mean_is_shown_to():
     # Three easy tasks of one category say b1, one of another says b0 by far.
     values = np.array([[0.0, 0.0, 0.0, 9.0], [1.0, 1.0, 1.0, 0.0], [0.4, 0.4, 0.4, 0.2]])
-    compared = rules_compared(frame(values, ["x"] * 3 + ["y"]))
+    compared = compare_rules(frame(values, ["x"] * 3 + ["y"]))
     assert compared.filter(mean="micro")["num_moved"].to_list() == [0, 0]
     assert all(moved > 0 for moved in compared.filter(mean="macro")["num_moved"])
-    by_macro = rules_compared(frame(values, ["x"] * 3 + ["y"]), default=RankingRule(mean="macro"))
+    by_macro = compare_rules(frame(values, ["x"] * 3 + ["y"]), default=RankingRule(mean="macro"))
     assert by_macro["mean"][0] == "macro"
     assert by_macro.filter(mean="macro")["num_moved"].to_list() == [0, 0]
 
@@ -121,16 +130,16 @@ def test_the_default_weighs_every_task_the_same_and_so_does_the_plain_ranking():
     scores = frame(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), ["x", "x", "y"])
     third = 0.5**0.5 / 3
     assert RankingRule().mean == "micro"
-    assert means(standing_by(scores)) == pytest.approx([third, -third])
-    assert means(standing_by(scores, RankingRule(mean="macro"))) == pytest.approx([0.0, 0.0])
+    assert means(aggregate_ranking(scores)) == pytest.approx([third, -third])
+    assert means(aggregate_ranking(scores, RankingRule(mean="macro"))) == pytest.approx([0.0, 0.0])
     plain = overall(rank_within_task(zscore_within_task(scores)))
-    assert standing_by(scores).select(plain.columns).equals(plain)
+    assert aggregate_ranking(scores).select(plain.columns).equals(plain)
 
 
 def test_signs_that_are_not_turned_put_the_highest_loss_first():
     losses = frame(np.array([[0.1], [0.4], [0.7]])).with_columns(direction=pl.lit("min"))
-    assert standing_by(losses)["backbone"].to_list() == ["b0", "b1", "b2"]
-    as_is = standing_by(losses, RankingRule(lower_is_better="as_is"))
+    assert aggregate_ranking(losses)["backbone"].to_list() == ["b0", "b1", "b2"]
+    as_is = aggregate_ranking(losses, RankingRule(lower_is_better="as_is"))
     assert as_is["backbone"].to_list() == ["b2", "b1", "b0"]
     assert means(as_is) == pytest.approx([-1, 0, 1])
     assert as_is.sort("backbone")["mean_rank"].to_list() == [1, 2, 3]
@@ -139,7 +148,7 @@ def test_signs_that_are_not_turned_put_the_highest_loss_first():
 def test_a_missing_score_that_counts_as_zero_is_a_zero_in_its_category():
     values = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, np.nan]])
     rule = RankingRule(missing="zero", mean="macro")
-    standing = standing_by(frame(values, ["x", "y", "y"]), rule).filter(backbone="b2")
+    standing = aggregate_ranking(frame(values, ["x", "y", "y"]), rule).filter(backbone="b2")
     assert standing.select("z_x", "z_y", "mean_zscore", "num_tasks").row(0) == (1.0, 0.5, 0.75, 2)
 
 
@@ -151,6 +160,8 @@ def test_neither_affine_rescaling_nor_row_order_nor_names_of_rules_matter(seed, 
     other = scores.sample(fraction=1, shuffle=True, seed=seed).with_columns(
         value=pl.col("value") * scale + shift
     )
-    assert means(standing_by(other)) == pytest.approx(means(standing_by(scores)), abs=1e-7)
+    assert means(aggregate_ranking(other)) == pytest.approx(means(aggregate_ranking(scores)), abs=1e-7)
     # Categories of equal size: macro and micro are one.
-    assert means(standing_by(scores, RankingRule(mean="micro"))) == pytest.approx(means(standing_by(scores)))
+    assert means(aggregate_ranking(scores, RankingRule(mean="micro"))) == pytest.approx(
+        means(aggregate_ranking(scores))
+    )
