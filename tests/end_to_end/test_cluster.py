@@ -23,9 +23,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from playwright.sync_api import Page
 
 from raybench.tracking.table import WORKFLOW
-from tests.end_to_end.browser import Page, chromium
+from tests.end_to_end.browser import chromium, open_page
 from tests.end_to_end.conftest import SPEC
 from tests.end_to_end.ray_nodes import RealCluster, descendants
 from tests.end_to_end.servers import BUCKET, MlflowServer, mlflow_server
@@ -215,8 +216,8 @@ def test_no_secret_is_in_the_log_the_runs_or_the_storage(submitted):
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with chromium() as opened:
-        yield opened
+    with chromium() as browser:
+        yield browser.new_page(viewport={"width": 1500, "height": 900})
 
 
 def test_the_ui_opens_on_pairs_sorted_by_the_objective(submitted, page, tmp_path):
@@ -224,8 +225,8 @@ def test_the_ui_opens_on_pairs_sorted_by_the_objective(submitted, page, tmp_path
     best_first = sorted(submitted.runs_of("pair"), key=lambda run: -run["metrics"]["test/accuracy"])
     names = [run["name"] for run in best_first]
     measured = [str(run["metrics"]["test/accuracy"])[:10] for run in best_first]
-    photograph = tmp_path / "table.png"
-    shown = page.open(address, "4 matching runs", "test/accuracy", *names, *measured, photograph=photograph)
+    texts = ("4 matching runs", "test/accuracy", *names, *measured)
+    shown = open_page(page, address, *texts, screenshot=tmp_path / "table.png")
     places = [shown.index(name) for name in names]
     assert places == sorted(places)
 
@@ -240,17 +241,16 @@ def test_the_ui_draws_a_trials_curve(submitted, page, tmp_path):
     run = max((r for r in submitted.runs_of("trial") if "linear" in r["tags"]["task"]), key=history)
     assert history(run) == 3
     place = f"/#/experiments/{run['experiment']}/runs/{run['id']}/model-metrics?{WORKFLOW}"
-    photograph = tmp_path / "curve.png"
-    page.open(submitted.server.uri + place, run["name"], "curve/val\n(4)", "Step", photograph=photograph)
-    points = page.run("document.querySelectorAll('.js-plotly-plot')[0].querySelectorAll('.point').length")
-    assert points == "3"
+    texts = (run["name"], "curve/val\n(4)", "Step")
+    open_page(page, submitted.server.uri + place, *texts, screenshot=tmp_path / "curve.png")
+    assert page.locator(".js-plotly-plot").first.locator(".point").count() == 3
 
 
 def test_the_ui_shows_the_report(submitted, page, tmp_path):
     run = submitted.runs_of("summary")[0]
     place = f"/#/experiments/{run['experiment']}/runs/{run['id']}/artifacts/report.html?{WORKFLOW}"
-    photograph = tmp_path / "report.png"
-    shown = page.open(submitted.server.uri + place, "ranking.csv", "Which backbone?", photograph=photograph)
+    texts = ("ranking.csv", "Which backbone?")
+    shown = open_page(page, submitted.server.uri + place, *texts, screenshot=tmp_path / "report.png")
     assert "mini_resnet.supervised is first of 2 backbones" in shown
 
 
