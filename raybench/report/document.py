@@ -8,7 +8,8 @@ from raybench.core.errors import EmptyInputError, MissingMeasurementError
 from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.report_data import ReportData, gather
 from raybench.report.gather.sources import Results
-from raybench.report.render.page import Absent, Part, Section, render
+from raybench.report.render.page import render
+from raybench.report.render.parts import Absent, Part, Section
 from raybench.report.sections import background, comparisons, relations, reliability
 from raybench.report.sections import rankings as first
 from raybench.report.sections import searches as search
@@ -34,7 +35,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Sequence[Part]]], ...] = 
     ("stopping", "What does stopping early cost?", search.stopping),
     ("choices", "Does the ranking depend on its rule?", first.choices),
     ("tasks", "Does it depend on single tasks?", first.single_tasks),
-    ("references", "PublishedComparison the paper", background.references),
+    ("references", "Comparison with the paper", background.references),
     ("provenance", "Provenance", background.provenance),
 )
 """Anchor, title and maker of every section, in the page's order."""

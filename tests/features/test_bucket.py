@@ -62,7 +62,7 @@ def test_a_bucket_changes_no_bit(node, info, dataset, tmp_path):
 def test_a_copy_is_made_once_and_asked_for_no_more(node, info, dataset, monkeypatch):
     node("a").get(info, dataset, "val")
     node("b").get(info, dataset, "val")
-    monkeypatch.setattr(S3Path, "_request", None)
+    monkeypatch.setattr(S3Path, "_ask", None)
     node("b").get(info, dataset, "val")
 
 
@@ -121,7 +121,7 @@ def test_what_another_machine_has_sent_since_replaces_what_was_computed_here(
 
 def test_a_machine_waits_for_another_that_computes(node, info, dataset, monkeypatch):
     """The other one is here a lease that is given back once the entry is there."""
-    monkeypatch.setattr(lease_module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
     first = node("a")
     first.get(info, dataset, "val")
     key = first.key(info, dataset, "val")

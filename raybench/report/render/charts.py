@@ -73,6 +73,7 @@ def svg_of(chart: Chart, size: Size) -> str:
         f"slice(datum.label, -{half}) : datum.label"
     )
     config = {
+        "aria": False,  # The figure is labelled as a whole.
         "background": None,
         "padding": {"left": size.padding, "right": size.padding, "top": 6, "bottom": 6},
         "view": {"stroke": None},

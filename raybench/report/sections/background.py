@@ -17,7 +17,7 @@ from raybench.analysis.tuning_curves import (
 from raybench.report.gather.published_tables import PublishedComparison
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
-from raybench.report.render.page import Absent, Code, Figure, Part, Table, Text
+from raybench.report.render.parts import Absent, Code, Figure, Part, Table, Text
 from raybench.report.sections.top_backbones import these, top_backbones
 
 

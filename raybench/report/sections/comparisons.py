@@ -9,7 +9,7 @@ from raybench.analysis.correlation import apples_to_apples, compare_protocols, g
 from raybench.metrics import METRICS
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
-from raybench.report.render.page import Absent, Figure, Part, Table, Text
+from raybench.report.render.parts import Absent, Figure, Part, Table, Text
 
 TIERS = (0.4, 1, 3, 10, 30, 100, 300)
 """Millions of parameters. The paper's small tier is below 30."""

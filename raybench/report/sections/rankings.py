@@ -17,7 +17,7 @@ from raybench.analysis.zscores import add_task_columns
 from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
-from raybench.report.render.page import Absent, Figure, Listing, Part, Table, Text
+from raybench.report.render.parts import Absent, Figure, Listing, Part, Table, Text
 
 SURE = 0.95
 FIRST = (

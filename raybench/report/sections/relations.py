@@ -10,7 +10,7 @@ from raybench.metrics import METRICS
 from raybench.report.gather.inference_cost import CONFIGURATION
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
-from raybench.report.render.page import Absent, Figure, Part, Table, Text
+from raybench.report.render.parts import Absent, Figure, Part, Table, Text
 from raybench.store.inference_costs import DIRECTIONS
 
 

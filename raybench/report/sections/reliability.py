@@ -8,7 +8,7 @@ from raybench.analysis.robustness import effective_robustness
 from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
-from raybench.report.render.page import Absent, Figure, Listing, Part, Table, Text
+from raybench.report.render.parts import Absent, Figure, Listing, Part, Table, Text
 from raybench.report.sections.top_backbones import these, top_backbones
 
 CURVES: Mapping[str, tuple[str, str, str, str, str, str | None]] = {

@@ -8,7 +8,7 @@ from raybench.analysis.early_stopping import replay_halving, stopping_regret
 from raybench.analysis.packed_effects import INTERACTION
 from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
-from raybench.report.render.page import Absent, Part, Table, Text
+from raybench.report.render.parts import Absent, Part, Table, Text
 
 NO_SEARCH = "no search trial with an objective on val is in the ledger."
 

@@ -1,4 +1,4 @@
-"""Mutual exclusion: a file lock in a folder, a lease in a bucket."""
+"""One at a time: who enters first keeps the others out until it leaves, or dies."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,63 +10,62 @@ from raybench.store.files.location import StoragePath
 
 
 class ExclusiveLock(Protocol):
-    """A lock that is held."""
+    """What the one who has entered holds."""
 
-    def raise_if_lost(self) -> None:
-        """Raise if the lock was lost.
+    def require(self) -> None:
+        """Nothing, while it is still the only one.
 
         Raises:
-            StorageUnavailableError: if a bucket was out of reach for so long that another process took over.
+            StorageUnavailableError: if it was away from a bucket for so long that another has taken over.
         """
 
 
 class LockHeldError(Exception):
-    """Another process holds the lock and the caller does not wait. The text names the holder if known."""
+    """Another is in, and the caller does not wait. Its text says who, as far as that is known."""
 
 
-class _KernelLock:
-    """A file lock, which lasts as long as its process."""
+class _Held:
+    """The kernel keeps its locks."""
 
-    def raise_if_lost(self) -> None:
+    def require(self) -> None:
         return
 
 
 @contextmanager
 def exclusive_lock(
-    path: StoragePath, *, blocking: bool = True, on_wait: Callable[[str], None] = lambda line: None
+    path: StoragePath, *, waits: bool = True, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[ExclusiveLock]:
-    """Hold the lock `path`, which one process at a time can hold, on all machines that share the storage.
+    """Be the only one who holds `path`, on every machine that shares the storage.
 
-    In a folder the kernel releases the lock of a process that dies. In a bucket its lease expires (see
-    `lease`).
+    In a folder the kernel sees to it, and lets go at once where a process dies. In a bucket a lease does
+    (see `lease`), and one that was not given back is taken over when it has run out.
 
     Args:
-        path: of the lock file.
-        blocking: wait until another process releases it. If off, wait only until that process is known to
-            be alive.
-        on_wait: called with a line that says who may hold the lock, before a long wait.
+        path: of the lock; lies beside what it protects.
+        waits: for another to leave. Without, only for as long as it takes to know that another lives.
+        say: takes a line when that takes long.
 
     Raises:
-        LockHeldError: if another process holds it and `blocking` is off.
-        StorageUnavailableError: if S3 stays unreachable.
+        LockHeldError: if another is in and `waits` is off.
+        StorageUnavailableError: if a bucket stays away.
         OSError: if a folder cannot be written.
     """
     if isinstance(path, Path):
-        from filelock import FileLock, Timeout  # Deferred: readers need no locks.
+        from filelock import FileLock, Timeout  # Deferred: a reader needs no locks.
 
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=-1 if blocking else 0)
+            lock.acquire(timeout=-1 if waits else 0)
         except Timeout:
             raise LockHeldError("another process") from None
         try:
-            yield _KernelLock()
+            yield _Held()
         finally:
             lock.release()
         return
     lease = Lease(path)
-    if not lease.acquire(blocking=blocking, on_wait=on_wait):
+    if not lease.acquire(waits=waits, say=say):
         raise LockHeldError(lease.holder)
     try:
         yield lease

@@ -1,0 +1,99 @@
+"""Frames → cells of an HTML table, and CSV."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from raybench.report.render.columns import NO_VALUE
+
+MAX_ROWS = 60
+"""A longer table shows its first rows; its CSV holds all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading, and the column's cells as text."""
+
+    heading: str
+    cells: Sequence[str]
+    is_numeric: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A frame as the page's template reads it."""
+
+    columns: Sequence[Column]
+    num_rows: int
+    """Of the frame, shown or not."""
+    csv_base64: str
+
+    @property
+    def is_cut(self) -> bool:
+        """True if only the first rows are shown."""
+        return self.num_rows > MAX_ROWS
+
+    @property
+    def rows(self) -> list[tuple[tuple[Column, str], ...]]:
+        """Shown rows: (column, cell) from left to right."""
+        return [
+            tuple(zip(self.columns, cells, strict=True))
+            for cells in zip(*(column.cells for column in self.columns), strict=True)
+        ]
+
+
+def table_view(frame: pl.DataFrame) -> TableView:
+    """The first MAX_ROWS rows with formatted cells, and the whole frame as CSV."""
+    shown = frame.head(MAX_ROWS)
+    return TableView(
+        columns=[
+            Column(_heading(series.name), _cells(series), series.dtype.is_numeric()) for series in shown
+        ],
+        num_rows=frame.height,
+        csv_base64=base64.b64encode(csv_text(frame).encode()).decode(),
+    )
+
+
+def csv_text(frame: pl.DataFrame) -> str:
+    """`frame` as CSV; a list becomes its items, joined by `; `."""
+    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
+    return frame.with_columns(pl.col(name).list.join("; ") for name in lists).write_csv()
+
+
+def _heading(name: str) -> str:
+    """A column's name for people; task names stay as they are."""
+    if "@" in name:
+        return name
+    return name.replace("_", " ").replace("zscore", "z-score").replace("params m", "parameters, M")
+
+
+def _cells(series: pl.Series) -> list[str]:
+    decimals = _decimals(series) if series.dtype.is_numeric() else 0
+    return [_cell(value, decimals) for value in series]
+
+
+def _cell(value: object, decimals: int) -> str:
+    """
+    >>> _cell(-1234.5, 1), _cell(True, 0), _cell(None, 0)
+    ('−1,234.5', 'yes', '–')
+    """
+    if value is None:
+        return NO_VALUE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:z,.{decimals}f}".replace("-", "−")  # z: no negative zero
+    if isinstance(value, pl.Series):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _decimals(series: pl.Series) -> int:
+    """Decimals of a column of numbers: none where all are whole, fewer where they are large."""
+    values = series.drop_nulls()
+    largest = float(values.abs().max() or 0.0)  # type: ignore[arg-type]
+    if series.dtype.is_integer() or (values == values.round()).all():
+        return 0
+    return 0 if largest >= 1000 else 1 if largest >= 100 else 3
