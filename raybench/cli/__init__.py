@@ -1,10 +1,10 @@
 """The command line: run · plan · rank · report · recommend · cost · list · ui · track · cache · doctor.
 
-Exit codes: 0 all pairs measured; 1 finished, but some pairs failed (each is named with its reason);
-2 bad input, nothing was started; 3 the storage takes no writes; 130 interrupted, 143 ended by SIGTERM. After
-3, 130 and 143 what was measured is kept, and the same command goes on.
+Exit codes: 0 all pairs measured; 1 finished, but some pairs failed (each is printed with its reason);
+2 bad input, nothing was started; 3 storage full or unreachable; 130 interrupted; 143 ended by SIGTERM. After
+3, 130 and 143 nothing measured is lost, and the same command resumes.
 
-Imports are deferred into the commands: `rank` and `list` start without torch, Ray or MLflow.
+Commands import what they need themselves: `rank` and `list` start without torch, Ray or MLflow.
 """
 
 import argparse
@@ -13,8 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from raybench import __version__
-from raybench.cli import cost as pricing
-from raybench.cli import exits, reading, running, upkeep
+from raybench.cli import cost_command, exit_codes, maintenance_commands, result_commands, run_commands
 from raybench.core.errors import RaybenchError, StorageUnavailableError
 
 
@@ -25,25 +24,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.command(arguments))
     except StorageUnavailableError as error:
         print(f"raybench: {error}", file=sys.stderr)
-        return exits.STORAGE
+        return exit_codes.STORAGE
     except RaybenchError as error:
         print(f"raybench: {error}", file=sys.stderr)
-        return exits.BAD_INPUT
+        return exit_codes.BAD_INPUT
     except KeyboardInterrupt:
         print("raybench: interrupted.", file=sys.stderr)
-        return exits.INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe (`| head`) has gone; there is nobody left to tell.
+        # The reader of a pipe (`| head`) has ended: discard what Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.DONE
+        return exit_codes.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="raybench", description="Which pretrained vision backbone should I use?", epilog=exits.MEANING
+        prog="raybench",
+        description="Which pretrained vision backbone should I use?",
+        epilog=exit_codes.MEANING,
     )
     parser.add_argument("--version", action="version", version=f"raybench {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    for commands in (running, reading, pricing, upkeep):
+    for commands in (run_commands, result_commands, cost_command, maintenance_commands):
         commands.add(verbs)
     return parser

@@ -1,4 +1,4 @@
-"""Is this machine ready? Each check says what it found, so that its output can be pasted into an issue."""
+"""Check that this machine is ready to run raybench (`raybench doctor`)."""
 
 import os
 import platform
@@ -11,22 +11,22 @@ from raybench.store.files import StoragePath, is_local_path, local_folder, open_
 
 REQUIRED = ("torch", "torchvision", "timm", "ray", "mlflow", "polars", "optuna", "torchmetrics", "kornia")
 MIN_FREE_GIB = 2.0
-"""Below this a run of any size is likely to fill the disk."""
+"""Warn below this: even a small run is likely to fill the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check's result."""
+class Check:
+    """Result of one check."""
 
-    what: str
+    name: str
     is_ok: bool
-    says: str
+    message: str
 
 
-def diagnose(storage: str | StoragePath, tracking_uri: str | None) -> list[Finding]:
-    """All checks, none of which changes anything but a probe file in the storage."""
+def diagnose(storage: str | StoragePath, tracking_uri: str | None) -> list[Check]:
+    """Run all checks; nothing is changed, apart from a temporary probe file in the storage."""
     return [
-        Finding(what="python", is_ok=True, says=f"{platform.python_version()} on {platform.platform()}"),
+        Check(name="python", is_ok=True, message=f"{platform.python_version()} on {platform.platform()}"),
         *(_check_package(name) for name in REQUIRED),
         _check_torch(),
         _check_ray(),
@@ -35,31 +35,31 @@ def diagnose(storage: str | StoragePath, tracking_uri: str | None) -> list[Findi
     ]
 
 
-def _check_package(name: str) -> Finding:
+def _check_package(name: str) -> Check:
     try:
-        return Finding(what=name, is_ok=True, says=version(name))
+        return Check(name=name, is_ok=True, message=version(name))
     except PackageNotFoundError:
-        return Finding(what=name, is_ok=False, says="not installed; run `make install`.")
+        return Check(name=name, is_ok=False, message="not installed; run `make install`.")
 
 
-def _check_torch() -> Finding:
-    """torch and torchvision of different builds fail at import, the commonest broken installation."""
+def _check_torch() -> Check:
+    """Import torch and torchvision: mismatched builds, the most common broken installation, fail here."""
     try:
         import torch
         import torchvision  # noqa: F401 - importing is the check.
     except (ImportError, RuntimeError) as error:
-        return Finding(what="torch build", is_ok=False, says=f"{error}; install matching builds.")
+        return Check(name="torch build", is_ok=False, message=f"{error}; install matching builds.")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    says = ", ".join(names) if names else f"no GPU; {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
-    return Finding(what="devices", is_ok=True, says=says)
+    no_gpu = f"no GPU; {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
+    return Check(name="devices", is_ok=True, message=", ".join(names) or no_gpu)
 
 
-def _check_ray() -> Finding:
+def _check_ray() -> Check:
     address = os.environ.get("RAY_ADDRESS")
-    return Finding(what="ray cluster", is_ok=True, says=address or "none named; a local one is started")
+    return Check(name="ray cluster", is_ok=True, message=address or "none named; a local one is started")
 
 
-def _check_storage(address: str | StoragePath) -> Finding:
+def _check_storage(address: str | StoragePath) -> Check:
     from raybench.experiment.run import require_writable
 
     try:
@@ -67,28 +67,28 @@ def _check_storage(address: str | StoragePath) -> Finding:
         require_writable(storage)
         folder = local_folder(storage)
     except RaybenchError as error:
-        return Finding(what="storage", is_ok=False, says=str(error))
+        return Check(name="storage", is_ok=False, message=str(error))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        says = f"no copies can lie in {str(folder)!r} ({error.strerror}); let RAYBENCH_CACHE name another."
-        return Finding(what="storage", is_ok=False, says=says)
+        problem = f"cannot create the cache folder {str(folder)!r} ({error.strerror})"
+        return Check(name="storage", is_ok=False, message=f"{problem}; set RAYBENCH_CACHE to another.")
     free_gib = shutil.disk_usage(folder).free / 2**30
-    copies = "" if is_local_path(storage) else f" for this machine's copies in {folder}"
-    return Finding(
-        what="storage",
+    copies = "" if is_local_path(storage) else f" for the local cache in {folder}"
+    return Check(
+        name="storage",
         is_ok=free_gib >= MIN_FREE_GIB,
-        says=f"{storage} is writable, {free_gib:.1f} GiB free{copies}",
+        message=f"{storage} is writable, {free_gib:.1f} GiB free{copies}",
     )
 
 
-def _check_tracking(address: str | StoragePath, uri: str | None) -> Finding:
+def _check_tracking(address: str | StoragePath, uri: str | None) -> Check:
     from raybench.tracking.address import tracking_uri
     from raybench.tracking.probe import probe
 
     try:
-        return Finding(
-            what="tracking", is_ok=True, says=probe(tracking_uri(parse_storage_path(address), uri))
+        return Check(
+            name="tracking", is_ok=True, message=probe(tracking_uri(parse_storage_path(address), uri))
         )
     except RaybenchError as error:
-        return Finding(what="tracking", is_ok=False, says=str(error))
+        return Check(name="tracking", is_ok=False, message=str(error))

@@ -11,17 +11,17 @@ STORAGE_HELP = "folder or s3://bucket/prefix of results and features (default: r
 
 
 def storage_option(parser: argparse.ArgumentParser) -> None:
-    """`--storage`, for commands whose positional argument is something else."""
+    """Add `--storage`, for commands with another positional argument."""
     parser.add_argument("--storage", default=DEFAULT_STORAGE, help=STORAGE_HELP)
 
 
 def storage_argument(parser: argparse.ArgumentParser) -> None:
-    """STORAGE, for commands that are about a storage as a whole."""
+    """Add the positional argument STORAGE."""
     parser.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=STORAGE_HELP)
 
 
 def at_least_one(text: str) -> int:
-    """An option's value as a whole number from 1 on."""
+    """Parse an option's value as a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)

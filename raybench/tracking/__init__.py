@@ -1,4 +1,4 @@
-"""MLflow as a view of an experiment; the only package that knows MLflow. The ledger is the truth."""
+"""MLflow as a view of the ledger, rebuilt at any time. Only this package imports MLflow."""
 
 from raybench.tracking.address import tracking_uri
 from raybench.tracking.tracker import Tracker, rebuild

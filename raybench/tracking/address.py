@@ -1,4 +1,4 @@
-"""Where an experiment is tracked, and how to speak of that place without giving away a password."""
+"""Tracking URIs: the one of a storage, and how to print a URI without its credentials."""
 
 import os
 import re
@@ -14,8 +14,8 @@ STORAGE_ID_FILE = "storage_id"
 def tracking_uri(storage: StoragePath, option: str | None = None) -> str:
     """The tracking URI: the option, else `MLFLOW_TRACKING_URI`, else SQLite in the storage.
 
-    SQLite cannot live in a bucket. There it lies in this machine's folder for that storage, and can be
-    rebuilt on any other with `raybench track`.
+    SQLite needs a local file: for a bucket it is in this machine's cache folder of that storage, and
+    `raybench track` rebuilds it on any other machine.
 
     >>> tracking_uri(Path("/data/out"), "http://mlflow:5000")
     'http://mlflow:5000'
@@ -24,12 +24,12 @@ def tracking_uri(storage: StoragePath, option: str | None = None) -> str:
 
 
 def artifact_root(storage: StoragePath) -> Path:
-    """Where artifacts go unless a tracking server has its own place for them."""
+    """Folder of MLflow's artifacts; a tracking server has its own."""
     return _folder(storage) / "mlartifacts"
 
 
 def is_server(uri: str) -> bool:
-    """True for a tracking server, False for a database that this process writes itself."""
+    """True for a tracking server, False for a database that this process writes to directly."""
     return urlsplit(uri).scheme in ("http", "https", "databricks", "databricks-uc")
 
 
@@ -44,7 +44,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def without_credentials(text: str) -> str:
-    """`text` with user names, passwords and query strings cut out of every URI in it.
+    """Remove user names, passwords and query strings from every URI in `text`.
 
     >>> without_credentials("no answer from https://me:secret@mlflow.example/x?token=1 after 8 s")
     'no answer from https://mlflow.example/x after 8 s'
@@ -55,9 +55,10 @@ def without_credentials(text: str) -> str:
 
 
 def storage_id(storage: StoragePath) -> str:
-    """A name of this storage, made up once: two people may run the same spec against one server.
+    """Random id of a storage, created at the first call.
 
-    Trial ids are the same wherever a spec runs, so they alone would mix the runs of both.
+    Two people may run one spec against one server: trial ids are equal then, and only this id tells
+    their runs apart.
     """
     path = storage / STORAGE_ID_FILE
     try:

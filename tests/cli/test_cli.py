@@ -1,8 +1,8 @@
-"""The command line: what each command prints, and which exit code says what.
+"""The command line: what each command prints, and its exit codes.
 
 Messages of the spec checker are tested in tests/spec, those of datasets in tests/data; here one of each kind
-must arrive on standard error, with exit code 2 and without anything started. What needs a running Ray
-(impossible resources, unreachable tracking server, Ctrl-C) is in tests/end_to_end.
+must reach standard error, with exit code 2 and before anything is started. Tests that need a running Ray
+(impossible resources, unreachable tracking server, Ctrl-C) are in tests/end_to_end.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 
 from raybench.catalog.listing import LISTINGS
 from raybench.cli import main
-from raybench.cli.upkeep import LISTINGS as CHOICES
+from raybench.cli.maintenance_commands import LISTINGS as CHOICES
 from raybench.core.errors import StorageError
 from raybench.core.records import Measurement, Pair
 from raybench.experiment import run as running
@@ -36,7 +36,7 @@ PAIRS = [Pair(backbone=name, task="knn@digits") for name in ("mini_resnet.random
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """`write(old, new)` puts SPEC with that replacement into a file."""
+    """`write(old, new)` writes SPEC with that replacement to a file."""
 
     def to_file(old: str = "", new: str = "") -> Path:
         assert old in SPEC
@@ -81,7 +81,9 @@ def measured(tmp_path: Path, write: Callable[..., Path]) -> Path:
     ids=["backbone", "protocol", "dataset", "folder", "key", "type", "zero trials"],
 )
 @pytest.mark.parametrize("command", ["run", "plan"])
-def test_a_bad_spec_is_told_before_anything_is_started(write, tmp_path, capsys, command, old, new, message):
+def test_a_bad_spec_is_refused_before_anything_is_started(
+    write, tmp_path, capsys, command, old, new, message
+):
     storage = tmp_path / "storage"
     options = ["--storage", str(storage)] if command == "run" else []
     assert main([command, str(write(old, new)), *options]) == 2
@@ -91,19 +93,19 @@ def test_a_bad_spec_is_told_before_anything_is_started(write, tmp_path, capsys, 
     assert not storage.exists()
 
 
-def test_a_missing_spec_is_told(tmp_path, capsys):
+def test_a_missing_spec_is_reported(tmp_path, capsys):
     assert main(["plan", str(tmp_path / "gone.yaml")]) == 2
     assert "gone.yaml" in capsys.readouterr().err
 
 
-def test_a_storage_that_cannot_be_written_is_told(write, tmp_path, capsys):
+def test_a_storage_that_cannot_be_written_is_reported(write, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert main(["run", str(write()), "--storage", str(tmp_path / "file" / "storage")]) == 2
     assert "raybench: cannot write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "two"])
-def test_a_ray_without_cpus_is_refused(write, capsys, number):
+def test_num_cpus_must_be_a_positive_whole_number(write, capsys, number):
     with pytest.raises(SystemExit) as caught:
         main(["run", str(write()), f"--num-cpus={number}"])
     assert caught.value.code == 2
@@ -117,7 +119,7 @@ def outcome(**changes: object) -> Outcome:
 
 @pytest.fixture
 def run_with(write, measured, monkeypatch, capsys) -> Callable[[Outcome], tuple[int, str, str]]:
-    """`run_with(outcome)` → (exit code, standard output, standard error) of a run that ended so."""
+    """`run_with(outcome)` → (exit code, standard output, standard error) of a run with that outcome."""
 
     def call(ending: Outcome | BaseException) -> tuple[int, str, str]:
         def run_experiment(*args: object, **kwargs: object) -> Outcome:
@@ -133,7 +135,7 @@ def run_with(write, measured, monkeypatch, capsys) -> Callable[[Outcome], tuple[
     return call
 
 
-def test_a_run_that_measured_everything_exits_with_0_and_says_where_things_are(run_with, measured):
+def test_a_run_that_measured_everything_exits_with_0_and_prints_where_results_are(run_with, measured):
     code, out, err = run_with(outcome())
     assert (code, err) == (0, "")
     assert out.index("mini_vit.random", out.index("z-score")) < out.rindex("mini_resnet.random")
@@ -142,7 +144,7 @@ def test_a_run_that_measured_everything_exits_with_0_and_says_where_things_are(r
     assert "Nothing was left to run" not in out
 
 
-def test_a_run_with_failed_pairs_exits_with_1_and_names_each_with_its_reason(run_with):
+def test_a_run_with_failed_pairs_exits_with_1_and_prints_each_reason(run_with):
     code, _, err = run_with(outcome(measured=PAIRS[:1], failed={PAIRS[1]: "DataError: class 'b' is empty"}))
     assert code == 1
     assert err == "failed    knn@digits · mini_vit.random: DataError: class 'b' is empty\n"
@@ -154,13 +156,13 @@ def test_a_run_with_nothing_left_to_do_says_so(run_with):
     assert "Nothing was left to run: every pair of this spec is already measured" in out
 
 
-def test_an_interrupted_run_exits_with_130_and_says_how_to_go_on(run_with, measured):
+def test_an_interrupted_run_exits_with_130_and_prints_how_to_resume(run_with, measured):
     code, out, _ = run_with(outcome(is_interrupted=True))
     assert code == 130
-    assert f"small.yaml --storage {measured}` goes on." in out
+    assert f"small.yaml --storage {measured}` resumes." in out
 
 
-def test_trials_that_mlflow_has_not_seen_are_counted_with_the_remedy(run_with, measured):
+def test_trials_not_sent_to_mlflow_are_counted_with_the_command_that_sends_them(run_with, measured):
     code, out, _ = run_with(outcome(unsent=["a", "b"], tracking_uri="http://mlflow:5000"))
     assert code == 0
     assert (
@@ -174,7 +176,7 @@ def test_a_refusal_before_the_start_exits_with_2(run_with):
     assert (code, err) == (2, "raybench: another process is running experiment 'small'.\n")
 
 
-def test_ctrl_c_outside_a_run_is_one_word(run_with):
+def test_ctrl_c_outside_a_run_prints_one_word(run_with):
     code, _, err = run_with(KeyboardInterrupt())
     assert (code, err) == (130, "raybench: interrupted.\n")
 
@@ -188,7 +190,7 @@ def test_a_plan_starts_nothing_and_counts_trials(write, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("what", CHOICES)
-def test_every_catalogue_is_listed_for_people_and_programs(capsys, what):
+def test_every_catalogue_is_listed_as_table_and_json(capsys, what):
     assert main(["list", what]) == 0
     table = capsys.readouterr().out
     assert main(["list", what, "--json"]) == 0
@@ -197,11 +199,11 @@ def test_every_catalogue_is_listed_for_people_and_programs(capsys, what):
     assert all(str(row["name"]) in table for row in rows)
 
 
-def test_every_kind_of_listing_can_be_asked_for():
+def test_every_listing_is_a_choice_of_the_command():
     assert set(CHOICES) == set(LISTINGS)
 
 
-def test_an_unknown_catalogue_is_answered_with_those_there_are(capsys):
+def test_an_unknown_catalogue_is_refused_with_the_choices(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["list", "models"])
     assert caught.value.code == 2
@@ -221,7 +223,7 @@ def test_a_ranking_has_the_better_backbone_first(measured, capsys):
         (["--experiment", "smal"], "did you mean 'small'"),
     ],
 )
-def test_a_ranking_of_something_unknown_is_refused(measured, capsys, arguments, message):
+def test_ranking_by_an_unknown_name_is_refused(measured, capsys, arguments, message):
     assert main(["rank", str(measured), *arguments]) == 2
     assert message in capsys.readouterr().err
 
@@ -236,7 +238,7 @@ def test_tracking_an_empty_storage_is_refused(tmp_path, capsys):
     assert "holds no experiment" in capsys.readouterr().err
 
 
-def test_the_cache_says_what_it_holds_and_can_be_emptied(tmp_path, capsys):
+def test_the_cache_prints_its_size_and_can_be_emptied(tmp_path, capsys):
     (tmp_path / "features" / "killed.partial").mkdir(parents=True)
     (tmp_path / "features" / "killed.partial" / "features.npy").write_bytes(bytes(2**20))
     assert main(["cache", str(tmp_path)]) == 0
@@ -260,7 +262,7 @@ def test_reading_commands_load_neither_torch_nor_ray_nor_mlflow(measured, write,
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_reader_that_goes_away_is_not_an_error():
+def test_a_pipe_reader_that_ends_early_is_not_an_error():
     pipe = f"{sys.executable} -m raybench.cli list tasks | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0"

@@ -25,7 +25,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import Page
 
-from raybench.tracking.table import WORKFLOW
+from raybench.tracking.shared_view import WORKFLOW
 from tests.end_to_end.browser import chromium, open_page
 from tests.end_to_end.conftest import SPEC
 from tests.end_to_end.ray_nodes import RealCluster, descendants

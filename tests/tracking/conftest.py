@@ -1,9 +1,9 @@
-"""Records as a run leaves them in the ledger, and an MLflow database that need not be created per test."""
+"""Trial records as a run writes them, and an MLflow database that is created once per session."""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -54,13 +54,28 @@ def a_pair_of_records(backbone: str, num_search: int = 2, num_seeds: int = 2) ->
     return [*search, *(make_record(backbone, "final", seed) for seed in range(num_seeds))]
 
 
-def visible(client: Any) -> dict[str, Any]:
-    """Everything a person sees of an experiment's runs, by key; ids and run times left out."""
+class VisibleRun(NamedTuple):
+    """Everything that MLflow's UI shows of a run, except ids and run times."""
+
+    name: str
+    status: str
+    end_time: int
+    tags: dict[str, str]
+    """With the parent's key as `parent`."""
+    params: dict[str, str]
+    metrics: dict[str, list[tuple[int, float]]]
+    """Metric → its (step, value) points."""
+    files: list[str]
+    datasets: list[tuple[str, str]]
+
+
+def visible_runs(client: Any) -> dict[str, VisibleRun]:
+    """Runs of the experiment by key."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     names = {run.info.run_id: run.data.tags["raybench.key"] for run in runs}
     assert len(set(names.values())) == len(names), "a run exists twice"
-    seen = {}
+    visible = {}
     for run in runs:
         tags = dict(run.data.tags)
         if parent := tags.pop("mlflow.parentRunId", None):
@@ -71,14 +86,22 @@ def visible(client: Any) -> dict[str, Any]:
         }
         files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
         datasets = [(used.dataset.name, used.dataset.digest) for used in run.inputs.dataset_inputs]
-        info = (run.info.run_name, run.info.status, run.info.end_time)
-        seen[names[run.info.run_id]] = (*info, tags, run.data.params, histories, files, datasets)
-    return seen
+        visible[names[run.info.run_id]] = VisibleRun(
+            name=run.info.run_name,
+            status=run.info.status,
+            end_time=run.info.end_time,
+            tags=tags,
+            params=run.data.params,
+            metrics=histories,
+            files=files,
+            datasets=datasets,
+        )
+    return visible
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as MLflow makes it, without runs: making one takes seconds."""
+    """A database with MLflow's tables and no runs; creating one takes seconds."""
     storage = tmp_path_factory.mktemp("empty")
     rebuild(storage, EXPERIMENT, f"sqlite:///{storage / 'mlflow.db'}")
     return storage / "mlflow.db"
@@ -86,7 +109,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def storage(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A storage with an empty ledger and a database without an experiment of its own."""
+    """A storage with an empty ledger and an MLflow database without runs."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     rows = [{"name": "mini_vit.supervised", "family": "transformer", "method": "supervised"}]
@@ -112,5 +135,5 @@ def pair_records() -> Callable[..., list[TrialRecord]]:
 
 
 @pytest.fixture
-def look() -> Callable[[Any], dict[str, Any]]:
-    return visible
+def read_runs() -> Callable[[Any], dict[str, VisibleRun]]:
+    return visible_runs

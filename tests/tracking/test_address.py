@@ -4,7 +4,7 @@ from raybench.store.files import file_sizes
 from raybench.tracking.address import is_server, sqlite_file, storage_id, tracking_uri, without_credentials
 
 
-def test_the_option_wins_over_the_environment_and_that_over_sqlite(tmp_path, monkeypatch):
+def test_the_option_wins_over_the_environment_variable_which_wins_over_sqlite(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert sqlite_file(tracking_uri(tmp_path)) == tmp_path / "mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://a")
@@ -13,7 +13,7 @@ def test_the_option_wins_over_the_environment_and_that_over_sqlite(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("http://me:pw@host:5000/x", "http://host:5000/x"),
         ("postgresql+psycopg2://u:p@db/mlflow?sslpassword=s", "postgresql+psycopg2://db/mlflow"),
@@ -22,11 +22,11 @@ def test_the_option_wins_over_the_environment_and_that_over_sqlite(tmp_path, mon
         ("no address, but an e-mail@example.org", "no address, but an e-mail@example.org"),
     ],
 )
-def test_credentials_are_cut_out(text, shown):
-    assert without_credentials(text) == shown
+def test_credentials_are_removed(text, expected):
+    assert without_credentials(text) == expected
 
 
-def test_servers_are_told_from_databases():
+def test_servers_and_databases_are_distinguished():
     assert is_server("https://mlflow.example")
     assert not is_server("sqlite:///x.db")
     assert sqlite_file("postgresql://db/mlflow") is None

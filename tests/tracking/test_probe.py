@@ -1,4 +1,4 @@
-"""A tracking server is asked whether it answers; a database is only looked for."""
+"""A tracking server is queried; for a database only the file is checked."""
 
 import http.server
 import threading
@@ -23,15 +23,15 @@ class Versioned(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """URI of something that answers as MLflow does."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Versioned) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_address[1]}"
-        found.shutdown()
+    """URI of a server that answers like MLflow's."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Versioned) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_a_server_tells_its_version(server, ending):
+def test_the_servers_version_is_reported(server, ending):
     assert probe(server + ending) == f"{server}{ending} answers, MLflow 3.17.2"
 
 
@@ -40,7 +40,7 @@ def test_a_server_that_is_not_mlflow_is_refused(server):
         probe(f"{server}/elsewhere")
 
 
-def test_a_server_that_is_not_there_is_refused_with_the_remedy():
+def test_an_absent_server_is_reported_with_what_to_do():
     with pytest.raises(
         TrackingError,
         match=r"MLflow at http://127\.0\.0\.1:9 does not answer: .*; start it, or leave out the URI",
@@ -48,13 +48,13 @@ def test_a_server_that_is_not_there_is_refused_with_the_remedy():
         probe("http://127.0.0.1:9")
 
 
-def test_a_password_is_not_repeated():
+def test_the_message_does_not_contain_the_password():
     with pytest.raises(TrackingError) as caught:
         probe("http://me:secret@127.0.0.1:9")
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_is_said_to_be_there_or_to_come(tmp_path):
+def test_a_database_exists_or_is_created_by_the_first_run(tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert probe(uri) == f"{uri} (created by the first run)"
     (tmp_path / "mlflow.db").touch()

@@ -1,4 +1,4 @@
-"""Options of the commands that read results: where from, by what to rank, by which rule."""
+"""Options of `rank`, `report` and `recommend`: sources, ranking criterion, ranking rule."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -14,40 +14,40 @@ MISSING = ("refuse", "mean-of-rest", "zero", "common-tasks")
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
-    """SOURCE …, `--experiment`, `--tracking-uri`, `--prefer`."""
-    group = parser.add_argument_group("where results come from")
+    """Add SOURCE …, `--experiment`, `--tracking-uri`, `--prefer`."""
+    group = parser.add_argument_group("sources of results")
     group.add_argument(
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="storages and CSV tables (FILE.csv), which are united; published:bob, which is ranked alone or "
-        "put beside them (default: runs)",
+        help="storages and CSV tables (FILE.csv), which are merged; published:bob, which is ranked alone or "
+        "compared with them (default: runs)",
     )
     group.add_argument("--experiment", help="only this experiment")
-    group.add_argument("--tracking-uri", help="read what this MLflow server or database holds, too")
+    group.add_argument("--tracking-uri", help="also read the results on this MLflow server or database")
     group.add_argument(
         "--prefer",
         action="append",
         default=[],
         metavar="SOURCE",
-        help="this source decides where several differ (repeatable); without it a difference is refused",
+        help="use this source where sources differ (repeatable); without it a difference is an error",
     )
 
 
 def add_criterion(parser: argparse.ArgumentParser) -> None:
-    """`--metric`, `--category`, `--condition`, `--task`."""
+    """Add `--metric`, `--category`, `--condition`, `--task`."""
     group = parser.add_argument_group("what to rank by")
     group.add_argument("--metric", help="rank by this metric instead of each task's objective")
-    group.add_argument("--category", help="rank by what an evaluator measured: calibration, shift, ...")
-    group.add_argument("--condition", help="rank by measurements under this condition, not under `clean`")
+    group.add_argument("--category", help="rank by an evaluator's headline metric: calibration, shift, ...")
+    group.add_argument("--condition", help="rank by measurements under this condition instead of `clean`")
     group.add_argument(
         "--task", action="append", default=[], help="only this task, e.g. 'linear_probe@*' (repeatable)"
     )
 
 
 def add_rule(parser: argparse.ArgumentParser) -> None:
-    """The choices that the paper's rule leaves open; defaults as `RankingRule`'s."""
-    group = parser.add_argument_group("the rule's open choices")
+    """Add the choices that the paper's rule leaves open; defaults as in `RankingRule`."""
+    group = parser.add_argument_group("open choices of the ranking rule")
     group.add_argument(
         "--deviation",
         choices=("sample", "population"),
@@ -58,59 +58,59 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
         "--mean",
         choices=("micro", "macro"),
         default="micro",
-        help="what weighs the same: every task (default), or every category and within it every task",
+        help="equal weight per task (default: micro), or per category and per task within it (macro)",
     )
     group.add_argument(
         "--without-random-init",
         action="store_true",
-        help="leave backbones without pretraining out of means, deviations and ranking (default: in)",
+        help="exclude backbones without pretraining from means, deviations and ranking",
     )
     group.add_argument(
         "--missing",
         choices=MISSING,
         default="refuse",
         help="pairs without a score: refuse (default), average over the rest, count as z-score 0, or rank "
-        "on the tasks that all backbones have",
+        "on the tasks that all backbones share",
     )
     group.add_argument(
         "--allow-missing",
         action="store_const",
         const="mean-of-rest",
         dest="missing",
-        help="the same as --missing mean-of-rest: rank an incomplete table, marked as such",
+        help="same as --missing mean-of-rest: rank an incomplete table, marked as incomplete",
     )
     group.add_argument(
         "--lower-is-better",
         choices=("turned", "as-is"),
         default="turned",
-        help="turn the sign of such metrics' z-scores, so that higher is better (default), or leave it",
+        help="negate z-scores of metrics where lower is better (default: turned), or leave them",
     )
 
 
 def results_of(arguments: argparse.Namespace) -> "Results":
-    """What the named sources hold together."""
+    """Read and merge the results of all named sources."""
     from raybench.report.gather.sources import Source, read_results
 
     tracked: list[Source] = []
     if arguments.tracking_uri:
         from raybench.report.gather.table_file import parse_tables
-        from raybench.tracking.reading import read_tracked
+        from raybench.tracking.tracked_results import read_tracked
 
         tracked = [
             Source(
-                name=tracked.name,
-                measurements=parse_tables(tracked.tables, tracked.name),
-                specs=[tracked.spec],
-                experiments=[tracked.spec["name"]],
+                name=entry.name,
+                measurements=parse_tables(entry.tables, entry.name),
+                specs=[entry.spec],
+                experiments=[entry.spec["name"]],
             )
-            for tracked in read_tracked(arguments.tracking_uri, arguments.experiment)
+            for entry in read_tracked(arguments.tracking_uri, arguments.experiment)
         ]
     addresses = arguments.sources or ([] if tracked else [DEFAULT_STORAGE])
     return read_results(addresses, experiment=arguments.experiment, prefer=arguments.prefer, extra=tracked)
 
 
 def criterion_of(arguments: argparse.Namespace) -> "Criterion":
-    """What to rank by."""
+    """Build the ranking criterion from the options."""
     from raybench.report.gather.criteria import Criterion
 
     return Criterion(
@@ -122,7 +122,7 @@ def criterion_of(arguments: argparse.Namespace) -> "Criterion":
 
 
 def rule_of(arguments: argparse.Namespace) -> "RankingRule":
-    """The rule with its choices."""
+    """Build the ranking rule from the options."""
     from raybench.analysis.aggregate_ranking import RankingRule
 
     return RankingRule(

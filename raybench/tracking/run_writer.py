@@ -1,11 +1,12 @@
-"""The door to MLflow: connect, find the runs that exist, write a run. Plain `MlflowClient`, no fluent state.
+"""Write runs with plain `MlflowClient` calls, without MLflow's fluent state.
 
-One writer per experiment and storage, in one thread. What MLflow 3.17 leaves to the caller:
+One writer per experiment and storage, used by one thread. MLflow 3.17 has three traps:
 
-- it retries a request itself, a POST too: a `create_run` whose answer was lost would make a second run.
-  Retries are switched off here, and a run whose creation failed is looked up before it is created again;
-- `set_terminated` prints a URL and asks for the run again on servers, unless told not to;
-- it drops a metric value that it has, but refuses a changed parameter: a trial whose record has changed
+- Its HTTP client retries POST requests: a `create_run` whose response was lost would create a second run.
+  Retries are switched off (`connection.request_settings`), and a run whose creation failed is looked up
+  before it is created again.
+- `set_terminated` on a server prints a URL and fetches the run again unless it is configured not to.
+- It drops a metric value that it has, but refuses a changed parameter: a trial whose record has changed
   gets a new run, and the old one is deleted (MLflow can restore it).
 """
 
@@ -16,31 +17,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raybench.tracking.address import without_credentials
-from raybench.tracking.content import Point, RunContent
+from raybench.tracking.run_content import Point, RunContent
 
 LOG = logging.getLogger(__name__)
 
 DIGEST_TAG = "raybench.content_digest"
 PARENT_TAG = "mlflow.parentRunId"
-PAGE = 5000
-"""Runs per page while looking for those that exist; larger pages gained nothing on SQLite."""
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+RUNS_PER_PAGE = 5000
+"""Runs per search request; larger pages were not faster on SQLite."""
+UNREACHABLE_FOLDER = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+"""Error codes of an artifact folder on the server's own disk."""
 
 
 @dataclass(slots=True, kw_only=True)
 class KnownRun:
-    """What the writer remembers of a run that exists."""
+    """State of a run that exists in MLflow."""
 
     run_id: str
     is_finished: bool
     digest: str = ""
     tags: set[str] = field(default_factory=set)
     metrics: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Metric → (value, timestamp); kept for parent runs, which are updated."""
+    """Metric → (value, timestamp); only of parent runs, which are updated."""
 
 
 class RunWriter:
-    """Writes runs of one experiment; writing the same content twice writes once."""
+    """Writes the runs of one experiment; writing the same content twice writes once."""
 
     def __init__(self, client: Any, experiment_id: str, storage_id: str) -> None:
         self.experiment_id = experiment_id
@@ -48,66 +50,34 @@ class RunWriter:
         self._storage_id = storage_id
         self._known: dict[str, KnownRun] = {}
         self._unsure: set[str] = set()
-        """Keys whose creation was sent but not answered: the run may exist."""
+        """Keys of runs that may exist: their creation was requested, and no response came."""
 
         self._has_warned = False
 
     def find_runs(self) -> None:
-        """Learn which runs of this storage exist. Of two with one key, the later is deleted."""
+        """Load the runs of this storage. Of two runs with one key, the later one is deleted."""
         self._known.clear()
         for run in self._search(f"tags.`raybench.storage_id` = '{self._storage_id}'"):
             self._remember(run)
 
-    def _search(self, filter_string: str) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id],
-                filter_string,
-                max_results=PAGE,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _remember(self, run: Any) -> None:
-        tags = run.data.tags
-        key = tags.get("raybench.key", "")
-        if key in self._known and self._known[key].run_id != run.info.run_id:
-            self._client.delete_run(run.info.run_id)
-            return
-        is_parent = tags.get("raybench.kind") != "trial"
-        # `latest values` come without timestamps from `data.metrics`; the private list has both.
-        metrics = {metric.key: (metric.value, metric.timestamp) for metric in run.data._metric_objs}
-        self._known[key] = KnownRun(
-            run_id=run.info.run_id,
-            is_finished=run.info.status in ("FINISHED", "FAILED", "KILLED"),
-            digest=tags.get(DIGEST_TAG, ""),
-            tags=set(tags) if is_parent else set(),
-            metrics=metrics if is_parent else {},
-        )
-
-    def holds(self, content: RunContent) -> bool:
-        """True if the run is there, complete and equal."""
+    def is_written(self, content: RunContent) -> bool:
+        """True if the run exists, is complete and has this content."""
         known = self._known.get(content.key)
         return known is not None and known.is_finished and known.digest == content.digest
 
-    def forget(self, key: str) -> None:
-        """Look the run up before writing it again: someone may have deleted it."""
-        self._known.pop(key, None)
-        self._unsure.add(key)
-
-    def is_settled(self, key: str) -> bool:
-        """True if a parent run is there and shows an end."""
+    def is_finished(self, key: str) -> bool:
+        """True if a parent run exists and has an end status."""
         known = self._known.get(key)
         return known is not None and known.is_finished
 
+    def forget(self, key: str) -> None:
+        """Look the run up before the next write: somebody may have deleted it."""
+        self._known.pop(key, None)
+        self._unsure.add(key)
+
     def write_trial(self, content: RunContent, parent: RunContent) -> None:
-        """Write a trial's run under its pair's; one creation, one batch, one status."""
-        if self.holds(content):
+        """Write a trial's run below its pair's run: one creation, one batch, one status."""
+        if self.is_written(content):
             return
         known = self._existing(content.key)
         if known is not None and known.digest != content.digest:
@@ -122,8 +92,8 @@ class RunWriter:
         known.is_finished = True
 
     def write_parent(self, content: RunContent) -> None:
-        """Write or update a pair's run, or the summary: only what differs is sent."""
-        if self.holds(content):
+        """Write or update a pair's run, or the summary; only changes are sent."""
+        if self.is_written(content):
             return
         known = self._existing(content.key) or self._create(content, {})
         for tag in known.tags - set(content.tags):
@@ -135,10 +105,30 @@ class RunWriter:
         changed = _changed(content.points, known.metrics)
         self._log_batch(known.run_id, changed, {}, content.tags)
         self._client.set_terminated(known.run_id, status=content.status, end_time=content.end)
-        # Last: it says that all the rest is there.
+        # The digest comes last: it marks the run as complete.
         self._client.set_tag(known.run_id, DIGEST_TAG, content.digest)
         known.is_finished, known.digest, known.tags = True, content.digest, set(content.tags)
         known.metrics.update({point.key: (point.value, point.timestamp) for point in changed})
+
+    def _search(self, filter_string: str) -> Iterator[Any]:
+        return search_runs(self._client, self.experiment_id, filter_string)
+
+    def _remember(self, run: Any) -> None:
+        tags = run.data.tags
+        key = tags.get("raybench.key", "")
+        if key in self._known and self._known[key].run_id != run.info.run_id:
+            self._client.delete_run(run.info.run_id)
+            return
+        is_parent = tags.get("raybench.kind") != "trial"
+        # `data.metrics` has no timestamps; the private list has.
+        metrics = {metric.key: (metric.value, metric.timestamp) for metric in run.data._metric_objs}
+        self._known[key] = KnownRun(
+            run_id=run.info.run_id,
+            is_finished=run.info.status in ("FINISHED", "FAILED", "KILLED"),
+            digest=tags.get(DIGEST_TAG, ""),
+            tags=set(tags) if is_parent else set(),
+            metrics=metrics if is_parent else {},
+        )
 
     def _parent_id(self, parent: RunContent) -> str:
         known = self._existing(parent.key) or self._create(parent, {})
@@ -149,8 +139,9 @@ class RunWriter:
 
     def _existing(self, key: str) -> KnownRun | None:
         if key in self._unsure:
-            mine = f"tags.`raybench.storage_id` = '{self._storage_id}' AND tags.`raybench.key` = '{key}'"
-            for run in self._search(mine):
+            for run in self._search(
+                f"tags.`raybench.storage_id` = '{self._storage_id}' AND tags.`raybench.key` = '{key}'"
+            ):
                 self._remember(run)
             self._unsure.discard(key)
         return self._known.get(key)
@@ -181,12 +172,13 @@ class RunWriter:
         )
 
     def _upload(self, run_id: str, files: Mapping[str, str]) -> None:
+        """Upload artifacts; if the artifact store is unreachable, warn once and go on without."""
         for path, text in files.items():
             try:
                 self._client.log_text(run_id, text, path)
             except (ImportError, OSError) as error:
-                # A server may hand out a bucket, or a folder on its own disk, out of reach from here.
-                if isinstance(error, OSError) and error.errno not in UNWRITABLE:
+                # A server may name a bucket, or a folder on its own disk.
+                if isinstance(error, OSError) and error.errno not in UNREACHABLE_FOLDER:
                     raise
                 if not self._has_warned:
                     LOG.warning("MLflow's artifacts are left out: %s", without_credentials(str(error)))
@@ -196,12 +188,29 @@ class RunWriter:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(name=name, digest=fingerprint[:36], source_type="raybench", source=name)
-        use = InputTag("mlflow.data.context", "evaluation")
-        self._client.log_inputs(run_id, [DatasetInput(dataset=dataset, tags=[use])])
+        context = InputTag("mlflow.data.context", "evaluation")
+        self._client.log_inputs(run_id, [DatasetInput(dataset=dataset, tags=[context])])
+
+
+def search_runs(client: Any, experiment_id: str, filter_string: str) -> Iterator[Any]:
+    """All runs of an experiment that match MLflow's filter, page by page, oldest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            filter_string,
+            max_results=RUNS_PER_PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _changed(points: tuple[Point, ...], known: Mapping[str, tuple[float, int]]) -> tuple[Point, ...]:
-    """Points whose value is new, each later than what it replaces: MLflow shows the latest value."""
+    """Points with a new value, later than the value they replace: MLflow shows the latest."""
     changed = []
     for point in points:
         value, timestamp = known.get(point.key, (None, 0))

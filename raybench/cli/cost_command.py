@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from raybench.cli import exits
+from raybench.cli import exit_codes
 from raybench.cli.options import Verbs, at_least_one, storage_argument
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add(verbs: Verbs) -> None:
     """Add `cost` to the command line."""
     cost = verbs.add_parser(
-        "cost", help="measure what inference costs here: FLOPs, images per second, latency, peak memory"
+        "cost", help="measure inference cost on this machine: FLOPs, images per second, latency, peak memory"
     )
     storage_argument(cost)
     cost.add_argument("--experiment", help="only the backbones of this experiment")
@@ -21,7 +21,7 @@ def add(verbs: Verbs) -> None:
     cost.add_argument("--batch-size", type=at_least_one, default=32, help="images per batch (default: 32)")
     cost.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     cost.add_argument("--threads", type=at_least_one, help="CPU threads (default: torch's choice)")
-    cost.add_argument("--again", action="store_true", help="measure also what is measured already")
+    cost.add_argument("--again", action="store_true", help="measure again what is already measured")
     cost.set_defaults(command=_cost)
 
 
@@ -44,15 +44,15 @@ def _cost(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         dtype=arguments.dtype,
         again=arguments.again,
-        tell=_tell,
+        tell=_print_cost,
     )
     print(f"costs     {storage}/costs   (raybench report {storage})")
-    return exits.FAILED_PAIRS if failures else exits.DONE
+    return exit_codes.FAILED_PAIRS if failures else exit_codes.DONE
 
 
-def _tell(backbone: str, cost: "InferenceCost | None", why: str) -> None:
+def _print_cost(backbone: str, cost: "InferenceCost | None", reason: str) -> None:
     if cost is None:
-        print(f"{backbone}: {why}", flush=True)
+        print(f"{backbone}: {reason}", flush=True)
         return
     print(
         f"{backbone}: {cost.images_per_second:.4g} images/s "

@@ -1,11 +1,18 @@
-"""`raybench rank`, `report` and `recommend`: read what was measured."""
+"""`raybench rank`, `report` and `recommend`: read measured results."""
 
 import argparse
 from pathlib import Path
 
-from raybench.cli import exits
+from raybench.cli import exit_codes
 from raybench.cli.options import Verbs, at_least_one
-from raybench.cli.sources import add_criterion, add_rule, add_sources, criterion_of, results_of, rule_of
+from raybench.cli.result_options import (
+    add_criterion,
+    add_rule,
+    add_sources,
+    criterion_of,
+    results_of,
+    rule_of,
+)
 
 LIMITS = (
     ("--max-params", "params_m", "at most N million parameters"),
@@ -14,12 +21,12 @@ LIMITS = (
     ("--max-memory", "peak_memory_mib", "at most N MiB of memory at inference"),
     ("--max-flops", "flops_g", "at most N GFLOPs per image"),
 )
-"""(Option, column of the facts, help); `--min-…` are lower limits."""
+"""(Option, column with the backbone's value, help); `--min-…` are lower limits."""
 
 
 def add(verbs: Verbs) -> None:
     """Add `rank`, `report` and `recommend` to the command line."""
-    rank = verbs.add_parser("rank", help="rank the backbones that were measured")
+    rank = verbs.add_parser("rank", help="rank the measured backbones")
     add_sources(rank)
     add_criterion(rank)
     add_rule(rank)
@@ -31,7 +38,9 @@ def add(verbs: Verbs) -> None:
     )
     rank.set_defaults(command=_rank)
 
-    report = verbs.add_parser("report", help="write one HTML page: ranking, doubt, cost, robustness, search")
+    report = verbs.add_parser(
+        "report", help="write one HTML page: ranking, uncertainty, cost, robustness, search"
+    )
     add_sources(report)
     add_criterion(report)
     add_rule(report)
@@ -39,14 +48,17 @@ def add(verbs: Verbs) -> None:
     report.set_defaults(command=_report)
 
     recommend = verbs.add_parser(
-        "recommend", help="name the best backbones within limits of size and cost, with reasons and doubt"
+        "recommend",
+        help="print the best backbones within limits of size and cost, with reasons and uncertainty",
     )
     add_sources(recommend)
     add_criterion(recommend)
     limits = recommend.add_argument_group("limits")
     for option, column, help_text in LIMITS:
         limits.add_argument(option, dest=column, type=_positive, metavar="N", help=help_text)
-    limits.add_argument("--top", type=at_least_one, default=3, help="how many to name (default: 3)")
+    limits.add_argument(
+        "--top", type=at_least_one, default=3, help="number of backbones to print (default: 3)"
+    )
     add_rule(recommend)
     recommend.add_argument("--format", choices=("table", "json", "markdown"), default="table")
     recommend.set_defaults(command=_recommend)
@@ -63,7 +75,7 @@ def _rank(arguments: argparse.Namespace) -> int:
         with_intervals=arguments.intervals,
     )
     print(text)
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -71,7 +83,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
     write_report(results_of(arguments), arguments.output, criterion_of(arguments), rule_of(arguments))
     print(f"written   {arguments.output}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
@@ -87,15 +99,15 @@ def _recommend(arguments: argparse.Namespace) -> int:
         at_most={column: value for column, (option, value) in given.items() if option.startswith("--max")},
         at_least={column: value for column, (option, value) in given.items() if option.startswith("--min")},
     )
-    found = recommend_from(
+    recommendation = recommend_from(
         results_of(arguments), limits, criterion_of(arguments), rule_of(arguments), top=arguments.top
     )
-    print(recommendation_text(found, output_format=arguments.format))
-    return exits.DONE
+    print(recommendation_text(recommendation, output_format=arguments.format))
+    return exit_codes.DONE
 
 
 def _positive(text: str) -> float:
-    """An option's value as a number above 0."""
+    """Parse an option's value as a number above 0."""
     try:
         value = float(text)
     except ValueError:

@@ -1,11 +1,11 @@
-"""`raybench run` and `raybench plan`: carry an experiment out, or say what that would be."""
+"""`raybench run` and `raybench plan`: run an experiment, or print what a run would do."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raybench.cli import exits
+from raybench.cli import exit_codes
 from raybench.cli.options import Verbs, at_least_one, storage_option
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add(verbs: Verbs) -> None:
     """Add `run` and `plan` to the command line."""
-    run = verbs.add_parser("run", help="run an experiment, or what is left of it")
+    run = verbs.add_parser("run", help="run an experiment, or the rest of one that was interrupted")
     run.add_argument("spec", type=Path, help="experiment file, e.g. experiments/quickstart.yaml")
     storage_option(run)
     run.add_argument(
@@ -31,7 +31,7 @@ def add(verbs: Verbs) -> None:
     )
     run.set_defaults(command=_run)
 
-    plan = verbs.add_parser("plan", help="print what an experiment would do, without starting anything")
+    plan = verbs.add_parser("plan", help="print what an experiment would run, without starting anything")
     plan.add_argument("spec", type=Path)
     plan.set_defaults(command=_plan)
 
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _report(spec: Path, storage: "StoragePath", experiment: str, outcome: "Outcome") -> int:
-    """Say what came out, where it is, and how to go on."""
+    """Print the ranking, where results are, and how to resume; return the exit code."""
     from raybench.store.files import local_folder
 
     if outcome.measured:
@@ -79,15 +79,15 @@ def _report(spec: Path, storage: "StoragePath", experiment: str, outcome: "Outco
             f"`raybench track {storage}` sends them."
         )
     if outcome.is_interrupted:
-        print(f"Interrupted. What was measured is kept; `raybench run {spec} --storage {storage}` goes on.")
-        return exits.TERMINATED if outcome.is_terminated else exits.INTERRUPTED
+        print(f"Interrupted. Nothing measured is lost; `raybench run {spec} --storage {storage}` resumes.")
+        return exit_codes.TERMINATED if outcome.is_terminated else exit_codes.INTERRUPTED
     for pair, reason in outcome.failed.items():
         print(f"failed    {pair.task} · {pair.backbone}: {reason}", file=sys.stderr)
-    return exits.FAILED_PAIRS if outcome.failed else exits.DONE
+    return exit_codes.FAILED_PAIRS if outcome.failed else exit_codes.DONE
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from raybench.spec import load_spec, make_plan
 
     print(make_plan(load_spec(arguments.spec, needs_data=False)).render())
-    return exits.DONE
+    return exit_codes.DONE

@@ -1,10 +1,10 @@
-"""`raybench list`, `ui`, `track`, `cache` and `doctor`: look around and keep order."""
+"""`raybench list`, `ui`, `track`, `cache` and `doctor`: catalogue, MLflow UI and maintenance."""
 
 import argparse
 import json
 import sys
 
-from raybench.cli import exits
+from raybench.cli import exit_codes
 from raybench.cli.options import Verbs, storage_argument, storage_option
 
 LISTINGS = (
@@ -38,10 +38,10 @@ def add(verbs: Verbs) -> None:
     track.add_argument("--tracking-uri")
     track.set_defaults(command=_track)
 
-    cache = verbs.add_parser("cache", help="say how much the feature store holds, or empty it")
+    cache = verbs.add_parser("cache", help="print the size of the feature store, or empty it")
     storage_argument(cache)
     cache.add_argument(
-        "--clear", action="store_true", help="delete all features; they are computed anew when needed"
+        "--clear", action="store_true", help="delete all features; they are recomputed when needed"
     )
     cache.set_defaults(command=_cache)
 
@@ -57,7 +57,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     rows = listing(arguments.what)
     print(json.dumps(rows, indent=1) if arguments.json else aligned(rows))
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _ui(arguments: argparse.Namespace) -> int:
@@ -76,11 +76,11 @@ def _track(arguments: argparse.Namespace) -> int:
     names = [arguments.experiment] if arguments.experiment else ledger.experiments(storage)
     if not names:
         print(f"raybench: {storage} holds no experiment.", file=sys.stderr)
-        return exits.BAD_INPUT
+        return exit_codes.BAD_INPUT
     for name in names:
         refused = rebuild(storage, name, arguments.tracking_uri)
         print(f"{name}: {'up to date' if not refused else f'{len(refused)} trials refused by MLflow'}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _cache(arguments: argparse.Namespace) -> int:
@@ -100,15 +100,15 @@ def _cache(arguments: argparse.Namespace) -> int:
                 f"{store.root}: they cannot be deleted, or were written meanwhile.",
                 file=sys.stderr,
             )
-            return exits.STORAGE
+            return exit_codes.STORAGE
         print("emptied.")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from raybench.cli.doctor import diagnose
 
-    findings = diagnose(arguments.storage, arguments.tracking_uri)
-    for finding in findings:
-        print(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.what}: {finding.says}")
-    return exits.DONE if all(finding.is_ok for finding in findings) else exits.FAILED_PAIRS
+    checks = diagnose(arguments.storage, arguments.tracking_uri)
+    for check in checks:
+        print(f"{'ok  ' if check.is_ok else 'FAIL'}  {check.name}: {check.message}")
+    return exit_codes.DONE if all(check.is_ok for check in checks) else exit_codes.FAILED_PAIRS

@@ -1,10 +1,7 @@
-"""Results read back from a real MLflow: the very table of the storage, and the same ranking."""
+"""Results read back from a real MLflow: the same measurement table and the same ranking as the storage."""
 
 import json
 import shutil
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,10 +13,11 @@ from raybench.report.gather.table_file import parse_tables
 from raybench.store import ledger
 from raybench.store.measurements import measurements_of, read_measurements, write_measurements
 from raybench.tracking import rebuild
-from raybench.tracking.reading import read_tracked
+from raybench.tracking.tracked_results import read_tracked
 from raybench.tracking.ui import start_server, stop_server
+from tests.processes import free_port, wait_until
 
-from .test_server import free_port
+from .test_server import is_healthy
 
 EXPERIMENT = "demo"
 BACKBONES = {"mini_vit.supervised": 0.7, "mini_resnet.random": 0.4}
@@ -28,12 +26,12 @@ CONDITION = 'odd "one", fog(severity=3)/a//b'
 
 
 def fill(storage: Path, *, shift: float = 0.0) -> Path:
-    """Two backbones, two tasks, two seeds, and a condition that no name of a metric can spell."""
-    facts = [
+    """Two backbones, two tasks, two seeds, and a condition that MLflow's metric names cannot spell."""
+    rows = [
         {"name": name, "family": "cnn", "method": "none" if "random" in name else "mae", "pretrain_images": 7}
         for name in BACKBONES
     ]
-    ledger.save_spec(storage, EXPERIMENT, {"name": EXPERIMENT, "backbones": facts, "tasks": list(TASKS)})
+    ledger.save_spec(storage, EXPERIMENT, {"name": EXPERIMENT, "backbones": rows, "tasks": list(TASKS)})
     for backbone, accuracy in BACKBONES.items():
         for task in TASKS:
             for seed in (0, 1):
@@ -81,7 +79,7 @@ def final(storage: Path, pair: Pair, seed: int, value: float) -> TrialRecord:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory, empty_database):
-    """(Storage, tracking URI) of an experiment that was brought to MLflow."""
+    """(Storage, tracking URI) of an experiment that was sent to MLflow."""
     storage = fill(tmp_path_factory.mktemp("tracked"))
     shutil.copy(empty_database, storage / "mlflow.db")
     uri = f"sqlite:///{storage / 'mlflow.db'}"
@@ -92,12 +90,12 @@ def filled(tmp_path_factory, empty_database):
 def ranking(capsys, *arguments):
     assert main(["rank", *map(str, arguments), "--format", "json"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == ""  # No progress bars of MLflow's.
+    assert printed.err == ""  # MLflow's progress bars are off.
     content = json.loads(printed.out)
     return content, content.pop("sources")
 
 
-def test_the_table_comes_back_equal_to_the_last_digit(filled):
+def test_the_table_is_read_back_equal_to_the_last_digit(filled):
     storage, uri = filled
     (tracked,) = read_tracked(uri, EXPERIMENT)
     assert parse_tables(tracked.tables, "x").equals(read_measurements(storage))
@@ -114,7 +112,7 @@ def test_the_table_comes_back_equal_to_the_last_digit(filled):
 @pytest.mark.parametrize(
     "options", [[], ["--condition", CONDITION, "--intervals"], ["--without-random-init"]]
 )
-def test_the_ranking_is_that_of_the_storage(filled, capsys, options):
+def test_the_ranking_equals_that_of_the_storage(filled, capsys, options):
     storage, uri = filled
     from_storage, _ = ranking(capsys, storage, *options)
     from_mlflow, sources = ranking(capsys, "--tracking-uri", uri, "--experiment", EXPERIMENT, *options)
@@ -122,7 +120,7 @@ def test_the_ranking_is_that_of_the_storage(filled, capsys, options):
     assert sources == [uri]
 
 
-def test_the_storage_and_its_mirror_agree_and_the_report_reads_both(filled, capsys, tmp_path):
+def test_storage_and_mlflow_agree_and_the_report_reads_both(filled, capsys, tmp_path):
     storage, uri = filled
     content, sources = ranking(capsys, storage, "--tracking-uri", uri)
     assert (content["conflicts"], sources) == ([], [str(storage), uri])
@@ -134,7 +132,7 @@ def test_the_storage_and_its_mirror_agree_and_the_report_reads_both(filled, caps
     assert "raybench run SPEC.yaml" not in text
 
 
-def test_the_rows_of_a_trial_are_those_of_its_files(filled):
+def test_the_rows_of_a_trial_are_read_from_its_files(filled):
     storage, _ = filled
     table = read_measurements(storage)
     trial = table["trial_id"][0]
@@ -142,7 +140,7 @@ def test_the_rows_of_a_trial_are_those_of_its_files(filled):
     assert measurements_of(storage, EXPERIMENT, "gone") == []
 
 
-def test_storages_that_share_an_experiment_are_told_apart_and_contradict_aloud(storage, capsys):
+def test_storages_that_share_an_experiment_are_kept_apart_and_differences_are_refused(storage, capsys):
     uri = f"sqlite:///{storage / 'mlflow.db'}"
     for name, shift in (("one", 0.0), ("two", 0.01)):
         (storage / name).mkdir()
@@ -158,7 +156,7 @@ def test_storages_that_share_an_experiment_are_told_apart_and_contradict_aloud(s
     assert content["ranking"] == alone["ranking"]
 
 
-def test_a_trial_of_an_earlier_winner_has_no_rows_and_is_passed_over(storage):
+def test_a_trial_of_an_earlier_winner_has_no_rows_and_is_skipped(storage):
     uri = f"sqlite:///{storage / 'mlflow.db'}"
     fill(storage)
     pair = Pair(backbone="mini_vit.supervised", task=TASKS[0])
@@ -170,7 +168,7 @@ def test_a_trial_of_an_earlier_winner_has_no_rows_and_is_passed_over(storage):
     assert parse_tables(tracked.tables, "x").equals(read_measurements(storage))
 
 
-def test_a_run_without_its_table_is_named_with_the_remedy(filled, tmp_path):
+def test_a_run_without_its_table_is_named_with_the_command_that_sends_it(filled, tmp_path):
     from mlflow.tracking import MlflowClient
 
     _, uri = filled
@@ -184,7 +182,7 @@ def test_a_run_without_its_table_is_named_with_the_remedy(filled, tmp_path):
         read_tracked(f"sqlite:///{copy}")
 
 
-def test_what_is_not_there_is_refused(filled, tmp_path):
+def test_unknown_experiments_and_unreachable_addresses_are_refused(filled, tmp_path):
     _, uri = filled
     with pytest.raises(UnknownNameError, match="did you mean 'demo'"):
         read_tracked(uri, "dem0")
@@ -195,7 +193,7 @@ def test_what_is_not_there_is_refused(filled, tmp_path):
         read_tracked(f"http://me:secret@127.0.0.1:{free_port()}", EXPERIMENT)
 
 
-def test_a_place_without_an_experiment_of_raybench_says_so(storage):
+def test_a_database_without_a_raybench_experiment_is_refused(storage):
     with pytest.raises(EmptyInputError, match="tracked no experiment at"):
         read_tracked(f"sqlite:///{storage / 'mlflow.db'}")
 
@@ -207,14 +205,7 @@ def test_a_server_gives_the_same_ranking_over_http(tmp_path, empty_database, cap
     server = start_server(f"sqlite:///{storage / 'mlflow.db'}", storage / "served", port)
     uri = f"http://127.0.0.1:{port}"
     try:
-        give_up = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < give_up
-                time.sleep(0.2)
+        wait_until(lambda: is_healthy(port), "the MLflow server answers")
         assert rebuild(storage, EXPERIMENT, uri) == []
         from_mlflow, _ = ranking(capsys, "--tracking-uri", uri, "--experiment", EXPERIMENT)
     finally:

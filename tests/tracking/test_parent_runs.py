@@ -1,8 +1,8 @@
 import pytest
 
 from raybench.core.records import Pair
-from raybench.tracking.content import Labels
-from raybench.tracking.summaries import current_final, pair_content, summary_content
+from raybench.tracking.parent_runs import current_final, pair_content, summary_content
+from raybench.tracking.run_content import Labels
 
 LABELS = Labels(experiment="demo", storage_id="s1")
 PAIR = Pair(backbone="mini_vit.supervised", task="linear_probe@digits")
@@ -23,19 +23,19 @@ def test_one_seed_has_no_spread(pair_records):
     assert not any(key.startswith("std/") for key in numbers(pair_records(PAIR.backbone, num_seeds=1)))
 
 
-def test_the_gain_is_that_of_the_best_search_trial_over_the_defaults(record):
+def test_the_gain_is_the_best_search_trial_minus_the_default_trial(record):
     search = [
         record(index=index, metrics={"val/accuracy": value}) for index, value in enumerate((0.6, 0.75, 0.5))
     ]
     assert numbers(search)["gain_over_default"] == pytest.approx(0.15)
 
 
-def test_without_the_default_trial_no_gain_is_claimed(record):
+def test_without_the_default_trial_there_is_no_gain(record):
     failed = record(status="failed", metrics={}, reason="x")
     assert "gain_over_default" not in numbers([failed, record(index=1)])
 
 
-def test_a_longer_search_with_another_winner_leaves_the_old_final_trials_out(record):
+def test_final_trials_of_an_earlier_winner_are_excluded(record):
     old = [record(stage="final", index=seed, hparams={"lr": 1.0}) for seed in (0, 1)]
     new = [record(stage="final", index=seed, hparams={"lr": 2.0}, started_at=1.8e9) for seed in (0, 1)]
     assert current_final([*new, *old]) == new

@@ -1,11 +1,11 @@
-"""What MLflow's UI is asked to show first. That it does is for tests/end_to_end/test_cluster.py."""
+"""The shared view's settings. tests/end_to_end/test_cluster.py checks that MLflow's UI shows it."""
 
 import json
 
-from raybench.tracking.table import shared_view, table_address
+from raybench.tracking.shared_view import shared_view, table_address
 
 
-def test_pairs_come_best_first_by_the_first_tasks_objective_on_test():
+def test_pairs_are_sorted_by_the_first_tasks_objective_on_test():
     view = json.loads(shared_view(["linear_probe@digits", "retrieval@digits", "knn@digits"]))
     assert view["orderByKey"] == "metrics.`test/accuracy`"
     assert view["orderByAsc"] is False

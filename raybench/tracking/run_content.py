@@ -1,6 +1,7 @@
-"""What a run shows, as plain data: `TrialRecord` → `RunContent`. Knows MLflow's rules without loading it."""
+"""Content of MLflow runs as plain data (`TrialRecord` → `RunContent`); MLflow is not loaded."""
 
 import csv
+import dataclasses
 import functools
 import io
 import posixpath
@@ -17,12 +18,15 @@ RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PRETRAIN_IMAGES_TAG = "raybench.pretrain_images"
 SPEC_DIGEST_TAG = "raybench.spec_digest"
 MEASUREMENTS_TAG = "raybench.measurements"
+"""Number of measurements of a final trial, in its run's `MEASUREMENTS_FILE`."""
 MEASUREMENTS_FILE = "measurements.csv"
-"""Rows of the measurement table that a final trial's run holds: how many, and the rows."""
+"""Artifact with a final trial's rows of the measurement table."""
 MAX_KEY = 250
+"""MLflow's limit for names of metrics and parameters, characters."""
 MAX_PARAM = 6000
+"""MLflow's limit for a parameter's value, characters."""
 MAX_TAG = 8000
-"""Characters MLflow takes for a metric or parameter name, a parameter value and a tag value."""
+"""MLflow's limit for a tag's value, characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,23 +42,23 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """What every run of an experiment is tagged with, beside its own."""
+    """Tags shared by all runs of an experiment."""
 
     experiment: str
     storage_id: str
     spec_digest: str = ""
-    backbones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Backbone → its `family`, `method` and, where they are known, `pretrain_images`."""
+    backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Backbone → its row in the stored spec: `family`, `method`, `pretrain_images`, if known."""
     tasks: tuple[str, ...] = ()
     """`protocol@dataset` names, in the spec's order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunContent:
-    """One MLflow run, complete. Made of the ledger alone, so a rebuilt run equals the live one."""
+    """One complete MLflow run, made from the ledger alone: a rebuilt run equals the live one."""
 
     key: str
-    """Identity among the experiment's runs: trial id, pair slug, or `summary`."""
+    """Unique within the experiment: trial id, pair slug, or `summary`."""
     name: str
     tags: Mapping[str, str]
     params: Mapping[str, str] = field(default_factory=dict)
@@ -66,14 +70,14 @@ class RunContent:
     files: Mapping[str, str] = field(default_factory=dict)
     """Artifact path → text."""
     dataset: tuple[str, str] | None = None
-    """Name and fingerprint of the dataset measured on."""
+    """Name and fingerprint of the evaluated dataset."""
 
     @functools.cached_property
     def digest(self) -> str:
-        """Equal for equal content; a tag on the run, so that nothing is written twice."""
+        """Digest of the content, stored as a tag of the run so that nothing is written twice."""
         points = [(point.key, point.value, point.step, point.timestamp) for point in self.points]
         params, files = dict(self.params), dict(self.files)
-        # A spec that was extended since leaves a finished trial as it is.
+        # Extending the spec must not change the digest of finished trials.
         tags = {name: value for name, value in self.tags.items() if name != SPEC_DIGEST_TAG}
         return digest_of([self.name, tags, params, points, self.status, self.end, files, self.dataset])
 
@@ -81,16 +85,16 @@ class RunContent:
 def trial_content(
     record: TrialRecord, labels: Labels, measurements: Sequence[Mapping[str, Any]] = ()
 ) -> RunContent:
-    """The child run of a trial: parameters, final values, learning curve, packed grid.
+    """Child run of a trial: parameters, final values, learning curve, packed grid.
 
-    Final values are named as everywhere (`val/accuracy`), the learning curve `curve/val/accuracy`: MLflow's
-    run table shows the last step of a metric, which need not be the best epoch's.
+    Final values keep their names (`val/accuracy`); the learning curve is `curve/val/accuracy`, because
+    MLflow's run table shows the last step of a metric, which need not be the best epoch.
 
     Args:
-        record: the ledger's.
-        labels: the experiment's.
-        measurements: the rows of a final trial in the measurement table. They go along as a file, to the last
-            digit and with conditions that a metric's name cannot spell; a tag says how many there are.
+        record: the trial's record in the ledger.
+        labels: the experiment's labels.
+        measurements: the final trial's rows of the measurement table. They are attached as a file, with all
+            digits and with conditions that metric names cannot spell; a tag holds their number.
     """
     end = milliseconds(record.started_at + record.wall_seconds)
     values = {**record.metrics, "wall_seconds": record.wall_seconds}
@@ -98,7 +102,7 @@ def trial_content(
     params = {**record.hparams, **{f"chosen.{name}": value for name, value in record.chosen.items()}}
     return RunContent(
         key=record.trial_id,
-        name=f"{record.stage}-{record.index:03d} {record.backbone} {record.task}",  # The charts' legends.
+        name=f"{record.stage}-{record.index:03d} {record.backbone} {record.task}",  # Shown in chart legends.
         tags={
             **pair_tags(Pair(backbone=record.backbone, task=record.task), labels),
             **_trial_tags(record),
@@ -119,22 +123,22 @@ def trial_content(
 
 
 def pair_tags(pair: Pair, labels: Labels) -> dict[str, str]:
-    """The tags that every level repeats: the UI's filters do not follow nesting.
+    """Tags of a pair's run and of its trials' runs: the UI's filters ignore nesting.
 
-    Those that people filter by stand twice, plainly (`tags.family = 'cnn'`) and as `raybench.family`.
+    Tags that people filter by exist twice, as `family` and as `raybench.family`.
     """
     task = parse_task(pair.task)
-    known = labels.backbones.get(pair.backbone, {})
-    plain = {"backbone": pair.backbone, "task": pair.task, "family": known.get("family", "unknown")}
-    full = {
+    row = labels.backbones.get(pair.backbone, {})
+    plain = {"backbone": pair.backbone, "task": pair.task, "family": row.get("family", "unknown")}
+    prefixed = {
         **plain,
         "experiment": labels.experiment,
         "protocol": task.protocol.name,
         "dataset": task.dataset,
-        "method": known.get("method", "unknown"),
+        "method": row.get("method", "unknown"),
         "storage_id": labels.storage_id,
     }
-    tags = {**plain, **{f"raybench.{name}": value for name, value in full.items()}}
+    tags = {**plain, **{f"raybench.{name}": value for name, value in prefixed.items()}}
     return {**tags, SPEC_DIGEST_TAG: labels.spec_digest, "mlflow.source.name": "raybench"}
 
 
@@ -156,8 +160,8 @@ def _trial_tags(record: TrialRecord) -> dict[str, str]:
 def _curve_points(record: TrialRecord) -> list[Point]:
     points = []
     for position, entry in enumerate(record.curve, start=1):
-        passed = record.wall_seconds * position / len(record.curve)
-        timestamp = milliseconds(record.started_at + passed)
+        elapsed = record.wall_seconds * position / len(record.curve)
+        timestamp = milliseconds(record.started_at + elapsed)
         step = int(entry.get("epoch", position))
         points += [
             Point(key=f"curve/{key}", value=float(value), step=step, timestamp=timestamp)
@@ -170,14 +174,13 @@ def _curve_points(record: TrialRecord) -> list[Point]:
 def _safe_points(points: Sequence[Point]) -> tuple[Point, ...]:
     keys = list(dict.fromkeys(point.key for point in points))
     safe = dict(zip(keys, safe_keys(keys), strict=True))
-    return tuple(
-        Point(key=safe[point.key], value=point.value, step=point.step, timestamp=point.timestamp)
-        for point in points
-    )
+    return tuple(dataclasses.replace(point, key=safe[point.key]) for point in points)
 
 
 def safe_keys(keys: Iterable[str]) -> list[str]:
-    """Names as MLflow takes them: letters, digits, `_-. :/`, no `..`, no `//`; distinct ones stay distinct.
+    """Metric and parameter names that MLflow accepts; distinct names stay distinct.
+
+    Allowed are letters, digits and `_-. :/`, but neither `..` nor `//`.
 
     >>> safe_keys(["val/accuracy", "test/accuracy/linf_pgd(eps=8/255)", "a", "a?"])
     ['val/accuracy', 'test/accuracy/linf_pgd_eps_8/255', 'a', 'a-...']
@@ -192,7 +195,7 @@ def safe_keys(keys: Iterable[str]) -> list[str]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table as MLflow's artifact viewer shows it; columns in order of appearance."""
+    """Rows as CSV text; columns in order of first appearance."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -202,4 +205,5 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))  # MLflow reads 0 as "not given" and puts the clock there.
+    """Timestamp for MLflow, at least 1: MLflow takes 0 for "not given" and inserts the current time."""
+    return max(1, round(seconds * 1000))

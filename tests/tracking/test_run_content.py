@@ -4,7 +4,7 @@ import pytest
 from mlflow.utils.validation import _validate_metric_name, _validate_param
 
 from raybench.core.records import Pair
-from raybench.tracking.content import Labels, as_csv, pair_tags, safe_keys, trial_content
+from raybench.tracking.run_content import Labels, as_csv, pair_tags, safe_keys, trial_content
 
 LABELS = Labels(
     experiment="demo",
@@ -14,7 +14,7 @@ LABELS = Labels(
 )
 
 
-def test_the_run_table_shows_the_best_epoch_and_the_curve_stands_apart(record):
+def test_the_run_table_shows_the_best_epoch_and_the_curve_has_its_own_keys(record):
     content = trial_content(record(metrics={"val/accuracy": 0.9}), LABELS)
     values = {(point.key, point.step): point.value for point in content.points}
     assert values["val/accuracy", 0] == 0.9
@@ -22,7 +22,7 @@ def test_the_run_table_shows_the_best_epoch_and_the_curve_stands_apart(record):
     assert values["wall_seconds", 0] == 2.0
 
 
-def test_params_are_the_hyperparameters_and_what_the_trial_chose(record):
+def test_params_are_the_hyperparameters_and_the_trials_own_choices(record):
     content = trial_content(record(), LABELS)
     assert content.params == {
         "batch_size": "64",
@@ -32,19 +32,19 @@ def test_params_are_the_hyperparameters_and_what_the_trial_chose(record):
     }
 
 
-def test_a_failed_trial_says_why(record):
+def test_a_failed_trial_has_its_reason(record):
     content = trial_content(record(status="failed", reason="DivergedError: loss is NaN", metrics={}), LABELS)
     assert content.status == "FAILED"
     assert content.tags["raybench.reason"] == "DivergedError: loss is NaN"
     assert content.tags["raybench.status"] == "failed"
 
 
-def test_a_trial_stopped_early_is_finished_and_says_so(record):
+def test_a_trial_stopped_early_is_finished_with_status_stopped(record):
     content = trial_content(record(status="stopped"), LABELS)
     assert (content.status, content.tags["raybench.status"]) == ("FINISHED", "stopped")
 
 
-def test_every_level_is_tagged_with_what_people_filter_by():
+def test_pairs_and_trials_have_the_tags_that_people_filter_by():
     tags = pair_tags(Pair(backbone="mini_vit.supervised", task="knn@digits"), LABELS)
     assert tags["family"] == tags["raybench.family"] == "transformer"
     assert tags["backbone"] == "mini_vit.supervised"
@@ -55,7 +55,7 @@ def test_every_level_is_tagged_with_what_people_filter_by():
     }  # fmt: skip
 
 
-def test_a_backbone_that_the_spec_does_not_hold_is_of_unknown_family():
+def test_a_backbone_outside_the_spec_has_an_unknown_family():
     assert pair_tags(Pair(backbone="other", task="knn@digits"), LABELS)["family"] == "unknown"
 
 
@@ -75,7 +75,7 @@ def test_a_backbone_that_the_spec_does_not_hold_is_of_unknown_family():
         "...",
     ],
 )
-def test_mlflow_takes_every_safe_key(key):
+def test_mlflow_accepts_every_safe_key(key):
     (safe,) = safe_keys([key])
     _validate_metric_name(safe)
     _validate_param(safe, "1")
@@ -87,7 +87,7 @@ def test_keys_that_would_collide_stay_distinct():
     assert safe_keys(keys) == safe_keys(keys)
 
 
-def test_a_run_without_a_clock_does_not_start_now(record):
+def test_a_start_time_of_zero_is_not_replaced_by_now(record):
     content = trial_content(record(started_at=0.0), LABELS)
     assert (content.start, content.end) == (1, 2000)
 
@@ -97,12 +97,12 @@ def test_a_diverged_curve_keeps_its_nan(record):
     assert [math.isnan(point.value) for point in content.points if point.key == "curve/train/loss"] == [True]
 
 
-def test_the_digest_follows_the_content_but_not_an_extended_spec(record):
+def test_the_digest_depends_on_the_content_but_not_on_the_spec(record):
     digest = trial_content(record(), LABELS).digest
     extended = Labels(experiment="demo", storage_id="s1", spec_digest="d2", backbones=LABELS.backbones)
     assert trial_content(record(), extended).digest == digest
     assert trial_content(record(wall_seconds=3.0), LABELS).digest != digest
 
 
-def test_a_table_may_have_rows_of_different_columns():
+def test_csv_rows_may_have_different_columns():
     assert as_csv([{"k": 1}, {"k": 2, "t": 0.1}]) == "k,t\n1,\n2,0.1\n"
