@@ -1,6 +1,11 @@
-"""A backbone: pixels in [0, 1] → features. Normalisation is inside; frozen means frozen."""
+"""The interface of a backbone: pixels in [0, 1] → features. Normalisation is inside; frozen means frozen.
 
-from collections.abc import Iterator, Sequence
+One adapter per origin implements it: `TimmBackbone`, and `ModuleBackbone` for networks that a row's entry
+point builds.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,118 +15,104 @@ from torch import nn
 
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.core.errors import CheckpointError
 from raybench.core.records import Preprocessing
 
 Pixels = Float[torch.Tensor, "b 3 s s"]
+Images = Float[torch.Tensor, "b 3 s s"]
+"""Normalised pixels."""
+Features = Float[torch.Tensor, "b d"]
 PIXEL_TOLERANCE = 1e-5
 """How far outside [0, 1] rounding may carry a pixel."""
 
 
-class Backbone(nn.Module):
-    """A timm model with its own normalisation in front and, unless asked for, no head behind."""
+class Backbone(nn.Module, ABC):
+    """A network with its normalisation in front. Adapters implement the abstract members."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        info: BackboneInfo,
-        preprocessing: Preprocessing,
-        *,
-        digest: str,
-        has_head: bool,
+        self, model: nn.Module, info: BackboneInfo, preprocessing: Preprocessing, *, digest: str
     ) -> None:
         super().__init__()
         self._mean: torch.Tensor
         self._std: torch.Tensor
-        # Any: torch's stubs take every attribute of a module for a tensor or a module, timm's methods too.
+        # Any: torch's stubs type every attribute of a module as a tensor or a module, methods included.
         self.model: Any = model
         self.info = info
         self.preprocessing = preprocessing
         self.digest = digest
         """Identity of architecture and weights; equal digests give equal features."""
-        self.has_head = has_head
         self._is_frozen = False
         # Not persistent: they belong to the preprocessing, not to the weights.
         self.register_buffer("_mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
-        self.num_features = self._measure_num_features()
+
+    @classmethod
+    @abstractmethod
+    def create(cls, info: BackboneInfo, kwargs: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
+        """Build the network, with the weights that its origin publishes or freshly initialised.
+
+        Args:
+            kwargs: the row's, and where they apply `num_classes` (0: no head) and `drop_path_rate`.
+
+        Raises:
+            CheckpointError: the network cannot be built, or its weights cannot be had.
+        """
+
+    @classmethod
+    @abstractmethod
+    def classifier_names(cls, info: BackboneInfo) -> tuple[str, ...]:
+        """Names of the modules that make up the head in a checkpoint; empty if it has none."""
+
+    @abstractmethod
+    def drop_head(self) -> None:
+        """Remove the classifier that the checkpoint came with, if there is one."""
+
+    @property
+    @abstractmethod
+    def num_features(self) -> int:
+        """Width d of the pooled features."""
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module | None:
+        """The classifier that the checkpoint came with; None if it has none or it was dropped."""
+
+    @abstractmethod
+    def _pooled(self, images: Images) -> Features:
+        """Pooled features, as the checkpoint's own classifier receives them."""
+
+    @abstractmethod
+    def _extract(self, images: Images, specs: Sequence[FeatureSpec]) -> list[Features]:
+        """Features of each spec; `CheckpointError` for a layer that the network does not give."""
 
     @property
     def num_params(self) -> int:
         """Parameters without the classifier."""
-        head = {id(p) for module in self._classifiers() for p in module.parameters()}
-        return sum(p.numel() for p in self.model.parameters() if id(p) not in head)
+        in_head = {id(p) for p in self.head.parameters()} if self.head is not None else set()
+        return sum(p.numel() for p in self.model.parameters() if id(p) not in in_head)
 
-    def forward(self, pixels: Pixels) -> Float[torch.Tensor, "b d"]:
-        """Pooled features, as timm's own classifier would receive them.
+    def forward(self, pixels: Pixels) -> Features:
+        """Pooled features.
 
         Raises:
             ValueError: pixels outside [0, 1] (or NaN), most often because they were normalised already.
         """
-        normalised = self._normalise(pixels)
-        return self.model.forward_head(self.model.forward_features(normalised), pre_logits=True)
+        return self._pooled(self.normalise(pixels))
 
-    def describe(self, pixels: Pixels, views: Sequence[FeatureSpec]) -> list[Float[torch.Tensor, "b d"]]:
-        """Every view of the same images: one forward pass for the last layer's, one for all earlier ones'.
+    def extract(self, pixels: Pixels, specs: Sequence[FeatureSpec]) -> list[Features]:
+        """Features of each spec, sharing forward passes. Scales are ignored: see `load_at_scale`.
 
         Raises:
-            CheckpointError: the architecture does not give the layer asked for.
+            CheckpointError: the architecture does not give a requested layer.
             ValueError: pixels outside [0, 1].
         """
-        normalised = self._normalise(pixels)
-        found: dict[int, tuple[torch.Tensor, torch.Tensor | None]] = {}
-        last = self.model.forward_features(normalised) if any(v.layer == 0 for v in views) else None
-        if last is not None and not all(view.is_own for view in views):
-            found[0] = self._places(last)
-        if earlier := sorted({view.layer for view in views} - {0}):
-            found.update(self._earlier(normalised, earlier))
-        return [
-            self.model.forward_head(last, pre_logits=True) if view.is_own else view.pool(*found[view.layer])
-            for view in views
-        ]
+        return self._extract(self.normalise(pixels), specs)
 
-    def _places(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What `forward_features` gives, as places [b, n, d] and class token [b, d]."""
-        if last.ndim == 2:
-            return last[:, None], None
-        if last.ndim == 3:
-            num_prefix = getattr(self.model, "num_prefix_tokens", 0)
-            return last[:, num_prefix:], last[:, 0] if self._has_class_token else None
-        is_channels_last = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
-        return last.flatten(1, 2) if is_channels_last else last.flatten(2).transpose(1, 2), None
+    def normalise(self, pixels: Pixels) -> Images:
+        """Subtract the mean and divide by the standard deviation of the preprocessing.
 
-    @property
-    def _has_class_token(self) -> bool:
-        return getattr(self.model, "cls_token", None) is not None
-
-    def _earlier(
-        self, normalised: torch.Tensor, layers: Sequence[int]
-    ) -> dict[int, tuple[torch.Tensor, torch.Tensor | None]]:
-        options: dict[str, Any] = {"return_prefix_tokens": True} if self._has_class_token else {}
-        try:
-            maps = self.model.forward_intermediates(
-                normalised, indices=layers[-1] + 1, intermediates_only=True, **options
-            )
-        except (AttributeError, TypeError, AssertionError) as error:
-            raise CheckpointError(
-                f"{self.info.name!r} gives no layer {layers[-1]} before the last ({error}); take layer 0."
-            ) from error
-        found = {}
-        for layer in layers:
-            value = maps[-1 - layer]
-            places, prefix = value if isinstance(value, tuple) else (value, None)
-            found[layer] = places.flatten(2).transpose(1, 2), None if prefix is None else prefix[:, 0]
-        return found
-
-    def classify(self, pixels: Pixels) -> Float[torch.Tensor, "b c"]:
-        """Logits of the head the checkpoint came with; only where `has_head`."""
-        if not self.has_head:
-            raise ValueError(
-                f"{self.info.name} was loaded without its head; pass keep_head=True to load_backbone."
-            )
-        return self.model(self._normalise(pixels))
-
-    def _normalise(self, pixels: Pixels) -> Pixels:
+        Raises:
+            ValueError: pixels outside [0, 1] (or NaN).
+        """
         low, high = torch.aminmax(pixels.detach())
         # Written so that NaN, which compares false with everything, is refused too.
         if not (low >= -PIXEL_TOLERANCE and high <= 1 + PIXEL_TOLERANCE):
@@ -139,8 +130,8 @@ class Backbone(nn.Module):
 
     @contextmanager
     def frozen(self) -> Iterator["Backbone"]:
-        """Frozen inside the block; modes and gradients are as before afterwards."""
-        before = [(p, p.requires_grad) for p in self.parameters()]
+        """Freeze inside the block and restore modes and gradients afterwards."""
+        gradients = [(p, p.requires_grad) for p in self.parameters()]
         modes = [(m, m.training) for m in self.modules()]
         was_frozen = self._is_frozen
         self.freeze()
@@ -148,23 +139,12 @@ class Backbone(nn.Module):
             yield self
         finally:
             self._is_frozen = was_frozen
-            for parameter, requires_grad in before:
+            for parameter, requires_grad in gradients:
                 parameter.requires_grad_(requires_grad)
             for module, mode in modes:
                 module.training = mode
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As torch's, but without effect on a frozen backbone: its statistics must not move."""
+        """As in torch, but without effect on a frozen backbone: its batch statistics must not move."""
         super().train(mode and not self._is_frozen)
         return self
-
-    def _classifiers(self) -> list[nn.Module]:
-        found = self.model.get_classifier()
-        return [
-            m for m in (found if isinstance(found, (tuple, list)) else [found]) if isinstance(m, nn.Module)
-        ]
-
-    def _measure_num_features(self) -> int:
-        """timm's `head_hidden_size` where it is stated; it is wrong for no model with a plain pooled head."""
-        size = getattr(self.model, "head_hidden_size", None) or self.model.num_features
-        return int(size)

@@ -1,4 +1,4 @@
-"""Weight files: read without running code, matched to an architecture key by key."""
+"""Weight files: read without running code, loaded key by key."""
 
 import hashlib
 import pickle
@@ -19,11 +19,11 @@ PACKAGE_PREFIX = "package:"
 MINI_WEIGHTS = Path(__file__).parent / "mini" / "weights"
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-"""Left in front of every key by DistributedDataParallel, torch.compile and Lightning."""
+"""Key prefixes added by DistributedDataParallel, torch.compile and Lightning."""
 
 
 def checkpoint_path(info: BackboneInfo) -> Path:
-    """Where the weights of a `weights="file"` row lie.
+    """Path of the weights of a `weights="file"` row.
 
     Raises:
         CheckpointError: no path is given, or there is no such file.
@@ -44,13 +44,13 @@ def checkpoint_path(info: BackboneInfo) -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, remembered while its size and time of change stay the same."""
+    """SHA-256 of a file, cached by its size and modification time."""
     stat = path.stat()
     return _file_digest(str(path), stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _file_digest(path: str, size: int, changed: int) -> str:
+def _file_digest(path: str, size: int, modified_ns: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -66,9 +66,10 @@ def state_dict_digest(state_dict: Mapping[str, torch.Tensor]) -> str:
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Tensors by name from safetensors or a torch file; pickled code is refused, never run.
+    """Read a state dict from safetensors or a torch file; pickled code is refused, never run.
 
-    A training checkpoint's wrapper (`state_dict`, `model`) and a prefix of all keys (`module.`) are removed.
+    The wrapper of a training checkpoint (`state_dict`, `model`) and a prefix of all keys (`module.`) are
+    removed.
 
     Raises:
         CheckpointError: it cannot be read, holds more than tensors, or holds two sets of weights.
@@ -120,12 +121,12 @@ def _without_prefix(state_dict: StateDict) -> StateDict:
 
 
 def load_strictly(model: nn.Module, state_dict: StateDict, classifiers: Collection[str], name: str) -> None:
-    """Load `state_dict` into `model`; only keys of a classifier that `model` does not have are dropped.
+    """Load `state_dict` into `model`, dropping nothing but a classifier that `model` does not have.
 
     Tensors are converted to the model's own types, so a float16 file gives a float32 model.
 
     Raises:
-        CheckpointError: keys are missing or left over, shapes differ, or a weight is not finite; named.
+        CheckpointError: keys are missing or left over, shapes differ, or weights are not finite; with names.
     """
     expected = model.state_dict()
     surplus = [k for k in state_dict if k not in expected and not _belongs_to(k, classifiers)]
@@ -141,22 +142,22 @@ def load_strictly(model: nn.Module, state_dict: StateDict, classifiers: Collecti
         ("of another shape", misshapen),
     ]
     if any(keys for _, keys in problems):
-        found = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems if keys)
+        details = "; ".join(f"{len(keys)} {what}: {_first_names(keys)}" for what, keys in problems if keys)
         raise CheckpointError(
-            f"the weights of {name!r} do not fit its architecture ({found}); check `timm` and `kwargs`."
+            f"the weights of {name!r} do not fit its architecture ({details}); check `timm` and `kwargs`."
         )
-    kept = {key: state_dict[key] for key in expected}
-    broken = [k for k, v in kept.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    weights = {key: state_dict[key] for key in expected}
+    broken = [k for k, v in weights.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if broken:
         raise CheckpointError(
-            f"the weights of {name!r} are not finite in {len(broken)} tensors: {_some(broken)}."
+            f"the weights of {name!r} are not finite in {len(broken)} tensors: {_first_names(broken)}."
         )
-    model.load_state_dict(kept, strict=True)
+    model.load_state_dict(weights, strict=True)
 
 
 def _belongs_to(key: str, classifiers: Collection[str]) -> bool:
     return any(key.startswith(f"{classifier}.") for classifier in classifiers)
 
 
-def _some(keys: list[str]) -> str:
+def _first_names(keys: list[str]) -> str:
     return ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")

@@ -1,4 +1,4 @@
-"""The classes of ImageNet-1k in the order of every head trained on it."""
+"""Classes of ImageNet-1k, in the order of the heads trained on it."""
 
 import functools
 

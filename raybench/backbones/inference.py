@@ -1,4 +1,4 @@
-"""Measures what a forward pass of a backbone costs: operations, time and memory."""
+"""Measure the inference cost of a backbone: operations, time and memory of a forward pass."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.store.inference_costs import InferenceCost
 
 NUM_WARM_UP = 3
-"""Batches before the clock starts: first calls choose algorithms and fill caches."""
+"""Untimed batches: first calls choose algorithms and fill caches."""
 NUM_BATCHES = 20
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MIB = 2**20
@@ -36,8 +36,8 @@ def _cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def measure_inference(
@@ -48,14 +48,14 @@ def measure_inference(
     dtype: str = "float32",
     num_batches: int = NUM_BATCHES,
 ) -> InferenceCost:
-    """Load a backbone and measure what its features cost on `device`, which should have nothing else to do.
+    """Load a backbone and measure the cost of its features on `device`, which should be otherwise idle.
 
     Args:
-        info: the catalogue row; its preprocessing says the input size.
+        info: the catalogue row; its preprocessing gives the input size.
         device: `cpu` or a CUDA device.
         batch_size: images per batch, at least 1.
         dtype: one of DTYPES.
-        num_batches: how many are timed, at least 1.
+        num_batches: timed batches, at least 1.
 
     Raises:
         CheckpointError: the weights cannot be had.
@@ -93,48 +93,48 @@ def measure_inference(
 def identity_of(
     backbone_digest: str, device: torch.device, input_size: int, batch_size: int, dtype: str
 ) -> tuple[str, str, int, int, str]:
-    """`InferenceCost.identity` of a measurement that has not been made yet."""
+    """Identity that a measurement with these settings would have: see `InferenceCost.identity`."""
     return (backbone_digest, hardware_name(device), input_size, batch_size, dtype)
 
 
 def flops_of(call: Callable[[], object]) -> int:
-    """Floating-point operations of `call`, as torch's counter knows them: two per multiply-add."""
+    """Count the floating-point operations of `call` with torch's counter: two per multiply-add."""
     with FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops())
 
 
 def timings(call: Callable[[], object], device: torch.device, num_batches: int) -> list[float]:
-    """Seconds of each of `num_batches` calls after NUM_WARM_UP; a GPU is waited for."""
+    """Time `num_batches` calls after NUM_WARM_UP untimed ones, in seconds; a GPU is synchronised."""
     seconds = []
     for number in range(NUM_WARM_UP + num_batches):
-        _wait(device)
+        _synchronise(device)
         started = time.perf_counter()
         call()
-        _wait(device)
+        _synchronise(device)
         if number >= NUM_WARM_UP:
             seconds.append(time.perf_counter() - started)
     return seconds
 
 
-def _wait(device: torch.device) -> None:
+def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
-    """Most that torch's allocator gave out at once during `call`, beyond what it had given out before.
+    """Peak memory that `call` adds to what is already allocated, bytes.
 
-    On the CPU from torch's profiler, which sees every tensor come and go; on CUDA from the allocator itself.
+    Read from torch's profiler on the CPU, which records every allocation, and from the allocator on CUDA.
     """
     if device.type == "cuda":
-        _wait(device)
+        _synchronise(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         call()
-        _wait(device)
+        _synchronise(device)
         return int(torch.cuda.max_memory_allocated(device) - before)
-    # Kineto tells standard error that there is no GPU, unless it is told to be silent before its first use.
+    # Kineto logs the absence of a GPU to standard error unless this is set before its first use.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from torch.profiler import ProfilerActivity, profile
 

@@ -1,4 +1,4 @@
-"""Optimiser groups for fine-tuning: a smaller learning rate the nearer a layer is to the pixels."""
+"""Optimiser groups for fine-tuning: the learning rate decays from the head towards the stem."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with `params`, `lr` and `weight_decay`; the head's come last.
 
-    A layer `i` from the top gets `lr * layer_decay ** i`, by timm's own grouping of its models; the head, and
-    the backbone's last layer, get `lr`. Biases, norms and what timm excludes (position embeddings) do not
-    decay.
+    Layer `i` from the top, in timm's grouping, gets `lr * layer_decay ** i`; the head and the backbone's last
+    layer get `lr`. A network without a `group_matcher` is one layer. Biases, norms and parameters that the
+    network excludes (position embeddings) have no weight decay.
 
     Args:
         layer_decay: in (0, 1]; 1 is one rate for all.

@@ -1,4 +1,4 @@
-"""BackboneInfo → Preprocessing: timm's pretrained config, overridden by the catalogue row."""
+"""Preprocessing of a catalogue row: timm's pretrained config, overridden by the row."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -16,25 +16,29 @@ OVERRIDES = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"}
 
 
 def preprocessing_of(info: BackboneInfo) -> Preprocessing:
-    """What a backbone wants done to images, without building it.
+    """Resolve the preprocessing of a backbone without building it.
 
-    The side of the input is, first found wins: the row's `preprocessing`, its `input_size`, an `img_size`
-    among its `kwargs`, timm's config.
+    The input size is the first that is set of: `preprocessing`, `input_size`, `img_size` in `kwargs`, timm's
+    config.
 
     Raises:
         UnknownNameError: timm does not know `info.timm`.
-        CheckpointError: an override is not one of OVERRIDES or makes no sense; or the input is not square.
+        CheckpointError: a key is not one of OVERRIDES, is missing, or has an impossible value; or the input
+            is not square.
     """
-    if not is_timm_name(info.timm):
-        raise UnknownNameError(f"timm has no model {info.timm!r}{suggest(info.timm, timm_names())}.")
     if unknown := sorted(set(info.preprocessing) - OVERRIDES):
         raise CheckpointError(
             f"backbone {info.name!r}: unknown preprocessing key {unknown[0]!r}"
             f"{suggest(unknown[0], OVERRIDES)}; known are {', '.join(sorted(OVERRIDES))}."
         )
-    config = timm.get_pretrained_cfg(info.timm)
-    resolved = resolve_data_config(args={"in_chans": 3}, pretrained_cfg=config.to_dict() if config else {})
-    merged = {**resolved, **info.preprocessing}
+    defaults = {} if info.entry_point else _timm_defaults(info.timm)
+    size = info.input_size or info.kwargs.get("img_size")
+    merged = {**defaults, **({"input_size": size} if size else {}), **info.preprocessing}
+    if missing := sorted(OVERRIDES - set(merged)):
+        raise CheckpointError(
+            f"backbone {info.name!r} is not built by timm, so its `preprocessing` must be complete; it lacks "
+            f"{', '.join(missing)}."
+        )
     crop_pct, interpolation = float(merged["crop_pct"]), str(merged["interpolation"])
     if not 0.0 < crop_pct <= 1.0:
         raise CheckpointError(f"backbone {info.name!r}: crop_pct must lie in (0, 1], got {crop_pct}.")
@@ -44,7 +48,7 @@ def preprocessing_of(info: BackboneInfo) -> Preprocessing:
             f"got {interpolation!r}."
         )
     return Preprocessing(
-        input_size=_input_size(info, resolved),
+        input_size=_input_size(info, merged["input_size"]),
         crop_pct=crop_pct,
         interpolation=interpolation,  # type: ignore[arg-type]  # Checked just above.
         mean=_three(info, "mean", merged["mean"]),
@@ -52,18 +56,18 @@ def preprocessing_of(info: BackboneInfo) -> Preprocessing:
     )
 
 
-def _input_size(info: BackboneInfo, resolved: Mapping[str, Any]) -> int:
-    candidates = (
-        info.preprocessing.get("input_size"),
-        info.input_size,
-        info.kwargs.get("img_size"),
-        resolved["input_size"],
-    )
-    size = next(candidate for candidate in candidates if candidate is not None)
+def _timm_defaults(name: str) -> Mapping[str, Any]:
+    if not is_timm_name(name):
+        raise UnknownNameError(f"timm has no model {name!r}{suggest(name, timm_names())}.")
+    config = timm.get_pretrained_cfg(name)
+    return resolve_data_config(args={"in_chans": 3}, pretrained_cfg=config.to_dict() if config else {})
+
+
+def _input_size(info: BackboneInfo, size: Any) -> int:
     sides = [size] if isinstance(size, int) else list(size)[-2:]
     if len(set(sides)) != 1 or not isinstance(sides[0], int) or sides[0] < 1:
         raise CheckpointError(
-            f"backbone {info.name!r} wants inputs of {'×'.join(map(str, sides))} pixels; raybench supports "
+            f"backbone {info.name!r} takes inputs of {'×'.join(map(str, sides))} pixels; raybench supports "
             "square inputs only. Set `preprocessing: {input_size: SIDE}` if it takes others."
         )
     return int(sides[0])

@@ -1,4 +1,4 @@
-"""A backbone at another input size than its own: for descriptors of an image at several scales."""
+"""Load a backbone at another input size, for descriptors of an image at several scales."""
 
 import warnings
 from dataclasses import replace
@@ -11,27 +11,27 @@ from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError
 
-USUAL_STRIDE = 32
-"""Where a model does not state its own."""
+DEFAULT_STRIDE = 32
+"""Stride of a model that does not state its own, pixels."""
 
 
 def load_at_scale(info: BackboneInfo, scale: float, *, device: torch.device | str = "cpu") -> Backbone:
-    """A backbone whose input has `scale` times its usual side, rounded to a multiple of the model's stride.
+    """Load a backbone for inputs of `scale` times its own side, rounded to a multiple of its stride.
 
-    Convolutions take any size. Models that are built for one have their position embeddings resampled by
-    timm's `set_input_size`, windows and relative positions included.
+    Convolutions take any size. For models built for one size, timm's `set_input_size` resamples position
+    embeddings, windows and relative positions.
 
     Raises:
-        CheckpointError: as `load_backbone`; or the architecture takes its own size only.
+        CheckpointError: as `load_backbone`; or the architecture takes one size only.
     """
     backbone = load_backbone(info, device=device)
     if scale == 1.0:
         return backbone
-    own = backbone.preprocessing.input_size
-    side = side_at(own, scale, stride_of(backbone.model))
+    original = backbone.preprocessing.input_size
+    side = side_at(original, scale, stride_of(backbone.model))
     if hasattr(backbone.model, "set_input_size"):
         with warnings.catch_warnings():
-            # timm 1.0's interpolation of relative positions (BEiT) indexes as torch 2.9 will no longer take.
+            # timm 1.0 interpolates relative positions (BEiT) by indexing that torch 2.9 deprecates.
             warnings.simplefilter("ignore", UserWarning)
             backbone.model.set_input_size(img_size=(side, side))
     backbone.preprocessing = replace(backbone.preprocessing, input_size=side)
@@ -43,14 +43,14 @@ def load_at_scale(info: BackboneInfo, scale: float, *, device: torch.device | st
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"{info.name!r} takes images of {own} pixels only, not of {side} ({reason}); "
+            f"{info.name!r} takes images of {original} pixels only, not of {side} ({reason}); "
             "take `scales: single`."
         ) from error
     return backbone
 
 
 def side_at(side: int, scale: float, stride: int) -> int:
-    """`scale` times `side`, rounded to a multiple of `stride`, at least one.
+    """Scale `side` and round to a multiple of `stride`, at least one stride.
 
     >>> side_at(224, 2**-0.5, 16), side_at(224, 2**0.5, 14), side_at(32, 2**-0.5, 32)
     (160, 322, 32)
@@ -59,7 +59,7 @@ def side_at(side: int, scale: float, stride: int) -> int:
 
 
 def stride_of(model: Any) -> int:
-    """Pixels between two places of the last layer, as timm's `feature_info` states it."""
-    stated = getattr(model, "feature_info", None)
-    last = stated[-1] if isinstance(stated, list) and stated else {}
-    return int(last.get("reduction", USUAL_STRIDE))
+    """Pixels between neighbouring positions of the last layer, from timm's `feature_info`."""
+    infos = getattr(model, "feature_info", None)
+    last = infos[-1] if isinstance(infos, list) and infos else {}
+    return int(last.get("reduction", DEFAULT_STRIDE))

@@ -89,7 +89,7 @@ def own_head(context: TrialContext) -> torch.Tensor:
         CheckpointError: if it has none, or one that is no linear layer.
     """
     backbone = load_backbone(context.backbone_info, device=context.device, keep_head=True)
-    head = backbone.model.get_classifier()
+    head = backbone.head
     if not isinstance(head, torch.nn.Linear):
         raise CheckpointError(
             f"{context.backbone_info.name} has no linear head of its own (its classifier is a "

@@ -1,9 +1,9 @@
-"""Features in a bucket: every machine maps a copy on its own disk, and shares what it computed by the bucket.
+"""Feature store in an S3 bucket: each machine keeps a memory-mapped copy on disk, synced with the bucket.
 
-Bucket and disk hold the same entries under the same keys. What a key names never changes, so a copy need
-never be looked up again. An entry is in the bucket when its manifest is, which is sent last.
+Bucket and disk hold the same entries under the same keys. Entries never change, so a copy on disk stays
+valid. An entry in the bucket is complete once it has a manifest, which is uploaded last.
 
-DISK/<key>/shared          empty: the bucket is known to hold this entry, too
+DISK/<key>/shared          empty marker: the bucket is known to hold this entry too
 BUCKET/<key>.lock          lease of the one machine that computes it
 """
 
@@ -13,73 +13,82 @@ from pathlib import Path
 from typing import Any
 
 from raybench.core.errors import StorageUnavailableError
-from raybench.features.entry import MANIFEST, begin, is_complete, is_whole, partial_of, read_manifest
+from raybench.features.entry import (
+    MANIFEST,
+    begin_entry,
+    files_are_complete,
+    is_complete,
+    partial_of,
+    read_manifest,
+)
 from raybench.store.files import ExclusiveLock, exclusive_lock, file_sizes, retry_transient
 from raybench.store.files.s3 import S3Path
 
-SHARED = "shared"
+UPLOADED = "shared"
 
 
-class BucketShelf:
-    """Brings entries from a bucket to this machine's disk, and there what was computed here."""
+class FeatureCacheSync:
+    """Downloads entries from a bucket to this machine's disk, and uploads those computed here."""
 
     def __init__(self, bucket: S3Path, disk: Path) -> None:
         self._bucket = bucket
         self._disk = disk
 
-    def only_one(self, key: str) -> AbstractContextManager[ExclusiveLock]:
-        """Keeps the other machines from computing the entry, too."""
+    def lock(self, key: str) -> AbstractContextManager[ExclusiveLock]:
+        """Lease on the entry that keeps other machines from computing it too."""
         return exclusive_lock(self._bucket / f"{key}.lock")
 
-    def is_shared(self, key: str) -> bool:
+    def is_uploaded(self, key: str) -> bool:
         """Whether the copy on this disk is known to be in the bucket as well."""
-        return (self._disk / key / SHARED).exists()
+        return (self._disk / key / UPLOADED).exists()
 
-    def holds(self, key: str) -> bool:
-        """Whether the bucket has the entry, whole."""
+    def exists(self, key: str) -> bool:
+        """Whether the bucket holds the complete entry."""
         return self._manifest(key) is not None
 
-    def fetch(self, key: str) -> bool:
-        """Copy the entry to this machine's disk, if the bucket holds it whole; the disk's lock is held.
+    def download(self, key: str) -> bool:
+        """Copy the entry to this disk, whose lock is held; False if the bucket has no complete entry.
 
         Raises:
-            StorageUnavailableError: if the bucket stays away or the disk is full.
+            StorageUnavailableError: if the bucket stays unreachable or the disk is full.
         """
-        there = self._bucket / key
+        source = self._bucket / key
         manifest = self._manifest(key)
         if manifest is None:
             return False
         try:
-            begin(self._disk, key)
+            begin_entry(self._disk, key)
             partial = partial_of(self._disk, key)
             for name in manifest["file_bytes"]:
-                (there / name).download(partial / name)
+                (source / name).download(partial / name)
             (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-            (partial / SHARED).touch()
+            (partial / UPLOADED).touch()
             partial.rename(self._disk / key)
         except FileNotFoundError:
             return False  # Removed meanwhile by `raybench cache --clear`.
         except OSError as error:
             raise StorageUnavailableError(
-                f"cannot copy {str(there)!r} to {str(self._disk)!r} ({error}); free space there, or let "
+                f"cannot copy {str(source)!r} to {str(self._disk)!r} ({error}); free space there, or let "
                 "RAYBENCH_CACHE name another folder."
             ) from error
         return is_complete(self._disk / key)
 
-    def share(self, key: str) -> None:
-        """Send the entry to the bucket, its manifest last.
+    def upload(self, key: str) -> None:
+        """Copy the entry to the bucket, its manifest last.
 
         Raises:
-            StorageUnavailableError: if the bucket stays away. The copy on this disk is kept, and sent by
-                whoever asks for it next on this machine.
+            StorageUnavailableError: if the bucket stays unreachable. The copy on this disk is kept, and the
+                next request for it on this machine uploads it.
         """
-        here = self._disk / key
-        for name in [*(read_manifest(here) or {})["file_bytes"], MANIFEST]:
-            with (here / name).open("rb") as file:
+        entry = self._disk / key
+        for name in [*(read_manifest(entry) or {})["file_bytes"], MANIFEST]:
+            with (entry / name).open("rb") as file:
                 (self._bucket / key / name).upload(file)
-        retry_transient((here / SHARED).touch)
+        retry_transient((entry / UPLOADED).touch)
 
     def _manifest(self, key: str) -> dict[str, Any] | None:
-        """Of an entry that is in the bucket whole; else None."""
+        """Manifest of an entry that is complete in the bucket, else None."""
         manifest = read_manifest(self._bucket / key)
-        return manifest if manifest and is_whole(manifest, file_sizes(self._bucket / key)) else None
+        if manifest is None or not files_are_complete(manifest, file_sizes(self._bucket / key)):
+            return None
+        return manifest

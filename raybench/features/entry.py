@@ -1,4 +1,4 @@
-"""One entry of the feature store on a disk: a folder that is renamed into its place when it is whole."""
+"""One entry of the feature store on disk: written as `KEY.partial`, renamed to `KEY` when complete."""
 
 import functools
 import json
@@ -17,13 +17,13 @@ MANIFEST = "manifest.json"
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether an entry is whole. Renaming is atomic, but a disk that lost power may have cut a file.
+    """Whether an entry is complete. Renaming is atomic, but a power failure may have truncated a file.
 
-    A storage that is away is waited for: to take the entry for absent would be to compute it again.
+    Waits for an unreachable storage, because an entry taken for absent would be computed again.
     """
     manifest = read_manifest(folder)
     try:
-        return manifest is not None and is_whole(
+        return manifest is not None and files_are_complete(
             manifest, {name: (folder / name).stat().st_size for name in manifest["file_bytes"]}
         )
     except OSError:
@@ -31,10 +31,10 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
-    """What an entry says of itself; None if there is no entry, or its manifest is damaged.
+    """Read the manifest of an entry; None if there is no entry, or its manifest is damaged.
 
     Raises:
-        StorageUnavailableError: if the storage stays away.
+        StorageUnavailableError: if the storage stays unreachable.
     """
     try:
         manifest = json.loads(read_bytes(folder / MANIFEST))
@@ -43,18 +43,18 @@ def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
         return None
 
 
-def is_whole(manifest: Mapping[str, Any], found: Mapping[str, int]) -> bool:
-    """Whether the files found (name → bytes) are those that the manifest states."""
-    return all(found.get(name) == size for name, size in manifest["file_bytes"].items())
+def files_are_complete(manifest: Mapping[str, Any], sizes: Mapping[str, int]) -> bool:
+    """Whether the sizes of existing files (name → bytes) are those that the manifest states."""
+    return all(sizes.get(name) == size for name, size in manifest["file_bytes"].items())
 
 
 def partial_of(root: Path, key: str) -> Path:
-    """Where an entry is made: never read, replaced by whoever makes it next."""
+    """Folder in which an entry is written: never read, replaced by the next writer."""
     return root / f"{key}.partial"
 
 
-def begin(root: Path, key: str) -> None:
-    """An empty folder to make the entry in, in place of what a killed writer or a damage has left."""
+def begin_entry(root: Path, key: str) -> None:
+    """Make an empty folder to write the entry in; leftovers of a killed writer and a damaged entry go."""
     for leftover in (partial_of(root, key), root / key):
         shutil.rmtree(leftover, ignore_errors=True)
     partial_of(root, key).mkdir(parents=True, exist_ok=True)
@@ -68,36 +68,42 @@ def write_entries(
     ids: list[str],
     width_if_empty: int,
 ) -> None:
-    """Write entries (key → manifest) beside their places and rename them into these; locks are held.
+    """Write entries (key → manifest), whose locks are held, and rename them into place.
 
-    A storage that is away is waited for, so that what a backbone has computed is not lost.
+    Waits for an unreachable storage, so that computed features are not lost.
+
+    Args:
+        batches: per batch, the features of every entry, in the order of `manifests`.
+        width_if_empty: number of features where there is no batch to tell it.
 
     Raises:
         StorageUnavailableError: if the folder cannot be written.
     """
     try:
         for key in manifests:
-            retry_transient(functools.partial(begin, root, key))
-        maps: list[np.ndarray] = []
+            retry_transient(functools.partial(begin_entry, root, key))
+        arrays: list[np.ndarray] = []
         start = 0
         for batch in batches:
-            if not maps:
-                maps = _maps(root, manifests, len(targets), [rows.shape[1] for rows in batch])
-            for features, rows in zip(maps, batch, strict=True):
+            if not arrays:
+                arrays = _map_arrays(root, manifests, len(targets), [rows.shape[1] for rows in batch])
+            for features, rows in zip(arrays, batch, strict=True):
                 features[start : start + len(rows)] = rows
             start += len(batch[0])
-        maps = maps or _maps(root, manifests, len(targets), [width_if_empty] * len(manifests))
-        for (key, manifest), features in zip(manifests.items(), maps, strict=True):
+        arrays = arrays or _map_arrays(root, manifests, len(targets), [width_if_empty] * len(manifests))
+        for (key, manifest), features in zip(manifests.items(), arrays, strict=True):
             retry_transient(features.flush)  # type: ignore[attr-defined]
-            described = {**manifest, "shape": list(features.shape)}
-            retry_transient(functools.partial(_finish, root, key, described, targets, ids))
+            content = {**manifest, "shape": list(features.shape)}
+            retry_transient(functools.partial(_commit, root, key, content, targets, ids))
     except OSError as error:
         raise StorageUnavailableError(
             f"the feature store {str(root)!r} cannot be written ({error})."
         ) from error
 
 
-def _maps(root: Path, keys: Iterable[str], num: int, widths: Sequence[int]) -> list[np.ndarray]:
+def _map_arrays(root: Path, keys: Iterable[str], num: int, widths: Sequence[int]) -> list[np.ndarray]:
+    """Memory-mapped array [num, width] in the partial folder of each key."""
+
     def make(key: str, width: int) -> np.ndarray:
         path = partial_of(root, key) / "features.npy"
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(num, width))
@@ -107,16 +113,16 @@ def _maps(root: Path, keys: Iterable[str], num: int, widths: Sequence[int]) -> l
     ]
 
 
-def _finish(
+def _commit(
     root: Path, key: str, manifest: Mapping[str, Any], targets: Int64[np.ndarray, " n"], ids: list[str]
 ) -> None:
-    """Complete the entry and give it its name. May be called again after it has failed."""
+    """Write the remaining files and rename the entry into place. Can be repeated after a failure."""
     partial = partial_of(root, key)
     if not partial.exists() and is_complete(root / key):
-        return  # Renamed by an attempt whose answer was lost.
+        return  # An earlier attempt renamed it, but its answer was lost.
     np.save(partial / "targets.npy", targets)
     (partial / "ids.json").write_text(json.dumps(ids))
     sizes = {file.name: file.stat().st_size for file in partial.iterdir() if file.name != MANIFEST}
-    described = {**manifest, "key": key, "file_bytes": sizes}
-    (partial / MANIFEST).write_text(json.dumps(described, indent=1))
+    content = {**manifest, "key": key, "file_bytes": sizes}
+    (partial / MANIFEST).write_text(json.dumps(content, indent=1))
     partial.rename(root / key)

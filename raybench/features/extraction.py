@@ -1,4 +1,4 @@
-"""Images → frozen features, one pass."""
+"""Extract frozen features from images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,47 +15,34 @@ from raybench.data.dataset import Examples
 Features = Float32[np.ndarray, "b d"]
 
 
-def extract(
-    backbone: Backbone, examples: Examples, *, device: torch.device | str, batch_size: int
-) -> Iterator[Features]:
-    """Yield the backbone's own features of all examples in order, batch by batch, as float32 on the CPU.
-
-    Raises:
-        DivergedError: a feature is NaN or infinite.
-    """
-    for (features,) in extract_views(
-        backbone, examples, [FeatureSpec()], device=device, batch_size=batch_size
-    ):
-        yield features
-
-
-def extract_views(
+def extract_features(
     backbone: Backbone,
     examples: Examples,
-    views: Sequence[FeatureSpec],
+    specs: Sequence[FeatureSpec],
     *,
     device: torch.device | str,
     batch_size: int,
 ) -> Iterator[list[Features]]:
-    """The same for several views of each batch, which share its forward passes.
+    """Yield the features of each spec for all examples in order, batch by batch, as float32 on the CPU.
 
-    The backbone is frozen meanwhile: evaluation mode, no gradients, no batch-norm update.
+    Specs share the forward passes of a batch. The backbone is frozen meanwhile: evaluation mode, no
+    gradients, no batch-norm update.
 
     Raises:
         DivergedError: a feature is NaN or infinite.
     """
-    done = 0
+    start = 0
     with backbone.frozen(), torch.inference_mode():
         for pixels in batches(examples, backbone.preprocessing, batch_size, device=device):
-            described = [view.float().cpu().numpy() for view in backbone.describe(pixels, views)]
-            for features in described:
+            batch = [features.float().cpu().numpy() for features in backbone.extract(pixels, specs)]
+            for features in batch:
                 if np.isfinite(features).all():
                     continue
                 row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
                 raise DivergedError(
                     f"{backbone.info.name} gives features that are not finite on example "
-                    f"{examples.ids[done + row]!r} of {len(examples)}; its weights are damaged, or its "
+                    f"{examples.ids[start + row]!r} of {len(examples)}; its weights are damaged, or its "
                     "preprocessing is not the one it was trained with."
                 )
-            done += len(pixels)
-            yield described
+            start += len(pixels)
+            yield batch

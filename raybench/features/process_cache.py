@@ -1,8 +1,8 @@
-"""What a worker process reads once and every trial in it uses: datasets, and facts about backbones."""
+"""Cache of a worker process: datasets and backbone summaries, loaded once and shared by its trials."""
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
@@ -15,8 +15,8 @@ from raybench.store.layout import image_hashes_dir
 
 
 @dataclass(frozen=True, eq=False)
-class _ByRepr:
-    """Lets `lru_cache` key on a catalogue row, which holds dicts and so cannot be hashed itself."""
+class _HashableRow:
+    """Catalogue row as a key of `lru_cache`; rows hold dicts, which cannot be hashed."""
 
     row: Any
 
@@ -24,25 +24,34 @@ class _ByRepr:
         return hash(repr(self.row))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByRepr) and repr(self.row) == repr(other.row)
+        return isinstance(other, _HashableRow) and repr(self.row) == repr(other.row)
+
+
+class BackboneSummary(NamedTuple):
+    """What the provenance of a measurement states about its backbone."""
+
+    checkpoint_digest: str
+    preprocessing: Preprocessing
+    num_params: int
+    """Without a head."""
 
 
 @functools.lru_cache(maxsize=4)
-def _load_dataset(info: _ByRepr, cache: StoragePath) -> Dataset:
+def _load_dataset(info: _HashableRow, cache: StoragePath) -> Dataset:
     return load_dataset(info.row, cache=cache)
 
 
 def cached_dataset(info: DatasetInfo, storage: StoragePath) -> Dataset:
     """The dataset, read once per worker process and hashed once per storage; its test split is locked."""
-    return _load_dataset(_ByRepr(info), image_hashes_dir(storage))
+    return _load_dataset(_HashableRow(info), image_hashes_dir(storage))
 
 
 @functools.lru_cache(maxsize=64)
-def _describe(info: _ByRepr) -> tuple[str, Preprocessing, int]:
+def _summarise(info: _HashableRow) -> BackboneSummary:
     backbone = load_backbone(info.row)
-    return backbone.digest, backbone.preprocessing, backbone.num_params
+    return BackboneSummary(backbone.digest, backbone.preprocessing, backbone.num_params)
 
 
-def describe(info: BackboneInfo) -> tuple[str, Preprocessing, int]:
-    """(checkpoint digest, preprocessing, number of parameters), found out once per worker process."""
-    return _describe(_ByRepr(info))
+def cached_backbone_summary(info: BackboneInfo) -> BackboneSummary:
+    """Digest, preprocessing and size of a backbone, which is loaded once per worker process for it."""
+    return _summarise(_HashableRow(info))

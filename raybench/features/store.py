@@ -1,13 +1,13 @@
-"""Features on disk: computed once, written so that a killed writer leaves nothing harmful, read by mapping.
+"""Feature store: frozen features on disk, computed once, written atomically, read memory-mapped.
 
 ROOT/<key>/features.npy    float32 [n, d], memory-mapped: processes on one machine share the pages
           targets.npy      int64 [n]
           ids.json         n example ids
-          manifest.json    what this is; written last
-ROOT/<key>.partial/        being written, or left by a killed writer: never read, replaced by the next
+          manifest.json    provenance and file sizes; written last
+ROOT/<key>.partial/        being written, or left by a killed writer: never read, replaced by the next writer
 ROOT/<key>.lock            held by the writer
 
-Where ROOT is in a bucket, all this is a copy on the machine's disk: see `bucket`.
+If ROOT is in a bucket, these files are a copy on the machine's disk: see `cache_sync`.
 """
 
 import functools
@@ -31,9 +31,9 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import StorageUnavailableError
 from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Dataset
-from raybench.features.cache_sync import BucketShelf
-from raybench.features.entry import MANIFEST, is_complete, is_whole, read_manifest, write_entries
-from raybench.features.extraction import extract_views
+from raybench.features.cache_sync import FeatureCacheSync
+from raybench.features.entry import MANIFEST, files_are_complete, is_complete, read_manifest, write_entries
+from raybench.features.extraction import extract_features
 from raybench.store.files import (
     StoragePath,
     exclusive_lock,
@@ -47,7 +47,8 @@ from raybench.store.files import (
 
 CODE_VERSION = 1
 """Raise when the same key would give other features."""
-OWN = (FeatureSpec(),)
+POOLED = FeatureSpec()
+"""The backbone's own pooled output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class FeatureSet:
     """The features of one split, in the order of its examples."""
 
     features: Float32[np.ndarray, "n d"]
-    """Memory-mapped and read-only: take what you need with `np.asarray`, or index it."""
+    """Memory-mapped and read-only: index it, or copy it with `np.array`."""
     targets: Int64[np.ndarray, " n"]
     ids: list[str]
 
@@ -70,7 +71,7 @@ class Entry:
 
 
 def suitable_batch_size(device: torch.device | str, input_size: int) -> int:
-    """Images per forward pass. A CPU is fastest while a layer's activations stay in its cache.
+    """Images per forward pass. A CPU is fastest while the activations of a layer fit in its cache.
 
     (MobileNetV2 at 224 pixels on one core: 23 ms an image in batches of 16, 29 ms in batches of 50.)
     """
@@ -80,16 +81,16 @@ def suitable_batch_size(device: torch.device | str, input_size: int) -> int:
 
 
 class FeatureStore:
-    """Features by backbone and dataset split, under one folder that any number of processes may share."""
+    """Features by backbone and dataset split, in one folder that any number of processes may share."""
 
     def __init__(self, root: StoragePath, *, num_halvings: int = 0) -> None:
-        """`num_halvings`: how often suitable batches are halved, once memory ran out with them."""
+        """`num_halvings`: how often to halve the batch size, after running out of memory."""
         self.root = root
         self._disk = local_folder(root)
-        self._shelf = None if isinstance(root, Path) else BucketShelf(root, self._disk)
+        self._sync = None if isinstance(root, Path) else FeatureCacheSync(root, self._disk)
         self.num_halvings = num_halvings
         self.num_forward_images = 0
-        """Images this object has sent through a backbone; stays 0 on warm storage."""
+        """Images that this object has passed through a backbone; stays 0 if all features are stored."""
 
     def get(
         self,
@@ -99,25 +100,25 @@ class FeatureStore:
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
-        view: FeatureSpec = OWN[0],
-        beside: Sequence[FeatureSpec] = (),
+        spec: FeatureSpec = POOLED,
+        prefetch: Sequence[FeatureSpec] = (),
     ) -> FeatureSet:
-        """The features of one split, computed now if nobody has before.
+        """Features of one split, computed if they are not stored yet.
 
         Args:
-            batch_size: images per forward pass; None takes what suits the device and the input size. Another
-                one moves features in their last bits.
-            view: layer and pooling; the default is the backbone's own pooled feature.
-            beside: views that will be asked for later; where `view` is missing they are computed with it.
+            batch_size: images per forward pass; None takes what suits the device and the input size. The
+                batch size changes features in their last bits.
+            spec: layer, pooling and scale; the default is the backbone's own pooled output.
+            prefetch: specs likely to be requested later; if `spec` has to be computed, so are they.
 
         Raises:
-            SplitLockedError: test was asked for with a locked dataset.
-            StorageUnavailableError: the store's folder cannot be written, or stays away.
+            SplitLockedError: test was requested of a locked dataset.
+            StorageUnavailableError: the store's folder cannot be written, or stays unreachable.
         """
-        key = self.key(info, dataset, split, view)
+        key = self.key(info, dataset, split, spec)
         folder = self._disk / key
-        views = [view] if self._is_here(key) else list(dict.fromkeys([view, *beside]))
-        self.ensure(info, dataset, [split], device=device, batch_size=batch_size, views=views)
+        specs = [spec] if self._is_ready(key) else list(dict.fromkeys([spec, *prefetch]))
+        self.ensure(info, dataset, [split], device=device, batch_size=batch_size, specs=specs)
         return FeatureSet(
             features=retry_transient(lambda: np.load(folder / "features.npy", mmap_mode="r")),
             targets=retry_transient(lambda: np.load(folder / "targets.npy")),
@@ -132,48 +133,51 @@ class FeatureStore:
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
-        views: Sequence[FeatureSpec] = OWN,
+        specs: Sequence[FeatureSpec] = (POOLED,),
     ) -> None:
-        """Compute what is missing of several splits and views, loading the backbone once per scale at most.
+        """Compute missing features of several splits and specs, loading the backbone once per scale at most.
 
-        The missing views of a split come from the same pass of its images, one pass for each scale.
+        The missing specs of a split share one pass over its images per scale.
         """
-        for scale in sorted({view.scale for view in views}):
+        for scale in sorted({spec.scale for spec in specs}):
             backbone = None
             for split in splits:
                 dataset.split(split)  # Before anything else: test may be locked.
-                keys = {self.key(info, dataset, split, v): v for v in views if v.scale == scale}
-                missing = sorted(key for key in keys if not self._is_here(key))
+                keys = {self.key(info, dataset, split, spec): spec for spec in specs if spec.scale == scale}
                 with ExitStack() as locks:
-                    # Sorted: two processes that want the same views cannot block each other.
-                    for key in missing:
-                        self._enter(locks, key)
-                    # Another process may have written them while this one waited, here or elsewhere.
-                    wanted = [key for key in missing if not self._is_found(key)]
-                    if self._shelf is not None:
-                        for key in wanted:
-                            locks.enter_context(self._shelf.only_one(key))
-                        wanted = [key for key in wanted if not self._is_found(key) and not self._is_sent(key)]
-                    absent = {key: keys[key] for key in wanted}
-                    if absent:
+                    if missing := self._lock_missing(keys, locks):
                         backbone = backbone or load_at_scale(info, scale, device=device)
-                        self._compute(backbone, dataset, split, absent, device=device, batch_size=batch_size)
+                        self._compute(backbone, dataset, split, missing, device=device, batch_size=batch_size)
+
+    def _lock_missing(self, keys: Mapping[str, FeatureSpec], locks: ExitStack) -> dict[str, FeatureSpec]:
+        """Lock the entries that are not ready and return those that must be computed."""
+        # Sorted, so that two processes that need the same entries cannot deadlock.
+        missing = sorted(key for key in keys if not self._is_ready(key))
+        for key in missing:
+            self._lock(key, locks)
+        # Another process may have written them while this one waited, here or on another machine.
+        missing = [key for key in missing if not self._is_available(key)]
+        if self._sync is not None:
+            for key in missing:
+                locks.enter_context(self._sync.lock(key))
+            missing = [key for key in missing if not self._is_available(key) and not self._upload_copy(key)]
+        return {key: keys[key] for key in missing}
 
     def _compute(
         self,
         backbone: Backbone,
         dataset: Dataset,
         split: Split,
-        views: Mapping[str, FeatureSpec],
+        specs: Mapping[str, FeatureSpec],
         *,
         device: torch.device | str,
         batch_size: int | None,
     ) -> None:
-        """Write the views (by key, whose locks are held) from one pass of a split's images."""
+        """Compute the specs (by key, whose locks are held) in one pass over a split's images."""
         examples = dataset.split(split)
         side = backbone.preprocessing.input_size
         size = batch_size or max(1, suitable_batch_size(device, side) >> self.num_halvings)
-        batches = extract_views(backbone, examples, list(views.values()), device=device, batch_size=size)
+        batches = extract_features(backbone, examples, list(specs.values()), device=device, batch_size=size)
         manifest = {
             "backbone": backbone.info.name,
             "dataset": dataset.info.name,
@@ -185,56 +189,54 @@ class FeatureStore:
             "device": str(device),
             "torch": torch.__version__,
         }
-        named = {key: {**manifest, "pooling": view.name} for key, view in views.items()}
-        write_entries(self._disk, named, batches, examples.targets, examples.ids, backbone.num_features)
+        manifests = {key: {**manifest, "pooling": spec.name} for key, spec in specs.items()}
+        write_entries(self._disk, manifests, batches, examples.targets, examples.ids, backbone.num_features)
         self.num_forward_images += len(examples)
-        if self._shelf is not None:
-            for key in named:
-                self._shelf.share(key)
+        if self._sync is not None:
+            for key in manifests:
+                self._sync.upload(key)
 
-    def has(self, info: BackboneInfo, dataset: Dataset, split: Split, view: FeatureSpec = OWN[0]) -> bool:
-        """Whether `get` would find this entry without computing."""
-        key = self.key(info, dataset, split, view)
-        if self._is_here(key):
-            return True
-        return self._shelf is not None and self._shelf.holds(key)
+    def has(self, info: BackboneInfo, dataset: Dataset, split: Split, spec: FeatureSpec = POOLED) -> bool:
+        """Whether `get` would find this entry without computing it."""
+        key = self.key(info, dataset, split, spec)
+        return self._is_ready(key) or (self._sync is not None and self._sync.exists(key))
 
-    def key(self, info: BackboneInfo, dataset: Dataset, split: Split, view: FeatureSpec = OWN[0]) -> str:
-        """What decides the features' values, digested: weights, images, preprocessing, pooling, code."""
+    def key(self, info: BackboneInfo, dataset: Dataset, split: Split, spec: FeatureSpec = POOLED) -> str:
+        """Digest of everything that determines the features: weights, images, preprocessing, spec, code."""
         return digest_of(
             [
                 checkpoint_digest(info),
                 dataset.split_fingerprint(split),
                 asdict(preprocessing_of(info)),
-                view.name,
+                spec.name,
                 CODE_VERSION,
             ],
             24,
         )
 
     def entries(self) -> list[Entry]:
-        """Every complete entry, by key."""
-        found: dict[str, dict[str, int]] = {}
+        """All complete entries, sorted by key."""
+        folders: dict[str, dict[str, int]] = {}
         for name, size in file_sizes(self.root).items():
             key, _, file = name.partition("/")
-            found.setdefault(key, {})[file] = size
-        keys = [key for key, files in sorted(found.items()) if MANIFEST in files]
+            folders.setdefault(key, {})[file] = size
+        keys = [key for key, files in sorted(folders.items()) if MANIFEST in files]
         manifests = map_concurrently(lambda key: read_manifest(self.root / key), keys, self.root)
         return [
-            Entry(key, sum(found[key].values()), manifest)
+            Entry(key, sum(folders[key].values()), manifest)
             for key, manifest in zip(keys, manifests, strict=True)
-            if manifest is not None and is_whole(manifest, found[key])
+            if manifest is not None and files_are_complete(manifest, folders[key])
         ]
 
     def size_bytes(self) -> int:
-        """What the store takes, leftovers of killed writers included, locks and a bucket's copies not."""
+        """Size of the store, including leftovers of killed writers but not locks or copies of a bucket."""
         return sum(size for name, size in file_sizes(self.root).items() if "/" in name)
 
     def clear(self) -> int:
-        """Delete all entries and leftovers that nobody is writing, and this machine's copies of them.
+        """Delete all entries and leftovers that no process is writing, and this machine's copies of them.
 
         Returns:
-            The bytes freed in the store.
+            Bytes freed in the store.
         """
         before = self.size_bytes()
         folders = {name.partition("/")[0] for name in file_sizes(self.root) if "/" in name}
@@ -243,34 +245,34 @@ class FeatureStore:
         for name in sorted(folders):
             with ExitStack() as locks:
                 key = name.removesuffix(".partial")
-                self._enter(locks, key)
-                if self._shelf is not None:
-                    locks.enter_context(self._shelf.only_one(key))
+                self._lock(key, locks)
+                if self._sync is not None:
+                    locks.enter_context(self._sync.lock(key))
                 remove_tree(self.root / name)
                 remove_tree(self._disk / name)
         return before - self.size_bytes()
 
-    def _is_here(self, key: str) -> bool:
+    def _is_ready(self, key: str) -> bool:
         """Whether the disk holds the entry, and so does the bucket if there is one."""
-        is_shared = self._shelf is None or self._shelf.is_shared(key)
-        return is_shared and is_complete(self._disk / key)
+        is_uploaded = self._sync is None or self._sync.is_uploaded(key)
+        return is_uploaded and is_complete(self._disk / key)
 
-    def _is_found(self, key: str) -> bool:
-        """Whether the disk holds the entry now, after asking the bucket; the disk's lock is held.
+    def _is_available(self, key: str) -> bool:
+        """Whether the entry is ready, perhaps after a download; the disk's lock is held.
 
-        What the bucket holds replaces what was computed here while it was away: another machine may have
-        computed it since, and all of them are to read the same bits.
+        A download replaces what was computed here while the bucket was unreachable: another machine may have
+        computed it since, and all machines must read the same bits.
         """
-        return self._is_here(key) or (self._shelf is not None and self._shelf.fetch(key))
+        return self._is_ready(key) or (self._sync is not None and self._sync.download(key))
 
-    def _is_sent(self, key: str) -> bool:
-        """Whether the entry was computed here while the bucket was away. It is sent now, under its lease."""
-        if self._shelf is None or not is_complete(self._disk / key):
+    def _upload_copy(self, key: str) -> bool:
+        """Upload an entry that was computed here while the bucket was unreachable; its lease is held."""
+        if self._sync is None or not is_complete(self._disk / key):
             return False
-        self._shelf.share(key)
+        self._sync.upload(key)
         return True
 
-    def _enter(self, locks: ExitStack, key: str) -> None:
+    def _lock(self, key: str, locks: ExitStack) -> None:
         """Take the lock of the entry on this disk."""
         try:
             retry_transient(functools.partial(self._disk.mkdir, parents=True, exist_ok=True))

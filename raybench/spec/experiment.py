@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+)
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.budgets import Budget
@@ -85,6 +92,11 @@ class ExperimentSpec(BaseModel):
         if isinstance(value, list):
             return {name: resolve_settings(EVALUATORS[name]).as_dict() for name in value}
         return value
+
+    @field_serializer("backbones", mode="wrap")
+    def _without_unset_entry_points(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
+        """Rows as earlier versions wrote them, unless an entry point builds the network: same digest."""
+        return [{k: v for k, v in row.items() if k != "entry_point" or v} for row in handler(value)]
 
     @property
     def protocols(self) -> list[str]:

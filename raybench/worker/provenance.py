@@ -9,21 +9,21 @@ import torch
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.records import Provenance
 from raybench.data.dataset import Dataset
-from raybench.features.process_cache import describe
+from raybench.features.process_cache import cached_backbone_summary
 
 REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics", "scikit-learn", "numpy")
 
 
 def provenance_of(backbone: BackboneInfo, dataset: Dataset, device: str) -> dict[str, Any]:
     """The record stored beside every measurement of a trial, JSON-ready."""
-    digest, preprocessing, num_params = describe(backbone)
+    summary = cached_backbone_summary(backbone)
     provenance = Provenance(
-        checkpoint_digest=digest,
+        checkpoint_digest=summary.checkpoint_digest,
         dataset_fingerprint=dataset.fingerprint,
         duplicates_removed=dict(dataset.hygiene.duplicates_removed),
         num_skipped=dataset.hygiene.num_skipped,
-        preprocessing=preprocessing,
-        num_params=num_params,
+        preprocessing=summary.preprocessing,
+        num_params=summary.num_params,
         versions={
             "python": platform.python_version(),
             **{name: version(name) for name in REPORTED_VERSIONS},

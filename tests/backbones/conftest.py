@@ -1,4 +1,4 @@
-"""What the tests of backbones share: a small architecture and its weights as a file."""
+"""Shared fixtures: a small architecture and its weights as a file."""
 
 from pathlib import Path
 

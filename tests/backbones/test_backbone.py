@@ -15,7 +15,7 @@ def batch_norm_state(backbone):
     return {k: v.clone() for k, v in backbone.state_dict().items() if "running_" in k or "num_batches" in k}
 
 
-def test_features_are_what_timms_classifier_receives(info, trained):
+def test_features_are_the_input_of_timms_classifier(info, trained):
     backbone = load_backbone(info)
     mean, std = (torch.tensor(info.preprocessing[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = trained.forward_head(trained.forward_features((PIXELS - mean) / std), pre_logits=True)
@@ -24,7 +24,7 @@ def test_features_are_what_timms_classifier_receives(info, trained):
 
 
 def test_each_backbone_normalises_with_its_own_values(info):
-    """The paper's code fed CLIP and AugReg ViTs with ImageNet's mean and std (inventory 7.6)."""
+    """The paper's released linear_probe.py normalised for CLIP and AugReg ViTs with ImageNet's values."""
     one = load_backbone(info)
     other = load_backbone(
         replace(info, preprocessing={"input_size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3})
@@ -33,8 +33,8 @@ def test_each_backbone_normalises_with_its_own_values(info):
     assert one.preprocessing.mean == (0.5, 0.4, 0.3)
 
 
-def test_training_a_head_on_a_frozen_backbone_leaves_its_batch_norm_alone(info):
-    """The paper's linear_probe.py called model.train() on the frozen network, so they drifted (7.4)."""
+def test_training_a_head_on_a_frozen_backbone_does_not_move_batch_statistics(info):
+    """The paper's released linear_probe.py called model.train() on the frozen network, so they drifted."""
     backbone = load_backbone(info).freeze()
     before, features = batch_norm_state(backbone), backbone(PIXELS)
     network = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.num_features, 3))
@@ -52,14 +52,14 @@ def test_training_a_head_on_a_frozen_backbone_leaves_its_batch_norm_alone(info):
     assert torch.equal(backbone(PIXELS), features)
 
 
-def test_the_test_above_would_see_a_drift(info):
+def test_batch_statistics_move_if_the_backbone_is_not_frozen(info):
     backbone = load_backbone(info)
     before = batch_norm_state(backbone)
     backbone.train()(PIXELS)
     assert any(not torch.equal(value, before[key]) for key, value in batch_norm_state(backbone).items())
 
 
-def test_the_frozen_block_ends_and_gives_modes_and_gradients_back(info):
+def test_leaving_the_frozen_block_restores_modes_and_gradients(info):
     backbone = load_backbone(info).train()
     backbone.model.bn1.eval()
     with backbone.frozen():
@@ -70,7 +70,7 @@ def test_the_frozen_block_ends_and_gives_modes_and_gradients_back(info):
     assert all(p.requires_grad for p in backbone.parameters())
 
 
-def test_a_frozen_backbone_still_passes_gradients_to_pixels(info):
+def test_a_frozen_backbone_passes_gradients_to_pixels(info):
     pixels = PIXELS.clone().requires_grad_()
     load_backbone(info).freeze()(pixels).sum().backward()
     assert pixels.grad.abs().sum() > 0
@@ -89,12 +89,11 @@ def test_parameters_are_counted_without_the_head(info, trained):
     assert load_backbone(info).num_params == load_backbone(info, keep_head=True).num_params == body
 
 
-def test_the_kept_head_classifies_as_timm_does(info, trained):
+def test_the_kept_head_on_the_features_classifies_as_timm_does(info, trained):
     backbone = load_backbone(info, keep_head=True)
     mean, std = (torch.tensor(info.preprocessing[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
-    assert torch.equal(backbone.classify(PIXELS), trained((PIXELS - mean) / std))
+    assert torch.equal(backbone.head(backbone(PIXELS)), trained((PIXELS - mean) / std))
 
 
-def test_classifying_without_a_head_is_refused(info):
-    with pytest.raises(ValueError, match="small was loaded without its head; pass keep_head=True"):
-        load_backbone(info).classify(PIXELS)
+def test_without_keeping_it_there_is_no_head(info):
+    assert load_backbone(info).head is None

@@ -23,26 +23,26 @@ def test_a_missing_weight_is_named(info, weights):
         load_backbone(info)
 
 
-def test_a_weight_left_over_is_named(info, weights):
+def test_an_unknown_weight_is_named(info, weights):
     rewrite(weights, lambda state: state.update({"layer5.weight": torch.zeros(2)}))
     with pytest.raises(CheckpointError, match=r"1 unknown to the model: layer5\.weight"):
         load_backbone(info)
 
 
 def test_a_second_head_under_another_name_is_refused(info, weights):
-    """Heads lost or doubled when weights load (inventory 7.2): only timm's own classifier may be dropped."""
+    """The paper's VICReg head was random: only a classifier that timm knows may be dropped."""
     rewrite(weights, lambda state: state.update({"head.weight": torch.zeros(5, 16)}))
     with pytest.raises(CheckpointError, match=r"unknown to the model: head\.weight"):
         load_backbone(info)
 
 
-def test_features_are_never_a_heads_output(info):
-    """The paper's VICReg and MiDaS retrieval features were 1000-way logits (7.2)."""
+def test_features_are_never_the_output_of_a_head(info):
+    """The paper's VICReg and MiDaS retrieval features were 1000-way logits (released main_ret.py)."""
     assert load_backbone(info).num_features == 16
     assert load_backbone(info, keep_head=True)(torch.rand(2, 3, 32, 32)).shape == (2, 16)
 
 
-def test_a_file_without_a_head_has_none_to_keep(info, weights):
+def test_keeping_the_head_of_a_file_without_one_is_refused(info, weights):
     rewrite(weights, lambda state: [state.pop(key) for key in ("fc.weight", "fc.bias")])
     load_backbone(info)
     with pytest.raises(CheckpointError, match=r"hold no classifier \(fc\), so there is no head to keep"):
@@ -80,8 +80,8 @@ def test_torch_files_load_wrapped_and_prefixed(info, trained, tmp_path, wrap, pr
     assert torch.equal(other(pixels), load_backbone(info)(pixels))
 
 
-def test_averaged_and_raw_weights_in_one_file_are_not_a_guess(trained, tmp_path):
-    """The paper's runs mixed ConvNeXt EMA and non-EMA weights under one label (7.8)."""
+def test_averaged_and_raw_weights_in_one_file_are_refused(trained, tmp_path):
+    """The paper's released configs mix ConvNeXt EMA and non-EMA weights under one label."""
     state = trained.state_dict()
     torch.save({"state_dict": state, "state_dict_ema": state}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=r"holds 2 sets of weights \(state_dict, state_dict_ema\)"):
@@ -114,7 +114,7 @@ def test_a_damaged_file_is_refused(tmp_path, name):
         read_state_dict(tmp_path / name)
 
 
-def test_a_file_without_weights_says_what_it_holds(tmp_path):
+def test_a_file_without_weights_is_refused_with_its_content(tmp_path):
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match="expected tensors by name, got a dict with 'epoch', 'lr'"):
         read_state_dict(tmp_path / "w.pt")
@@ -130,8 +130,8 @@ def test_a_row_without_a_path_is_refused(info):
         checkpoint_path(replace(info, checkpoint=None))
 
 
-def test_two_checkpoints_under_one_name_are_told_apart(info, weights, tmp_path):
-    """ResNet-50 was timm's a1 weights in one of the paper's tables and torchvision's in another (7.8)."""
+def test_two_checkpoints_under_one_name_have_different_digests(info, weights, tmp_path):
+    """ResNet-50 was timm's a1 weights in one of the paper's tables and torchvision's in another."""
     state = load_file(weights)
     state["conv1.0.weight"] += 0.01
     save_file(state, tmp_path / "other.safetensors")
@@ -140,7 +140,7 @@ def test_two_checkpoints_under_one_name_are_told_apart(info, weights, tmp_path):
     assert checkpoint_digest(other) != checkpoint_digest(info)
 
 
-def test_one_checkpoint_under_two_names_is_known_to_be_one(info):
+def test_one_checkpoint_under_two_names_has_one_digest(info):
     assert checkpoint_digest(replace(info, name="another")) == checkpoint_digest(info)
 
 

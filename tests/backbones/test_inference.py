@@ -1,4 +1,4 @@
-"""What a forward pass costs, against sums by hand."""
+"""Inference cost against values by hand."""
 
 import pytest
 import torch
@@ -18,14 +18,14 @@ def test_a_multiply_add_counts_as_two_operations():
         assert flops_of(lambda: conv(torch.rand(1, 3, 6, 6))) == 2 * 6 * 6 * 4 * 3 * 9
 
 
-def test_attention_counts_though_it_is_one_fused_call():
+def test_fused_attention_is_counted():
     query = torch.rand(1, 2, 10, 8)
     with torch.inference_mode():
-        found = flops_of(lambda: nn.functional.scaled_dot_product_attention(query, query, query))
-    assert found == 2 * (2 * 2 * 10 * 10 * 8)  # Two heads, two products of 10 × 10 × 8.
+        flops = flops_of(lambda: nn.functional.scaled_dot_product_attention(query, query, query))
+    assert flops == 2 * (2 * 2 * 10 * 10 * 8)  # Two heads, two products of 10 × 10 × 8.
 
 
-def test_peak_memory_is_the_most_that_lived_at_once_and_not_what_is_left():
+def test_peak_memory_is_the_largest_amount_allocated_at_once():
     thousand = torch.rand(250_000)  # 1 MB each.
 
     def call() -> torch.Tensor:
@@ -43,7 +43,7 @@ def cost():
     return measure_inference(find_backbone("mini_vit.random"), device=CPU, batch_size=4, num_batches=3)
 
 
-def test_a_measured_cost_is_consistent_with_itself(cost):
+def test_a_measured_cost_is_self_consistent(cost):
     backbone = load_backbone(find_backbone("mini_vit.random"))
     assert cost.num_params == backbone.num_params
     assert cost.images_per_second_low <= cost.images_per_second <= cost.images_per_second_high
@@ -56,13 +56,13 @@ def test_a_measured_cost_is_consistent_with_itself(cost):
     assert f"{torch.get_num_threads()} threads" in cost.hardware
 
 
-def test_operations_are_per_image_and_memory_grows_with_the_batch(cost):
+def test_operations_are_per_image_but_memory_grows_with_the_batch(cost):
     larger = measure_inference(find_backbone("mini_vit.random"), device=CPU, batch_size=16, num_batches=1)
     assert larger.flops_g == cost.flops_g
     assert larger.peak_memory_mib > cost.peak_memory_mib
 
 
-def test_half_the_bytes_take_less_memory(cost):
+def test_half_precision_takes_less_memory(cost):
     half = measure_inference(
         find_backbone("mini_vit.random"), device=CPU, batch_size=4, dtype="bfloat16", num_batches=1
     )

@@ -34,7 +34,7 @@ def test_another_seed_is_another_twin(info):
     assert not torch.equal(load_backbone(twin(info, 1))(PIXELS), load_backbone(twin(info))(PIXELS))
 
 
-def test_a_twin_does_not_disturb_torchs_random_numbers(info):
+def test_a_twin_does_not_change_torchs_random_state(info):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -42,13 +42,13 @@ def test_a_twin_does_not_disturb_torchs_random_numbers(info):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_twin_has_no_head_to_keep(info):
+def test_keeping_the_head_of_a_random_twin_is_refused(info):
     with pytest.raises(CheckpointError, match="head that was never trained is not kept"):
         load_backbone(twin(info), keep_head=True)
 
 
 def test_an_architecture_without_weights_is_not_passed_off_as_pretrained():
-    """10 of the paper's 29 fine-tuning files said `pretrained: false` (inventory 7.11)."""
+    """10 of the paper's 29 released fine-tuning configs said `pretrained: false`."""
     with pytest.raises(CheckpointError, match=r"no pretrained weights for 'botnet50ts_256'.*random"):
         load_backbone(BackboneInfo.of_timm("botnet50ts_256"))
 
@@ -59,7 +59,7 @@ def test_kwargs_cannot_switch_pretraining_off(info, key):
         load_backbone(replace(info, kwargs={**info.kwargs, key: False}))
 
 
-def test_an_unreachable_hub_is_one_clear_sentence(monkeypatch):
+def test_an_unreachable_hub_is_reported_in_one_sentence(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("couldn't connect to the hub\nand a long story")
 
@@ -71,7 +71,7 @@ def test_an_unreachable_hub_is_one_clear_sentence(monkeypatch):
 
 
 def hub_with(monkeypatch, state_dict):
-    """timm with `state_dict` in the hub's place for every model."""
+    """Make timm load `state_dict` instead of asking the hub, for every model."""
     create = timm.create_model
 
     def from_memory(name, pretrained, **kwargs):
@@ -79,10 +79,10 @@ def hub_with(monkeypatch, state_dict):
         return create(name, pretrained=pretrained, pretrained_cfg_overlay=overlay, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", from_memory)
-    monkeypatch.setattr(loading, "_TIMM_DIGESTS", {})
+    monkeypatch.setattr(loading, "_TENSOR_DIGESTS", {})
 
 
-def test_timms_weights_are_really_loaded_and_lose_their_head(monkeypatch):
+def test_timms_weights_are_loaded_and_their_head_is_dropped(monkeypatch):
     torch.manual_seed(3)
     published = timm.create_model("resnet10t", num_classes=1000).eval().to(memory_format=torch.channels_last)
     hub_with(monkeypatch, published.state_dict())
@@ -93,7 +93,8 @@ def test_timms_weights_are_really_loaded_and_lose_their_head(monkeypatch):
     expected = published.forward_head(published.forward_features(PIXELS), pre_logits=True)
     assert torch.equal(backbone(PIXELS), expected)
     assert not [key for key in backbone.state_dict() if "fc." in key]
-    assert torch.equal(load_backbone(info, keep_head=True).classify(PIXELS), published(PIXELS))
+    with_head = load_backbone(info, keep_head=True)
+    assert torch.equal(with_head.head(with_head(PIXELS)), published(PIXELS))
 
 
 def test_timms_weights_with_a_key_missing_are_refused(monkeypatch):
@@ -117,7 +118,7 @@ def test_timms_digest_is_that_of_the_tensors(monkeypatch):
     assert len(digests) == 2
 
 
-def test_kwargs_timm_does_not_take_are_named(info):
+def test_kwargs_that_timm_does_not_accept_are_named(info):
     with pytest.raises(CheckpointError, match=r"timm cannot build 'resnet10t' with .*depht"):
         load_backbone(replace(info, kwargs={"depht": 3}))
 
@@ -142,7 +143,7 @@ def test_drop_path_reaches_architectures_that_have_it_and_no_others():
 
 
 @pytest.mark.parametrize("name", ["mini_resnet", "mini_convnext", "mini_vit", "mini_swin"])
-def test_every_mini_architecture_gives_features_of_the_stated_width(name):
+def test_features_of_every_mini_architecture_have_the_stated_width(name):
     backbone = load_backbone(find_backbone(f"{name}.random"))
     assert backbone(PIXELS).shape == (2, backbone.num_features)
 

@@ -10,11 +10,11 @@ def test_architectures_and_tags_are_known(name):
 
 
 @pytest.mark.parametrize("name", ["resnet18.a1", "resnet19", "", "resnet18.", "hf-hub:timm/resnet18"])
-def test_wrong_tags_are_not_waved_through(name):
+def test_unknown_tags_are_not_timm_names(name):
     assert not is_timm_name(name)
 
 
-def test_weights_are_told_from_architectures_without_any():
+def test_architectures_without_weights_are_recognised():
     assert has_timm_weights("resnet18.a1_in1k")
     assert not has_timm_weights("botnet50ts_256")
     assert not has_timm_weights("no_such_model")

@@ -15,7 +15,7 @@ def row(timm_name="resnet18.a1_in1k", **fields):
     "name",
     ["resnet18.a1_in1k", "vit_tiny_patch16_224.augreg_in21k", "deit_tiny_patch16_224.fb_in1k", "resnet10t"],
 )
-def test_values_are_timms_own_for_the_built_model(name):
+def test_values_equal_timms_for_the_built_model(name):
     timms = resolve_model_data_config(timm.create_model(name, pretrained=False))
     ours = preprocessing_of(row(name))
     assert (3, ours.input_size, ours.input_size) == timms["input_size"]
@@ -23,8 +23,8 @@ def test_values_are_timms_own_for_the_built_model(name):
     assert (ours.crop_pct, ours.interpolation) == (timms["crop_pct"], timms["interpolation"])
 
 
-def test_normalisation_differs_between_backbones_as_their_training_did():
-    """One normalisation for all backbones was a defect of the paper's linear probe (inventory 7.6)."""
+def test_each_backbone_gets_the_normalisation_it_was_trained_with():
+    """One normalisation for all backbones was a defect of the paper's released linear_probe.py."""
     clip, augreg, resnet = (
         preprocessing_of(row(name))
         for name in (
@@ -37,7 +37,7 @@ def test_normalisation_differs_between_backbones_as_their_training_did():
     assert augreg.mean == (0.5, 0.5, 0.5)
 
 
-def test_overrides_win_and_the_rest_stays():
+def test_overrides_replace_single_values_of_timms_config():
     ours = preprocessing_of(row(preprocessing={"mean": [0.1, 0.2, 0.3], "crop_pct": 1}))
     assert (ours.mean, ours.crop_pct) == ((0.1, 0.2, 0.3), 1.0)
     assert ours.std == (0.229, 0.224, 0.225)
@@ -53,7 +53,7 @@ def test_overrides_win_and_the_rest_stays():
         ({}, 224),
     ],
 )
-def test_the_input_size_comes_from_the_nearest_place(fields, expected):
+def test_the_input_size_is_the_most_specific_one_given(fields, expected):
     assert preprocessing_of(row(**fields)).input_size == expected
 
 
@@ -67,10 +67,10 @@ def test_the_input_size_comes_from_the_nearest_place(fields, expected):
         ({"std": (0.5, 0.0, 0.5)}, "std must be three numbers above 0"),
         (
             {"input_size": (3, 224, 160)},
-            "wants inputs of 224×160 pixels; raybench supports square inputs only",
+            "takes inputs of 224×160 pixels; raybench supports square inputs only",
         ),
     ],
 )
-def test_values_that_make_no_sense_are_refused(override, message):
+def test_impossible_values_are_refused(override, message):
     with pytest.raises(CheckpointError, match=message):
         preprocessing_of(row(preprocessing=override))

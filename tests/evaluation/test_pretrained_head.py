@@ -25,7 +25,7 @@ def test_features_and_own_head_give_the_models_own_logits(tmp_path, name):
     backbone = load_backbone(info, keep_head=True).freeze()
     pixels = torch.rand(4, 3, *[backbone.preprocessing.input_size] * 2)
     composed = torch.nn.functional.pad(backbone(pixels), (0, 1), value=1.0) @ weights
-    torch.testing.assert_close(composed, backbone.classify(pixels), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(composed, backbone.model(backbone.normalise(pixels)), rtol=1e-4, atol=1e-5)
 
 
 def test_as_many_outputs_as_classes_are_those_classes():

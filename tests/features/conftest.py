@@ -1,4 +1,4 @@
-"""What the tests of features share: a dataset of 24 drawn images and a small backbone."""
+"""Shared fixtures: a dataset of 24 random images and a small backbone."""
 
 import sys
 from pathlib import Path

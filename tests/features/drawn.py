@@ -1,4 +1,4 @@
-"""A dataset of 24 drawn images, for tests and for the processes they start."""
+"""A dataset of 24 random images, for tests and for the processes they start."""
 
 import numpy as np
 

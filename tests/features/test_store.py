@@ -29,15 +29,15 @@ def store(tmp_path):
     return FeatureStore(tmp_path / "features")
 
 
-def test_features_come_with_targets_and_ids_of_their_examples(store, info, dataset):
-    found = store.get(info, dataset, "train")
-    assert found.features.shape == (12, 128)
-    assert found.features.dtype == np.float32
-    assert found.ids == dataset.train.ids
-    assert found.targets.tolist() == dataset.train.targets.tolist()
+def test_features_come_with_the_targets_and_ids_of_their_examples(store, info, dataset):
+    train = store.get(info, dataset, "train")
+    assert train.features.shape == (12, 128)
+    assert train.features.dtype == np.float32
+    assert train.ids == dataset.train.ids
+    assert train.targets.tolist() == dataset.train.targets.tolist()
 
 
-def test_on_warm_storage_no_image_passes_through_a_backbone(store, info, dataset, monkeypatch):
+def test_stored_features_need_no_forward_pass(store, info, dataset, monkeypatch):
     first = store.get(info, dataset, "val")
     second_run = FeatureStore(store.root)
     monkeypatch.setattr("raybench.features.store.load_at_scale", None)
@@ -51,7 +51,7 @@ def test_two_stores_compute_the_same_bits(tmp_path, info, dataset):
     np.testing.assert_array_equal(one, other)
 
 
-def test_features_are_mapped_and_cannot_be_written(store, info, dataset):
+def test_features_are_memory_mapped_and_read_only(store, info, dataset):
     features = store.get(info, dataset, "val").features
     assert isinstance(features, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
@@ -65,7 +65,7 @@ def test_the_test_split_stays_locked(store, info, dataset):
     assert len(store.get(info, dataset.unlocked(), "test").ids) == 5
 
 
-def test_a_cached_test_split_stays_locked_too(store, info, dataset):
+def test_a_stored_test_split_stays_locked(store, info, dataset):
     store.get(info, dataset.unlocked(), "test")
     with pytest.raises(SplitLockedError):
         store.get(info, dataset, "test")
@@ -91,7 +91,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_changes_the_features_changes_the_key(store, info, dataset, what):
+def test_whatever_changes_the_features_changes_the_key(store, info, dataset, what):
     assert store.key(OTHERS[what](info), dataset, "val") != store.key(info, dataset, "val")
 
 
@@ -100,12 +100,11 @@ def test_other_images_and_other_splits_have_other_keys(store, info, dataset):
     assert len(keys) == 4
 
 
-def test_another_name_for_the_same_thing_has_the_same_key(store, info, dataset):
-    """Two labels, one checkpoint: known to be one, and computed once."""
+def test_another_name_for_the_same_checkpoint_has_the_same_key(store, info, dataset):
     assert store.key(replace(info, name="alias"), dataset, "val") == store.key(info, dataset, "val")
 
 
-def test_the_manifest_says_what_was_done(store, info, dataset):
+def test_the_manifest_records_provenance_and_shape(store, info, dataset):
     store.get(info, dataset, "val")
     (entry,) = store.entries()
     assert entry.manifest["backbone"] == "mini_resnet.random"
@@ -116,14 +115,14 @@ def test_the_manifest_says_what_was_done(store, info, dataset):
 
 def test_size_and_clear(store, info, dataset):
     store.ensure(info, dataset, ["train", "val"])
-    held = store.size_bytes()
-    assert held >= sum(entry.size_bytes for entry in store.entries()) > 0
-    assert store.clear() == held
+    size = store.size_bytes()
+    assert size >= sum(entry.size_bytes for entry in store.entries()) > 0
+    assert store.clear() == size
     assert store.entries() == []
     assert not store.has(info, dataset, "val")
 
 
-def test_an_empty_store_holds_nothing(store):
+def test_an_empty_store_has_size_zero(store):
     assert (store.entries(), store.size_bytes(), store.clear()) == ([], 0, 0)
 
 
@@ -149,8 +148,8 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path, info, dataset):
 
 
 @pytest.fixture
-def away(monkeypatch):
-    """`away(name, times)`: a call of `Path.name` on a path below a store fails so many times, then works."""
+def fail_first(monkeypatch):
+    """`fail_first(name, times)` makes the first `times` calls of `Path.name` fail as on a lost NFS mount."""
     monkeypatch.setattr("raybench.store.files.retry.time.sleep", lambda seconds: None)
 
     def set_up(name: str, times: int) -> list[int]:
@@ -169,34 +168,34 @@ def away(monkeypatch):
 
 
 @pytest.mark.parametrize("call", ["rename", "mkdir", "write_text", "read_bytes", "iterdir"])
-def test_a_storage_that_is_away_for_a_moment_costs_no_image_a_second_pass(
-    tmp_path, store, info, dataset, away, call
+def test_a_short_storage_outage_costs_no_second_forward_pass(
+    tmp_path, store, info, dataset, fail_first, call
 ):
     expected = np.array(store.get(info, dataset, "val").features)
     other = FeatureStore(tmp_path / "other")
-    left = away(call, 3)
+    left = fail_first(call, 3)
     found = other.get(info, dataset, "val")
-    assert left == [0], "the storage was never away"
+    assert left == [0], "no call failed"
     np.testing.assert_array_equal(found.features, expected)
     assert other.num_forward_images == store.num_forward_images
     assert [entry.key for entry in other.entries()] == [store.key(info, dataset, "val")]
 
 
-def test_a_warm_entry_that_cannot_be_read_now_is_not_taken_for_absent(
-    store, info, dataset, away, monkeypatch
+def test_a_stored_entry_that_is_temporarily_unreadable_is_not_computed_again(
+    store, info, dataset, fail_first, monkeypatch
 ):
     store.get(info, dataset, "val")
     before = store.num_forward_images
-    away("read_bytes", 3)
+    fail_first("read_bytes", 3)
     store.get(info, dataset, "val")
     assert store.num_forward_images == before
     monkeypatch.setattr("raybench.store.files.retry.RETRY_SECONDS", 0.0)
-    away("read_bytes", 1000)
+    fail_first("read_bytes", 1000)
     with pytest.raises(StorageUnavailableError, match="cannot read"):
         store.get(info, dataset, "val")
 
 
-def test_an_entry_whose_renaming_was_done_but_not_answered_is_kept(store, info, dataset, monkeypatch):
+def test_an_entry_is_kept_if_its_rename_succeeded_but_the_answer_was_lost(store, info, dataset, monkeypatch):
     monkeypatch.setattr("raybench.store.files.retry.time.sleep", lambda seconds: None)
     plain, calls = Path.rename, []
 
@@ -219,13 +218,13 @@ from raybench.backbones.feature_spec import FeatureSpec
 from raybench.catalog.backbones import find_backbone
 from raybench.features import store as module
 from drawn import make_dataset
-plain = module.extract_views
+plain = module.extract_features
 def slowly(*args, **options):
     for rows in plain(*args, **options):
         yield rows
         print("batch", flush=True)
         time.sleep({pause})
-module.extract_views = slowly
+module.extract_features = slowly
 store = module.FeatureStore(Path({root!r}))
 store.get(find_backbone("mini_resnet.random"), make_dataset(), "train", batch_size=3)
 print("forwarded", store.num_forward_images, flush=True)
@@ -243,7 +242,7 @@ def start_writer(root: Path, pause: float) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_a_writer_killed_in_the_middle_leaves_nothing_harmful(store, info, dataset):
+def test_a_killed_writer_leaves_no_entry_and_no_lock(store, info, dataset):
     writer = start_writer(store.root, pause=60)
     assert writer.stdout is not None
     assert writer.stdout.readline() == "batch\n"
@@ -254,13 +253,13 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_harmful(store, info, datas
     assert store.entries() == []
     started = time.perf_counter()
     found = store.get(info, dataset, "train", batch_size=3)
-    assert time.perf_counter() - started < 30  # The dead writer's lock does not hold anyone up.
+    assert time.perf_counter() - started < 30  # The dead writer's lock blocks nobody.
     assert np.isfinite(found.features).all()
     assert not list(store.root.glob("*.partial"))
 
 
 @pytest.mark.slow
-def test_processes_that_ask_at_once_compute_once_and_share(store, info, dataset):
+def test_concurrent_processes_compute_features_once(store, info, dataset):
     writers = [start_writer(store.root, pause=0.2) for _ in range(3)]
     outputs = [writer.communicate(timeout=120)[0] for writer in writers]
     counts = sorted(int(output.splitlines()[-1].split()[1]) for output in outputs)
@@ -269,7 +268,7 @@ def test_processes_that_ask_at_once_compute_once_and_share(store, info, dataset)
     assert manifest["shape"] == [12, 128]
 
 
-def test_the_backbones_own_feature_keeps_the_key_it_had_before_there_were_views(store, info, dataset):
+def test_the_key_of_the_pooled_output_is_that_of_earlier_versions(store, info, dataset):
     fingerprint, preprocessing = dataset.split_fingerprint("val"), asdict(preprocessing_of(info))
     before = digest_of([checkpoint_digest(info), fingerprint, preprocessing, "pooled", 1], 24)
     assert (
@@ -279,14 +278,14 @@ def test_the_backbones_own_feature_keeps_the_key_it_had_before_there_were_views(
     )
 
 
-def test_views_are_computed_together_and_kept_apart(store, info, dataset):
-    wanted, other = FeatureSpec(0, "max"), FeatureSpec(1, "gem", 2.0)
-    found = store.get(info, dataset, "val", view=wanted, beside=[other])
+def test_specs_are_computed_in_one_pass_and_stored_separately(store, info, dataset):
+    requested, other = FeatureSpec(0, "max"), FeatureSpec(1, "gem", 2.0)
+    computed = store.get(info, dataset, "val", spec=requested, prefetch=[other])
     assert store.num_forward_images == 7
     assert store.has(info, dataset, "val", other)
     assert not store.has(info, dataset, "val")
-    alone = FeatureStore(store.root.parent / "alone").get(info, dataset, "val", view=other)
-    again = store.get(info, dataset, "val", view=other)
+    alone = FeatureStore(store.root.parent / "alone").get(info, dataset, "val", spec=other)
+    again = store.get(info, dataset, "val", spec=other)
     assert store.num_forward_images == 7
     np.testing.assert_array_equal(again.features, alone.features)
-    assert not np.array_equal(found.features, store.get(info, dataset, "val").features)
+    assert not np.array_equal(computed.features, store.get(info, dataset, "val").features)

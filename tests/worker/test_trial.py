@@ -251,7 +251,7 @@ def test_out_of_memory_with_an_eighth_of_the_batch_a_trial_has_failed(make_finet
 def test_features_that_do_not_fit_are_computed_in_smaller_batches(make_trial, storage, monkeypatch):
     from raybench.features import store
 
-    tried, extract = [], store.extract_views
+    tried, extract = [], store.extract_features
 
     def greedy(backbone, examples, views, *, device, batch_size):
         tried.append(batch_size)
@@ -259,7 +259,7 @@ def test_features_that_do_not_fit_are_computed_in_smaller_batches(make_trial, st
             np.empty(2**60, dtype=np.uint8)
         return extract(backbone, examples, views, device=device, batch_size=batch_size)
 
-    monkeypatch.setattr(store, "extract_views", greedy)
+    monkeypatch.setattr(store, "extract_features", greedy)
     monkeypatch.setattr(store, "suitable_batch_size", lambda device, size: 64)
     subject = make_trial(stage="features")
     run(subject)

@@ -71,12 +71,20 @@ class QueryGallery:
     def _stored(self, dataset: Dataset, split: Split) -> list[FeatureSet]:
         """The split's features at every scale."""
         context = self._context
-        views = [_view(self._hparams, scale) for scale in SCALES[str(self._hparams.get("scales", "single"))]]
+        specs = [
+            _feature_spec(self._hparams, scale)
+            for scale in SCALES[str(self._hparams.get("scales", "single"))]
+        ]
         return [
             context.store.get(
-                context.backbone_info, dataset, split, device=context.device, view=view, beside=_beside(view)
+                context.backbone_info,
+                dataset,
+                split,
+                device=context.device,
+                spec=spec,
+                prefetch=_prefetch(spec),
             )
-            for view in views
+            for spec in specs
         ]
 
     @property
@@ -108,7 +116,7 @@ def combined(parts: Sequence[Rows], power: float) -> Rows:
     return result
 
 
-def _view(hparams: Hparams, scale: float) -> FeatureSpec:
+def _feature_spec(hparams: Hparams, scale: float) -> FeatureSpec:
     return FeatureSpec(
         int(hparams.get("layer", 0)),
         hparams.get("pooling", "pooled"),  # type: ignore[arg-type]
@@ -117,16 +125,18 @@ def _view(hparams: Hparams, scale: float) -> FeatureSpec:
     )
 
 
-def _beside(view: FeatureSpec) -> list[FeatureSpec]:
-    """What other trials of a search may ask for, from the passes that `view` needs anyway; nothing for the
-    backbone's own feature, which all protocols share."""
-    if view.is_own:
+def _prefetch(spec: FeatureSpec) -> list[FeatureSpec]:
+    """Specs that other trials of the search may need, from the same forward passes as `spec`.
+
+    None for the backbone's pooled output, which all protocols share.
+    """
+    if spec.is_pooled_output:
         return []
-    layers = EARLIER_LAYERS if view.layer else (0,)
-    views = [
-        FeatureSpec(layer, pooling, power, view.scale)  # type: ignore[arg-type]
+    layers = EARLIER_LAYERS if spec.layer else (0,)
+    specs = [
+        FeatureSpec(layer, pooling, power, spec.scale)  # type: ignore[arg-type]
         for layer in layers
         for pooling in POOLINGS
         for power in (GEM_POWERS if pooling == "gem" else (3.0,))
     ]
-    return [other for other in views if not other.is_own]
+    return [other for other in specs if not other.is_pooled_output]

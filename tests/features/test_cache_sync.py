@@ -1,4 +1,4 @@
-"""The feature store in a bucket: computed once, and mapped by every machine from its own disk."""
+"""The feature store in a bucket: computed once, memory-mapped by each machine from its own disk."""
 
 import errno
 import threading
@@ -11,7 +11,7 @@ import torch
 
 from raybench.cli import main
 from raybench.core.errors import StorageUnavailableError
-from raybench.features.cache_sync import BucketShelf
+from raybench.features.cache_sync import FeatureCacheSync
 from raybench.features.store import FeatureStore
 from raybench.store.files import (
     exclusive_lock,
@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def node(bucket, tmp_path, monkeypatch):
-    """Makes this process another machine: the same bucket, another disk."""
+    """Switches this process to another machine: the same bucket, another disk."""
 
     def move(name: str) -> FeatureStore:
         monkeypatch.setenv("RAYBENCH_CACHE", str(tmp_path / name))
@@ -39,27 +39,27 @@ def node(bucket, tmp_path, monkeypatch):
     return move
 
 
-def test_what_one_machine_computed_another_takes_from_the_bucket(node, info, dataset, monkeypatch):
+def test_another_machine_downloads_what_one_has_computed(node, info, dataset, monkeypatch):
     first = node("a")
     computed = first.get(info, dataset, "val")
     second = node("b")
     assert second.has(info, dataset, "val")
     monkeypatch.setattr("raybench.features.store.load_at_scale", None)
-    found = second.get(info, dataset, "val")
+    downloaded = second.get(info, dataset, "val")
     assert (first.num_forward_images, second.num_forward_images) == (7, 0)
-    assert isinstance(found.features, np.memmap)
-    np.testing.assert_array_equal(found.features, computed.features)
-    np.testing.assert_array_equal(found.targets, computed.targets)
-    assert found.ids == computed.ids
+    assert isinstance(downloaded.features, np.memmap)
+    np.testing.assert_array_equal(downloaded.features, computed.features)
+    np.testing.assert_array_equal(downloaded.targets, computed.targets)
+    assert downloaded.ids == computed.ids
 
 
-def test_a_bucket_changes_no_bit(node, info, dataset, tmp_path):
+def test_features_from_a_bucket_equal_those_from_a_folder_bit_for_bit(node, info, dataset, tmp_path):
     stores = (node("a"), FeatureStore(tmp_path / "folder"))
     in_bucket, in_folder = (store.get(info, dataset, "val").features for store in stores)
     np.testing.assert_array_equal(in_bucket, in_folder)
 
 
-def test_a_copy_is_made_once_and_asked_for_no_more(node, info, dataset, monkeypatch):
+def test_a_copy_on_disk_is_read_without_asking_the_bucket(node, info, dataset, monkeypatch):
     node("a").get(info, dataset, "val")
     node("b").get(info, dataset, "val")
     monkeypatch.setattr(S3Path, "_ask", None)
@@ -67,7 +67,7 @@ def test_a_copy_is_made_once_and_asked_for_no_more(node, info, dataset, monkeypa
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "features.npy", "ids.json"])
-def test_an_entry_that_is_not_whole_in_the_bucket_is_never_taken(node, bucket, info, dataset, name):
+def test_an_incomplete_entry_in_the_bucket_is_never_used(node, bucket, info, dataset, name):
     node("a").get(info, dataset, "val")
     entry = bucket / "features" / node("a").key(info, dataset, "val")
     (entry / name).delete()
@@ -78,17 +78,19 @@ def test_an_entry_that_is_not_whole_in_the_bucket_is_never_taken(node, bucket, i
     assert node("c").has(info, dataset, "val")
 
 
-def test_what_was_computed_while_the_bucket_was_away_is_sent_later(node, info, dataset, monkeypatch):
-    share = BucketShelf.share
+def test_features_computed_while_the_bucket_was_unreachable_are_uploaded_later(
+    node, info, dataset, monkeypatch
+):
+    upload = FeatureCacheSync.upload
 
-    def away(self, key):
-        raise StorageUnavailableError("away")
+    def unreachable(self, key):
+        raise StorageUnavailableError("unreachable")
 
-    monkeypatch.setattr(BucketShelf, "share", away)
+    monkeypatch.setattr(FeatureCacheSync, "upload", unreachable)
     first = node("a")
-    with pytest.raises(StorageUnavailableError, match="away"):
+    with pytest.raises(StorageUnavailableError, match="unreachable"):
         first.get(info, dataset, "val")
-    monkeypatch.setattr(BucketShelf, "share", share)
+    monkeypatch.setattr(FeatureCacheSync, "upload", upload)
     assert not node("b").has(info, dataset, "val")
     again = node("a")
     again.get(info, dataset, "val")
@@ -98,15 +100,13 @@ def test_what_was_computed_while_the_bucket_was_away_is_sent_later(node, info, d
     assert second.num_forward_images == 0
 
 
-def test_what_another_machine_has_sent_since_replaces_what_was_computed_here(
-    node, info, dataset, monkeypatch
-):
-    def away(self, key):
-        raise StorageUnavailableError("away")
+def test_an_upload_by_another_machine_replaces_the_copy_computed_here(node, info, dataset, monkeypatch):
+    def unreachable(self, key):
+        raise StorageUnavailableError("unreachable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(BucketShelf, "share", away)
-        with pytest.raises(StorageUnavailableError, match="away"):
+        patch.setattr(FeatureCacheSync, "upload", unreachable)
+        with pytest.raises(StorageUnavailableError, match="unreachable"):
             node("a").get(info, dataset, "val")
     store = node("b")
     store.get(info, dataset, "val")
@@ -114,13 +114,13 @@ def test_what_another_machine_has_sent_since_replaces_what_was_computed_here(
     other = bytearray(read_bytes(sent))  # The last bits of another kind of machine.
     other[-4:] = np.float32(42.0).tobytes()
     write_atomic(sent, lambda file: file.write(other))
-    monkeypatch.setattr(BucketShelf, "share", None)
+    monkeypatch.setattr(FeatureCacheSync, "upload", None)
     assert node("a").get(info, dataset, "val").features[-1, -1] == 42.0
     assert read_bytes(sent) == bytes(other)
 
 
-def test_a_machine_waits_for_another_that_computes(node, info, dataset, monkeypatch):
-    """The other one is here a lease that is given back once the entry is there."""
+def test_a_machine_waits_while_another_computes(node, info, dataset, monkeypatch):
+    """A lease stands for the other machine; it is released once the entry is in the bucket."""
     monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
     first = node("a")
     first.get(info, dataset, "val")
@@ -144,7 +144,7 @@ def test_a_machine_waits_for_another_that_computes(node, info, dataset, monkeypa
     assert second.num_forward_images == 0
 
 
-def test_a_full_disk_is_told_with_the_variable_that_moves_the_copies(node, info, dataset, monkeypatch):
+def test_a_full_disk_is_reported_with_the_variable_that_moves_the_copies(node, info, dataset, monkeypatch):
     node("a").get(info, dataset, "val")
     second = node("b")
     monkeypatch.setattr(Path, "touch", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
@@ -152,7 +152,7 @@ def test_a_full_disk_is_told_with_the_variable_that_moves_the_copies(node, info,
         second.get(info, dataset, "val")
 
 
-def test_a_disk_that_fills_up_in_a_download_is_not_blamed_on_the_bucket(node, info, dataset, monkeypatch):
+def test_a_disk_that_fills_up_during_a_download_is_reported_as_a_full_disk(node, info, dataset, monkeypatch):
     node("a").get(info, dataset, "val")
     second = node("b")
 
@@ -164,26 +164,28 @@ def test_a_disk_that_fills_up_in_a_download_is_not_blamed_on_the_bucket(node, in
         second.get(info, dataset, "val")
 
 
-def test_a_cache_that_keeps_entries_is_not_said_to_be_empty(node, bucket, info, dataset, monkeypatch, capsys):
+def test_clearing_a_cache_reports_entries_that_cannot_be_deleted(
+    node, bucket, info, dataset, monkeypatch, capsys
+):
     node("a").get(info, dataset, "val")
     kept = {"Errors": [{"Key": "x", "Code": "AccessDenied", "Message": "Access Denied"}]}
     monkeypatch.setattr(client(), "delete_objects", lambda **request: kept)
     assert main(["cache", str(bucket), "--clear"]) == 3
-    said = capsys.readouterr()
-    assert "emptied" not in said.out
-    assert said.err.startswith("raybench: 1 feature sets, ")
+    output = capsys.readouterr()
+    assert "emptied" not in output.out
+    assert output.err.startswith("raybench: 1 feature sets, ")
 
 
-def test_a_leftover_is_cleared_under_the_lease_of_its_key(node, monkeypatch):
+def test_leftovers_are_cleared_under_the_lease_of_their_key(node, monkeypatch):
     store, keys = node("a"), []
     (local_folder(store.root) / "key.partial").mkdir(parents=True)
-    only_one = BucketShelf.only_one
-    monkeypatch.setattr(BucketShelf, "only_one", lambda self, key: keys.append(key) or only_one(self, key))
+    lock = FeatureCacheSync.lock
+    monkeypatch.setattr(FeatureCacheSync, "lock", lambda self, key: keys.append(key) or lock(self, key))
     store.clear()
     assert keys == ["key"]
 
 
-def test_size_and_clear_of_a_bucket_are_those_of_the_bucket_and_take_the_copies_along(node, info, dataset):
+def test_clearing_a_bucket_deletes_the_copies_on_disk_too(node, info, dataset):
     node("a").get(info, dataset, "val")
     store = node("b")
     store.get(info, dataset, "train")
