@@ -1,4 +1,4 @@
-"""A real S3 endpoint on loopback, for whoever asks: started once, and every test gets a prefix of its own."""
+"""Storages for tests: a folder, or a prefix of its own in a bucket of an S3 server that starts once."""
 
 import itertools
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ PREFIXES = itertools.count()
 
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
-    """Of an endpoint with an empty bucket."""
+    """URL of an S3 server with an empty bucket."""
     with servers.s3() as address:
         yield address
 
 
 @pytest.fixture
 def bucket(s3_address, tmp_path, monkeypatch) -> Iterator[S3Path]:
-    """A storage in a bucket, empty; copies lie in the test's own folder."""
+    """An empty storage in a bucket; local copies go to the test's own folder."""
     for name, value in {**servers.S3_VARIABLES, "AWS_ENDPOINT_URL": s3_address}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "copies"))
@@ -33,6 +33,6 @@ def bucket(s3_address, tmp_path, monkeypatch) -> Iterator[S3Path]:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request, tmp_path) -> Path | S3Path:
-    """A storage of either kind."""
+def any_storage(request, tmp_path) -> Path | S3Path:
+    """An empty storage: once a folder, once in a bucket."""
     return tmp_path / "storage" if request.param == "folder" else request.getfixturevalue("bucket")

@@ -184,11 +184,11 @@ def _search(
     progress = make_progress(studies, stream)
 
     def collect(request: TrialRequest, reason: str | None) -> TrialRecord:
-        held.require()
+        held.raise_if_lost()
         return final_record(storage, request, reason)
 
     def on_start(request: TrialRequest) -> None:
-        held.require()
+        held.raise_if_lost()
         reopen(storage, request)
         progress.trial_started(request)
 
@@ -267,7 +267,7 @@ def _only_one(storage: StoragePath, experiment: str, stream: TextIO | None = Non
     lock = layout.lock_file(storage, experiment)
     with contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(exclusive_lock(lock, waits=False, say=say))
+            held = stack.enter_context(exclusive_lock(lock, blocking=False, on_wait=say))
         except LockHeldError as who:
             raise StorageError(
                 f"{who} is running experiment {experiment!r} on {storage}; wait for it, "

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from raybench.store.files import file_sizes, glob_sorted
-from raybench.store.files.retry import VARIABLE
+from raybench.store.files.retry import RETRY_VARIABLE
 from raybench.store.files.s3 import S3Path
 from tests.end_to_end.ray_nodes import RealCluster
 from tests.end_to_end.servers import S3_VARIABLES
@@ -48,7 +48,7 @@ def ended(driver: "subprocess.Popen[str]", code: int) -> str:
 
 def test_a_bucket_that_stays_away_stops_the_run_and_the_same_command_goes_on(finished, start, bucket, gate):
     through_the_gate = {"AWS_ENDPOINT_URL": gate.address}
-    driver = start(bucket, **through_the_gate, **{VARIABLE: "3"})
+    driver = start(bucket, **through_the_gate, **{RETRY_VARIABLE: "3"})
     wait_for_trials(driver, bucket, NUM_TRIALS // 4)
     with gate.closed():
         output = ended(driver, 3)

@@ -27,18 +27,18 @@ def state(epoch):
     return TrainingState(weights=layer.state_dict(), optimizer=optimizer.state_dict(), scaler={}, rungs=rungs)
 
 
-def test_what_is_saved_comes_back_to_the_last_bit(place):
+def test_what_is_saved_comes_back_to_the_last_bit(any_storage):
     saved = state(3)
-    save_state(place / "new", saved)
-    found = load_state(place / "new", CPU)
+    save_state(any_storage / "new", saved)
+    found = load_state(any_storage / "new", CPU)
     assert found.rungs == saved.rungs
     assert all(torch.equal(found.weights[k], saved.weights[k]) for k in saved.weights)
     first = saved.optimizer["state"][0]["exp_avg"]
     assert torch.equal(found.optimizer["state"][0]["exp_avg"], first)
 
 
-def test_without_a_checkpoint_there_is_nothing_to_resume(place):
-    assert load_state(place, CPU) is None
+def test_without_a_checkpoint_there_is_nothing_to_resume(any_storage):
+    assert load_state(any_storage, CPU) is None
 
 
 def test_a_writer_killed_half_way_leaves_the_epoch_before(tmp_path, monkeypatch):
@@ -55,10 +55,10 @@ def test_a_writer_killed_half_way_leaves_the_epoch_before(tmp_path, monkeypatch)
     assert len(load_state(tmp_path, CPU).rungs) == 1
 
 
-def test_the_best_weights_are_kept_apart_from_the_last(place):
-    save_best(place, {"w": torch.ones(2)})
-    save_state(place, state(1))
-    assert load_best(place, CPU)["w"].tolist() == [1.0, 1.0]
+def test_the_best_weights_are_kept_apart_from_the_last(any_storage):
+    save_best(any_storage, {"w": torch.ones(2)})
+    save_state(any_storage, state(1))
+    assert load_best(any_storage, CPU)["w"].tolist() == [1.0, 1.0]
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path):

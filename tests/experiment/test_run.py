@@ -35,18 +35,18 @@ def test_a_writable_bucket_is_left_empty(bucket):
     assert file_sizes(bucket) == {}
 
 
-def test_two_runs_of_one_experiment_on_one_storage_are_refused(place, monkeypatch):
+def test_two_runs_of_one_experiment_on_one_storage_are_refused(any_storage, monkeypatch):
     monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.2)
-    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
-    with running._only_one(place, "small"):
+    monkeypatch.setattr(lease_module, "POLL_SECONDS", 0.05)
+    with running._only_one(any_storage, "small"):
         with (
             pytest.raises(StorageError, match=r"process.* is running experiment 'small' on .*; wait for it"),
-            running._only_one(place, "small"),
+            running._only_one(any_storage, "small"),
         ):
             pass
-        with running._only_one(place, "other"):
+        with running._only_one(any_storage, "other"):
             pass
-    with running._only_one(place, "small"):
+    with running._only_one(any_storage, "small"):
         pass
 
 
@@ -63,16 +63,16 @@ def test_who_has_to_wait_for_a_killed_run_is_told(bucket, capsys):
     )
 
 
-def test_what_is_tracked_is_known_by_spec_and_server(place, tmp_path):
+def test_what_is_tracked_is_known_by_spec_and_server(any_storage, tmp_path):
     (tmp_path / "small.yaml").write_text(SPEC)
     spec = load_spec(tmp_path / "small.yaml")
     database = tmp_path / "mlflow.db"
     uri = f"sqlite:///{database}"
-    assert not running._is_tracked(place, spec, uri)
+    assert not running._is_tracked(any_storage, spec, uri)
     database.touch()
-    running._mark_tracked(place, spec, uri)
-    assert running._is_tracked(place, spec, uri)
-    assert not running._is_tracked(place, spec, "http://elsewhere:5000")
-    assert not running._is_tracked(place, spec.model_copy(update={"seeds": [0, 1, 2]}), uri)
+    running._mark_tracked(any_storage, spec, uri)
+    assert running._is_tracked(any_storage, spec, uri)
+    assert not running._is_tracked(any_storage, spec, "http://elsewhere:5000")
+    assert not running._is_tracked(any_storage, spec.model_copy(update={"seeds": [0, 1, 2]}), uri)
     database.unlink()
-    assert not running._is_tracked(place, spec, uri)
+    assert not running._is_tracked(any_storage, spec, uri)

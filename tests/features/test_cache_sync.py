@@ -62,7 +62,7 @@ def test_features_from_a_bucket_equal_those_from_a_folder_bit_for_bit(node, info
 def test_a_copy_on_disk_is_read_without_asking_the_bucket(node, info, dataset, monkeypatch):
     node("a").get(info, dataset, "val")
     node("b").get(info, dataset, "val")
-    monkeypatch.setattr(S3Path, "_ask", None)
+    monkeypatch.setattr(S3Path, "_request", None)
     node("b").get(info, dataset, "val")
 
 
@@ -121,7 +121,7 @@ def test_an_upload_by_another_machine_replaces_the_copy_computed_here(node, info
 
 def test_a_machine_waits_while_another_computes(node, info, dataset, monkeypatch):
     """A lease stands for the other machine; it is released once the entry is in the bucket."""
-    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lease_module, "POLL_SECONDS", 0.05)
     first = node("a")
     first.get(info, dataset, "val")
     key = first.key(info, dataset, "val")

@@ -26,22 +26,22 @@ COST = InferenceCost(
 )
 
 
-def test_what_is_written_is_read(place):
+def test_what_is_written_is_read(any_storage):
     other = replace(COST, backbone="a", checkpoint_digest="d")
-    write_cost(place, COST)
-    write_cost(place, other)
-    assert read_costs(place) == [other, COST]
+    write_cost(any_storage, COST)
+    write_cost(any_storage, other)
+    assert read_costs(any_storage) == [other, COST]
 
 
-def test_measuring_again_replaces_and_another_machine_stands_beside(place):
-    write_cost(place, COST)
-    write_cost(place, replace(COST, images_per_second=50.0))
-    write_cost(place, replace(COST, hardware="Faster"))
-    assert sorted(cost.images_per_second for cost in read_costs(place)) == [50.0, 100.0]
+def test_measuring_again_replaces_and_another_machine_stands_beside(any_storage):
+    write_cost(any_storage, COST)
+    write_cost(any_storage, replace(COST, images_per_second=50.0))
+    write_cost(any_storage, replace(COST, hardware="Faster"))
+    assert sorted(cost.images_per_second for cost in read_costs(any_storage)) == [50.0, 100.0]
 
 
-def test_a_storage_without_costs_has_none(place):
-    assert read_costs(place) == []
+def test_a_storage_without_costs_has_none(any_storage):
+    assert read_costs(any_storage) == []
 
 
 def test_a_torn_file_is_named(tmp_path):

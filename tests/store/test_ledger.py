@@ -40,10 +40,10 @@ def file_of(storage: Path, record: TrialRecord = RECORD) -> Path:
     return storage / "experiments" / record.experiment / "trials" / f"{record.trial_id}.json"
 
 
-def test_a_record_comes_back_as_it_was(place):
-    ledger.write_record(place, RECORD)
-    assert ledger.read_record(place, "e", RECORD.trial_id) == RECORD
-    assert ledger.read_records(place, "e") == [RECORD]
+def test_a_record_comes_back_as_it_was(any_storage):
+    ledger.write_record(any_storage, RECORD)
+    assert ledger.read_record(any_storage, "e", RECORD.trial_id) == RECORD
+    assert ledger.read_records(any_storage, "e") == [RECORD]
 
 
 def test_numpy_scalars_come_back_as_numbers(tmp_path):
@@ -55,29 +55,29 @@ def test_numpy_scalars_come_back_as_numbers(tmp_path):
     assert record.metrics == {"val/accuracy": 0.5}
 
 
-def test_writing_again_replaces(place):
-    ledger.write_record(place, changed(status="running"))
-    ledger.write_record(place, RECORD)
-    assert [record.status for record in ledger.read_records(place, "e")] == ["completed"]
+def test_writing_again_replaces(any_storage):
+    ledger.write_record(any_storage, changed(status="running"))
+    ledger.write_record(any_storage, RECORD)
+    assert [record.status for record in ledger.read_records(any_storage, "e")] == ["completed"]
 
 
-def test_records_come_in_the_order_of_the_plan(place):
+def test_records_come_in_the_order_of_the_plan(any_storage):
     final, features = (
         changed(trial_id="1", stage="final", index=0),
         changed(trial_id="3", stage="features", index=0),
     )
     later = changed(trial_id="2", index=2)
     for record in (final, later, features, RECORD):
-        ledger.write_record(place, record)
-    assert ledger.read_records(place, "e") == [features, RECORD, later, final]
+        ledger.write_record(any_storage, record)
+    assert ledger.read_records(any_storage, "e") == [features, RECORD, later, final]
 
 
-def test_one_pairs_records_can_be_asked_for(place):
+def test_one_pairs_records_can_be_asked_for(any_storage):
     pair = Pair(backbone="b", task="knn@digits")
     mine, other = changed(trial_id=f"{pair.slug}-search-001-0"), changed(trial_id="other")
     for record in (mine, other):
-        ledger.write_record(place, record)
-    assert ledger.read_records(place, "e", pair=pair) == [mine]
+        ledger.write_record(any_storage, record)
+    assert ledger.read_records(any_storage, "e", pair=pair) == [mine]
 
 
 @pytest.mark.parametrize("length", [0, 1, 40, -1])
@@ -120,20 +120,20 @@ def test_a_metric_that_is_no_number_is_refused(tmp_path, value):
         ledger.write_record(tmp_path, changed(metrics={"val/nll": value}))
 
 
-def test_an_experiment_nobody_ran_has_no_records(place):
-    assert ledger.read_records(place, "e") == []
-    assert ledger.read_record(place, "e", "t") is None
-    assert ledger.load_spec(place, "e") is None
-    assert not ledger.has_spec(place, "e")
-    assert ledger.experiments(place) == []
-    assert ledger.experiments(place / "absent") == []
+def test_an_experiment_nobody_ran_has_no_records(any_storage):
+    assert ledger.read_records(any_storage, "e") == []
+    assert ledger.read_record(any_storage, "e", "t") is None
+    assert ledger.load_spec(any_storage, "e") is None
+    assert not ledger.has_spec(any_storage, "e")
+    assert ledger.experiments(any_storage) == []
+    assert ledger.experiments(any_storage / "absent") == []
 
 
-def test_a_spec_comes_back_as_it_was(place):
+def test_a_spec_comes_back_as_it_was(any_storage):
     spec = {"name": "e", "seeds": [0, 1], "budget": {"wall_seconds": None}}
-    ledger.save_spec(place, "e", spec)
-    assert ledger.has_spec(place, "e")
-    assert ledger.load_spec(place, "e") == spec
+    ledger.save_spec(any_storage, "e", spec)
+    assert ledger.has_spec(any_storage, "e")
+    assert ledger.load_spec(any_storage, "e") == spec
 
 
 def test_experiments_are_those_with_a_spec_or_trials(tmp_path):
@@ -157,16 +157,16 @@ def test_checkpoints_lie_beside_the_trials_and_are_not_created_by_asking(tmp_pat
     assert not folder.exists()
 
 
-def test_a_name_is_pinned_to_the_content_it_first_stood_for(place):
-    ledger.pin(place, "e", "backbone", "b", "aaaa")
-    ledger.pin(place, "e", "backbone", "b", "aaaa")
+def test_a_name_is_pinned_to_the_content_it_first_stood_for(any_storage):
+    ledger.pin(any_storage, "e", "backbone", "b", "aaaa")
+    ledger.pin(any_storage, "e", "backbone", "b", "aaaa")
     with pytest.raises(
         StorageError,
         match=r"backbone 'b' has changed since experiment 'e' began \(content aaaa then, bbbb now\)",
     ):
-        ledger.pin(place, "e", "backbone", "b", "bbbb")
-    ledger.pin(place, "e", "dataset", "b", "bbbb")
-    ledger.pin(place, "other", "backbone", "b", "bbbb")
+        ledger.pin(any_storage, "e", "backbone", "b", "bbbb")
+    ledger.pin(any_storage, "e", "dataset", "b", "bbbb")
+    ledger.pin(any_storage, "other", "backbone", "b", "bbbb")
 
 
 def test_a_torn_pin_is_told_and_not_taken_for_a_change(tmp_path):

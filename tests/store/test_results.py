@@ -62,9 +62,9 @@ def table(**columns) -> pl.DataFrame:
     return pl.DataFrame([row], schema=SCHEMA)
 
 
-def test_a_measurement_comes_back_with_its_whole_identity(place):
-    write(place, "t", MEASUREMENT)
-    (row,) = read_measurements(place, "e").to_dicts()
+def test_a_measurement_comes_back_with_its_whole_identity(any_storage):
+    write(any_storage, "t", MEASUREMENT)
+    (row,) = read_measurements(any_storage, "e").to_dicts()
     assert json.loads(row.pop("provenance")) == {"device": "cpu", "preprocessing": {"mean": [0.5, 0.5, 0.5]}}
     assert row == dataclasses.asdict(MEASUREMENT) | {"trial_id": "t"}
 
@@ -76,29 +76,29 @@ def test_identity_is_every_field_that_says_which_number_it_is():
     assert all(meaning for _, _, meaning in COLUMNS)
 
 
-def test_the_table_does_not_depend_on_who_wrote_first(place):
+def test_the_table_does_not_depend_on_who_wrote_first(any_storage):
     rows = [changed(seed=seed, backbone=b) for seed in (1, 0) for b in ("b", "a")]
     for position, row in enumerate(rows):
-        write(place / "forth", f"t{rows.index(row)}", row)
-        write(place / "back", f"t{len(rows) - 1 - position}", rows[len(rows) - 1 - position])
-    assert read_measurements(place / "forth").equals(read_measurements(place / "back"))
-    assert read_measurements(place / "forth")["backbone"].to_list() == ["a", "a", "b", "b"]
+        write(any_storage / "forth", f"t{rows.index(row)}", row)
+        write(any_storage / "back", f"t{len(rows) - 1 - position}", rows[len(rows) - 1 - position])
+    assert read_measurements(any_storage / "forth").equals(read_measurements(any_storage / "back"))
+    assert read_measurements(any_storage / "forth")["backbone"].to_list() == ["a", "a", "b", "b"]
 
 
-def test_writing_again_changes_nothing(place):
-    write(place, "t", MEASUREMENT)
-    before = read_measurements(place)
-    write(place, "t", MEASUREMENT)
-    assert read_measurements(place).equals(before)
+def test_writing_again_changes_nothing(any_storage):
+    write(any_storage, "t", MEASUREMENT)
+    before = read_measurements(any_storage)
+    write(any_storage, "t", MEASUREMENT)
+    assert read_measurements(any_storage).equals(before)
 
 
-def test_experiments_are_read_together_or_apart(place):
-    write_measurements(place, "e", "t", [MEASUREMENT], {})
-    write_measurements(place, "f", "t", [changed(experiment="f")], {})
-    assert read_measurements(place)["experiment"].to_list() == ["e", "f"]
-    assert read_measurements(place, "f")["experiment"].to_list() == ["f"]
-    assert read_measurements(place, "*").is_empty()
-    assert measured_experiments(place) == ["e", "f"]
+def test_experiments_are_read_together_or_apart(any_storage):
+    write_measurements(any_storage, "e", "t", [MEASUREMENT], {})
+    write_measurements(any_storage, "f", "t", [changed(experiment="f")], {})
+    assert read_measurements(any_storage)["experiment"].to_list() == ["e", "f"]
+    assert read_measurements(any_storage, "f")["experiment"].to_list() == ["f"]
+    assert read_measurements(any_storage, "*").is_empty()
+    assert measured_experiments(any_storage) == ["e", "f"]
 
 
 def test_a_storage_without_measurements_is_an_empty_table(tmp_path):
@@ -158,11 +158,11 @@ def test_no_measurements_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0.5, 0.75])
-def test_two_trials_with_one_identity_are_refused_even_if_they_agree(place, value):
-    write(place, "one", MEASUREMENT)
-    write(place, "two", changed(value=value))
+def test_two_trials_with_one_identity_are_refused_even_if_they_agree(any_storage, value):
+    write(any_storage, "one", MEASUREMENT)
+    write(any_storage, "two", changed(value=value))
     with pytest.raises(DuplicateMeasurementError, match="share an identity"):
-        read_measurements(place)
+        read_measurements(any_storage)
 
 
 @pytest.mark.parametrize("field", [field for field in IDENTITY if field != "seed"])
@@ -171,12 +171,12 @@ def test_each_part_of_the_identity_tells_two_measurements_apart(tmp_path, field)
     assert read_measurements(tmp_path).height == 2
 
 
-def test_withdrawn_results_make_room_for_another_winners(place):
-    write(place, "one", MEASUREMENT)
-    withdraw_measurements(place, "e", "one")
-    withdraw_measurements(place, "e", "one")
-    write(place, "two", MEASUREMENT)
-    assert read_measurements(place)["trial_id"].to_list() == ["two"]
+def test_withdrawn_results_make_room_for_another_winners(any_storage):
+    write(any_storage, "one", MEASUREMENT)
+    withdraw_measurements(any_storage, "e", "one")
+    withdraw_measurements(any_storage, "e", "one")
+    write(any_storage, "two", MEASUREMENT)
+    assert read_measurements(any_storage)["trial_id"].to_list() == ["two"]
 
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path):
@@ -224,10 +224,10 @@ PREDICTIONS = SimpleNamespace(
 )
 
 
-def test_predictions_come_back_example_by_example(place):
+def test_predictions_come_back_example_by_example(any_storage):
     pair = Pair(backbone="b", task="knn@digits")
-    write_predictions(place, "e", "t", {"test": PREDICTIONS}, pair=pair, seed=3)
-    frame = read_predictions(place, "e")
+    write_predictions(any_storage, "e", "t", {"test": PREDICTIONS}, pair=pair, seed=3)
+    frame = read_predictions(any_storage, "e")
     assert frame.schema == PREDICTION_SCHEMA
     assert frame.select("backbone", "task", "split", "seed", "trial_id", "example_id", "target").rows() == [
         ("b", "knn@digits", "test", 3, "t", "x", 0),

@@ -32,8 +32,8 @@ def test_servers_and_databases_are_distinguished():
     assert sqlite_file("postgresql://db/mlflow") is None
 
 
-def test_a_storage_keeps_its_id_and_two_storages_differ(place):
-    first, second = place / "a", place / "b"
+def test_a_storage_keeps_its_id_and_two_storages_differ(any_storage):
+    first, second = any_storage / "a", any_storage / "b"
     assert storage_id(first) == storage_id(first)
     assert storage_id(first) != storage_id(second)
     assert list(file_sizes(first)) == ["storage_id"]

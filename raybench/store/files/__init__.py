@@ -1,31 +1,22 @@
-"""The storage: where things lie in it, and how a file comes to be there whole or not at all.
+"""Files of a storage, in a local folder or in an S3 bucket: atomic writes, locks and retries.
 
-STORAGE/
-├── experiments/NAME/spec.json            what was asked for
-│   ├── trials/TRIAL_ID.json              the ledger: what became of every trial
-│   ├── checkpoints/TRIAL_ID/             of trials under way only
-│   ├── importance.json                   which hyperparameters mattered
-│   ├── identities/                       digests of the backbones and datasets it began with
-│   ├── running.lock                      held by the one driver that runs it
-│   └── recipes/PAIR.yaml                 the winners, each a spec of its own
-├── measurements/NAME/TRIAL_ID.parquet    the measurement table
-├── costs/                                what inference costs, per checkpoint and machine
-├── predictions/NAME/TRIAL_ID.parquet     per-example predictions of the final stage
-└── features/                             the feature store
+A storage is a `StoragePath`: a `pathlib.Path`, or an `S3Path` that has the methods of `Path` that raybench
+needs and raises the same exceptions. So `storage / "x"`, `.is_file()` and `except FileNotFoundError` work for
+both, and only this package knows which of the two it is. Where each file lies is told by `store.layout`.
 
-STORAGE is a folder or `s3://bucket/prefix`, and lies out the same in both. Who uses it holds a `StoragePath`:
-a `pathlib.Path`, or an `S3Path` with the few methods of `Path` that the storage needs and with its
-exceptions. So `storage / "x"`, `.glob`, `.is_file` and `except FileNotFoundError` are one code for both. What
-the two do differently is behind the functions of this package, and nobody else asks which of them it is:
+atomic      read and write whole files: a rename in a folder, one PUT or multipart upload in a bucket
+locks       mutual exclusion: a kernel file lock in a folder, a renewed lease object (`lease`) in a bucket
+location    parse addresses; the local folder for what must lie on a disk
+retry       retry transient errors with backoff
+s3          objects as paths; `s3_client` holds the boto3 client and translates its errors
 
-whole       writing and reading whole files: renaming is atomic in a folder, a PUT is in S3
-exclusive   one at a time: the kernel's lock in a folder, a lease that is renewed in S3 (`lease`)
-places      what a user may write, and the folder of this machine for what must lie on a disk
-waiting     a storage that is away for a while is waited for
+boto3 is imported only when an object is accessed. The alternatives do not fit:
 
-Why boto3 and not what looks shorter: `universal-pathlib` needs s3fs, whose aiobotocore pins other botocores
-than the lock file does; pyarrow's file system knows no conditional write, without which two drivers of
-one experiment cannot tell of each other. boto3 is loaded when an object is asked for, never for a folder.
+- obstore 0.12.1, tried against the tests' S3 server: it hides the answer's `Date`, which a lease's age needs;
+  an unreachable endpoint and missing credentials are one `GenericError` told apart by its text only; reading
+  from a missing bucket raises FileNotFoundError; `AWS_PROFILE` is ignored; a forked child hangs.
+- universal-pathlib needs s3fs, whose aiobotocore pins another botocore.
+- pyarrow's file system has no conditional writes, which leases need.
 """
 
 from raybench.store.files.atomic import (

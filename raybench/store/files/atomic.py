@@ -1,4 +1,4 @@
-"""Files are there whole or not at all, in a folder and in a bucket."""
+"""Atomic writes and whole-file reads, in a folder and in a bucket."""
 
 import errno
 import io
@@ -21,18 +21,18 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 IN_MEMORY_BYTES = 64 * 2**20
-"""What is larger waits in a temporary file on its way to a bucket or from it."""
+"""A larger file is buffered on disk before its upload."""
 NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 )
-"""What file systems without hard links (exFAT, many of FUSE) answer to one."""
+"""Errors of `os.link` on file systems without hard links (exFAT, many FUSE file systems)."""
 
 
 def read_bytes(path: StoragePath) -> bytes:
-    """The file's bytes; a storage that is away is waited for.
+    """The file's content; transient errors are retried.
 
     Raises:
-        StorageUnavailableError: if it stays away. To take the file for absent would be to measure it again.
+        StorageUnavailableError: if they persist. Taking the file for missing would measure it again.
         OSError: if there is no such file, or it may not be read.
     """
     try:
@@ -48,10 +48,10 @@ def read_bytes(path: StoragePath) -> bytes:
 
 @contextmanager
 def open_binary(path: StoragePath) -> Iterator[BinaryIO]:
-    """The file, open for reading at any position; an object is fetched first.
+    """Open a file for random access; an object is downloaded to a temporary file first.
 
     Raises:
-        StorageUnavailableError: if the storage stays away, or this machine has no room for the object.
+        StorageUnavailableError: if the storage stays unreachable, or this machine has no room for the object.
         OSError: if there is no such file, or it may not be read.
     """
     if isinstance(path, Path):
@@ -60,12 +60,12 @@ def open_binary(path: StoragePath) -> Iterator[BinaryIO]:
         return
     with tempfile.TemporaryDirectory(prefix="raybench-") as folder:
         copy = Path(folder, "object")
-        _copy(path, copy)
+        _download(path, copy)
         with copy.open("rb") as file:
             yield file
 
 
-def _copy(path: S3Path, copy: Path) -> None:
+def _download(path: S3Path, copy: Path) -> None:
     try:
         path.download(copy)
     except FileNotFoundError:
@@ -78,15 +78,12 @@ def _copy(path: S3Path, copy: Path) -> None:
 
 
 def path_or_buffer(path: StoragePath) -> Path | io.BytesIO:
-    """What a library reads it from: the file, or the object's bytes."""
+    """The path of a local file, or an object's content in memory: what file-reading libraries accept."""
     return path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
 
 
 def map_concurrently(read: Callable[[Item], T], items: Iterable[Item], *storages: StoragePath) -> list[T]:
-    """`read` of every item in order, where `read` asks one of `storages` for something small.
-
-    A bucket takes as long to answer for one object as for many, so it is asked by many threads.
-    """
+    """`read` of every item, in order; by several threads if one of `storages` is a bucket."""
     if all(isinstance(storage, Path) for storage in storages):
         return [read(item) for item in items]
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -94,14 +91,16 @@ def map_concurrently(read: Callable[[Item], T], items: Iterable[Item], *storages
 
 
 def write_atomic(path: StoragePath, write: Callable[[BinaryIO], object], *, is_durable: bool = True) -> None:
-    """Create or replace `path` with what `write` puts into the file it is handed.
+    """Create or replace a file atomically: a reader sees the old content or the new one, never a part.
 
-    A reader sees the old file or the new one, never a part. In a folder the bytes go to a hidden neighbour,
-    reach the disk, and take the name last; a killed writer leaves that neighbour, which no reader looks at.
-    Without `is_durable` the bytes may still be on their way to the disk, and only a power cut can tell. In a
-    bucket an object appears when its last byte has arrived.
+    In a folder the content is written to a hidden temporary file next to `path`, flushed to disk and renamed.
+    A killed writer leaves that temporary file, which no reader opens. In a bucket an object appears when its
+    last byte has arrived. Transient errors are retried.
 
-    A storage that is away is tried again for a minute; `write` may therefore be called more than once.
+    Args:
+        path: of the file.
+        write: writes the content into the file it is given; may be called more than once.
+        is_durable: flush to disk before the rename. If off, a power cut may lose the content.
 
     Raises:
         StorageUnavailableError: if the storage cannot be written or the disk is full.
@@ -112,19 +111,19 @@ def write_atomic(path: StoragePath, write: Callable[[BinaryIO], object], *, is_d
                 write(cast(BinaryIO, file))
                 path.upload(cast(BinaryIO, file))
         else:
-            retry_transient(lambda: _replace(path, write, is_durable))
+            retry_transient(lambda: _write_and_rename(path, write, is_durable))
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _write_error(path, error) from error
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) -> None:
-    with _draft(path, write, is_durable) as draft:
-        draft.replace(path)
+def _write_and_rename(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) -> None:
+    with _temporary_file(path, write, is_durable) as temporary:
+        temporary.replace(path)
 
 
 @contextmanager
-def _draft(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) -> Iterator[Path]:
-    """A complete neighbour of `path` under a name that no other process has, nor one of another machine."""
+def _temporary_file(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) -> Iterator[Path]:
+    """A complete file next to `path`, under a name that is unique across processes and machines."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +134,7 @@ def _draft(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) ->
             if is_durable:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's 0600 would lock out the other users of a shared storage.
+        temporary.chmod(0o644)  # mkstemp's 0600 would lock out other users of a shared storage.
         yield temporary
     finally:
         if temporary is not None:
@@ -143,12 +142,10 @@ def _draft(path: Path, write: Callable[[BinaryIO], object], is_durable: bool) ->
 
 
 def write_if_absent(path: StoragePath, content: bytes) -> bytes:
-    """Create the file unless it is there, and return what is in it then: of several writers the first wins.
+    """Create the file if it does not exist, and return its content: of several writers the first wins.
 
-    A bucket that ignores conditions takes the last one's; all of them return what was read afterwards.
-
-    A storage that is away is tried again for a minute. A file system without hard links takes the last
-    one's content of writers that come within the same moment.
+    Transient errors are retried. On a file system without hard links, and in a bucket that ignores
+    conditional writes, the last of several simultaneous writers wins.
 
     Raises:
         StorageUnavailableError: if the storage cannot be written or the disk is full.
@@ -158,38 +155,38 @@ def write_if_absent(path: StoragePath, content: bytes) -> bytes:
             path.put(content, IfNoneMatch="*")
         return path.read_bytes()
     try:
-        retry_transient(lambda: _create(path, content))
+        retry_transient(lambda: _link_if_absent(path, content))
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _write_error(path, error) from error
     return read_bytes(path)
 
 
-def _create(path: Path, content: bytes) -> None:
-    """May be called again where the answer to a link was lost: then the file is there, with this content."""
-    with _draft(path, lambda file: file.write(content), is_durable=True) as draft:
+def _link_if_absent(path: Path, content: bytes) -> None:
+    """Create the file unless it exists. A retry after a link whose answer was lost finds its own file."""
+    with _temporary_file(path, lambda file: file.write(content), is_durable=True) as temporary:
         try:
-            os.link(draft, path)  # Unlike a rename, fails where another process was first.
+            os.link(temporary, path)  # Unlike a rename, fails if the file exists.
         except FileExistsError:
             return
         except OSError as error:
             if error.errno not in NO_HARD_LINKS:
                 raise
             if not path.exists():
-                draft.replace(path)
+                temporary.replace(path)
 
 
-def _cannot_write(path: StoragePath, error: OSError) -> StorageUnavailableError:
+def _write_error(path: StoragePath, error: OSError) -> StorageUnavailableError:
     return StorageUnavailableError(
         f"cannot write {str(path)!r}: {error.strerror or error}; free space or choose another storage folder."
     )
 
 
 def remove(path: StoragePath) -> None:
-    """Delete the file, if it is there.
+    """Delete a file if it exists.
 
     Raises:
-        StorageUnavailableError: if a bucket does not do so.
-        OSError: if a folder does not.
+        StorageUnavailableError: if S3 stays unreachable or refuses.
+        OSError: if a local file cannot be deleted.
     """
     if isinstance(path, Path):
         path.unlink(missing_ok=True)
@@ -198,26 +195,26 @@ def remove(path: StoragePath) -> None:
 
 
 def remove_tree(folder: StoragePath) -> None:
-    """Delete all that lies below, as far as that can be done; what stays is in nobody's way."""
+    """Delete everything below a folder, as far as possible; errors are ignored."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
         return
     with suppress(StorageUnavailableError):
-        folder.delete_below()
+        folder.delete_tree()
 
 
 def glob_sorted(folder: StoragePath, pattern: str) -> list[StoragePath]:
-    """What lies in the folder and matches, as `Path.glob` does, sorted; empty if there is no such folder.
+    """Sorted paths matching a pattern, as in `Path.glob`; empty if the folder does not exist.
 
     Raises:
-        StorageUnavailableError: if a bucket stays away.
+        StorageUnavailableError: if S3 stays unreachable.
         OSError: if a folder may not be read.
     """
     return [*sorted(folder.glob(pattern))] if isinstance(folder, Path) else [*folder.glob(pattern)]
 
 
 def file_sizes(folder: StoragePath) -> dict[str, int]:
-    """Every file below, by its name relative to the folder: its bytes; empty if there is no such folder."""
+    """Bytes of every file below a folder, by its relative name; empty if the folder does not exist."""
     if isinstance(folder, S3Path):
         return folder.file_sizes()
     files = (path for path in folder.rglob("*") if path.is_file())

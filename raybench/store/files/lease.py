@@ -1,14 +1,14 @@
-"""A lease: a lock for a bucket, which has none. An object says who holds it, and is renewed while they live.
+"""Leases: mutual exclusion in a bucket, which has no locks. A lease is an object that its holder renews.
 
-Taking it is one conditional PUT (`If-None-Match: *`; `If-Match` in the place of one that has run out), so of
-two who try at once the bucket lets one succeed. Its age is told by the bucket's own clock, from the answer
-that brings it. A holder that is killed leaves it behind: whoever comes `EXPIRY_SECONDS` after its last sign
-of life takes over; on the same machine at once, for there a process can be seen to be gone.
+A lease is acquired by one conditional PUT: `If-None-Match: *` to create it, `If-Match` to replace one that
+has expired. Of two processes that try at once, the bucket lets one succeed. Age is measured by the bucket's
+clock, from the headers of its answer. A killed holder leaves its lease behind: another process takes it over
+`EXPIRY_SECONDS` after the last renewal, or at once on the same machine, where it sees that the holder's
+process has exited.
 
-A store that ignores the conditions (some that are not Amazon's) lets two in who come within the same moment.
-Nothing gets wrong by that: whatever a lease protects is written whole and has the same content whoever
-writes it, so what is lost is the time of doing it twice. The one whose lease was written over notices it
-within `RENEWAL_SECONDS`, and a driver then stops.
+Some S3-compatible stores ignore the conditions and let in two processes that come within the same moment.
+That costs time, not correctness: what a lease protects is written atomically and is the same whoever writes
+it. The holder whose lease was overwritten notices within `RENEWAL_SECONDS`, and a driver then stops.
 """
 
 import json
@@ -20,8 +20,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,83 +28,82 @@ from raybench.store.files.s3 import S3Path
 
 RENEWAL_SECONDS = 10.0
 EXPIRY_SECONDS = 45.0
-"""Since the last renewal. A lease that was renewed late is still its holder's, until another has taken it."""
-LOOK_SECONDS = 1.0
-"""Between two looks at a lease that another holds."""
+"""Since the last renewal. A holder that renews late keeps its lease unless another has taken it over."""
+POLL_SECONDS = 1.0
+"""Between two looks at a lease that another process holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A lease as it lies in the bucket."""
+class _LeaseState:
+    """A lease as read from the bucket."""
 
-    tag: str
+    etag: str
     content: dict[str, Any]
     age_seconds: float
 
     @property
-    def is_left_behind(self) -> bool:
-        return self.age_seconds > EXPIRY_SECONDS or _is_gone(self.content)
+    def is_abandoned(self) -> bool:
+        return self.age_seconds > EXPIRY_SECONDS or _has_exited(self.content)
+
+    @property
+    def holder(self) -> str:
+        return f"process {self.content.get('process')} on {self.content.get('host')}"
 
 
 class Lease:
-    """One try to hold `path`. `acquire`, then `release`; a thread renews it in between."""
+    """A lease on `path`, for one `acquire` and one `release`; a thread renews it in between."""
 
     def __init__(self, path: S3Path) -> None:
         self._path = path
         self._token = secrets.token_hex(8)
-        self._tag = ""
         self._is_lost = False
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._renew_for_ever, name="raybench-lease", daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_stopped, name="raybench-lease", daemon=True)
         self.holder = ""
-        """Who has it, where `acquire` found another."""
+        """The other process that holds the lease, where `acquire` found one."""
 
-    def acquire(self, *, waits: bool, say: Callable[[str], None] = lambda line: None) -> bool:
-        """Take the lease; False if another lives and `waits` is off.
+    def acquire(self, *, blocking: bool, on_wait: Callable[[str], None] = lambda line: None) -> bool:
+        """Acquire the lease; False if another process keeps renewing it and `blocking` is off.
+
+        Args:
+            blocking: wait until the other process releases it.
+            on_wait: called with a line that says who may hold the lease, before the first wait.
 
         Raises:
-            StorageUnavailableError: if the bucket stays away, or refuses for `EXPIRY_SECONDS` to let a lease
-                be taken over that nobody holds.
+            StorageUnavailableError: if S3 stays unreachable, or refuses for `EXPIRY_SECONDS` to replace an
+                abandoned lease.
         """
-        seen: str | None = None
-        refused, refused_since = "", 0.0
+        seen_etag: str | None = None
+        refused_etag, refused_since = "", 0.0
         while True:
-            found = self._look()
-            if found is None or found.is_left_behind:
-                if self._take(found):
+            state = self._read()
+            if state is None or state.is_abandoned:
+                if self._try_write(state):
                     self._thread.start()
                     return True
-                if found is None:
+                if state is None:
                     continue
-                if refused != found.tag:
-                    refused, refused_since = found.tag, time.monotonic()
+                if refused_etag != state.etag:
+                    refused_etag, refused_since = state.etag, time.monotonic()
                 elif time.monotonic() - refused_since > EXPIRY_SECONDS:
-                    raise self._never_given()
-                time.sleep(LOOK_SECONDS)
-                continue
-            self.holder = f"process {found.content.get('process')} on {found.content.get('host')}"
-            if seen is None:
-                seen = found.tag
-                say(
-                    f"{self.holder} was here {found.age_seconds:.0f} s ago; it is known to be gone after "
-                    f"{EXPIRY_SECONDS:g} s"
-                )
-            elif seen != found.tag and not waits:
-                return False
-            time.sleep(LOOK_SECONDS)
+                    raise self._takeover_error()
+            else:
+                self.holder = state.holder
+                if seen_etag is None:
+                    seen_etag = state.etag
+                    on_wait(
+                        f"{self.holder} was here {state.age_seconds:.0f} s ago; it is known to be gone after "
+                        f"{EXPIRY_SECONDS:g} s"
+                    )
+                elif seen_etag != state.etag and not blocking:
+                    return False
+            time.sleep(POLL_SECONDS)
 
-    def _never_given(self) -> StorageUnavailableError:
-        return StorageUnavailableError(
-            f"cannot take over {str(self._path)!r}, which its holder has left behind: for "
-            f"{EXPIRY_SECONDS:g} s the store has refused to replace it, though nobody changes it, so it "
-            "does not honour conditional writes (If-Match); delete that object, or use a store that does."
-        )
-
-    def require(self) -> None:
-        """Nothing, while the lease is held.
+    def raise_if_lost(self) -> None:
+        """Raise if another process has taken the lease over.
 
         Raises:
-            StorageUnavailableError: if another has taken it over.
+            StorageUnavailableError: if so.
         """
         if self._is_lost:
             raise StorageUnavailableError(
@@ -115,70 +112,75 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give it back, if it is still held. A bucket that is away now keeps it until it runs out."""
-        self._is_over.set()
+        """Delete the lease if it is still held; if S3 is unreachable, it expires by itself."""
+        self._stop.set()
         self._thread.join()
         with suppress(StorageUnavailableError):
-            found = self._look(is_patient=False)
-            if found is not None and found.content.get("token") == self._token:
-                self._path.delete(is_patient=False)
+            if self._is_own(self._read(retry=False)):
+                self._path.delete(retry=False)
 
-    def _look(self, *, is_patient: bool = True) -> _Found | None:
+    def _takeover_error(self) -> StorageUnavailableError:
+        return StorageUnavailableError(
+            f"cannot take over {str(self._path)!r}, which its holder has left behind: for "
+            f"{EXPIRY_SECONDS:g} s the store has refused to replace it, though nobody changes it, so it "
+            "does not honour conditional writes (If-Match); delete that object, or use a store that does."
+        )
+
+    def _read(self, *, retry: bool = True) -> _LeaseState | None:
         try:
-            answer = self._path.get(is_patient=is_patient)
+            version = self._path.read_version(retry=retry)
         except FileNotFoundError:
             return None
         try:
-            content = dict(json.loads(answer["Body"]))
+            content = dict(json.loads(version.content))
         except (ValueError, TypeError):
-            content = {}  # Not written by raybench: it runs out like any other.
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-        return _Found(answer["ETag"], content, (now - answer["LastModified"]).total_seconds())
+            content = {}  # Not written by raybench: it expires like any other.
+        return _LeaseState(version.etag, content, version.age_seconds)
 
-    def _take(self, found: _Found | None) -> bool:
-        condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found.tag}
+    def _is_own(self, state: _LeaseState | None) -> bool:
+        return state is not None and state.content.get("token") == self._token
+
+    def _try_write(self, previous: _LeaseState | None) -> bool:
+        """Write the lease in place of `previous`; False if another process was first."""
+        condition = {"IfNoneMatch": "*"} if previous is None else {"IfMatch": previous.etag}
         try:
-            self._tag = self._path.put(self._content(), **condition)
+            self._path.put(self._content(), **condition)
         except FileNotFoundError:
-            return False  # Given back between the look and this.
+            return False  # Released since it was read.
         except FileExistsError:
-            pass  # Another's, or this very one: an answer may be lost and the request made twice.
-        found = self._look()
-        if found is None or found.content.get("token") != self._token:
-            return False
-        self._tag = found.tag
-        return True
+            pass  # Written by another process, or by this one if an answer was lost and the PUT repeated.
+        return self._is_own(self._read())
 
-    def _renew_for_ever(self) -> None:
-        while not self._is_over.wait(RENEWAL_SECONDS):
-            with suppress(StorageUnavailableError):  # The next time, then: others do not reach it either.
+    def _renew_until_stopped(self) -> None:
+        while not self._stop.wait(RENEWAL_SECONDS):
+            with suppress(StorageUnavailableError):  # Renew next time: others cannot reach it either.
                 if not self._renew():
                     self._is_lost = True
                     return
 
     def _renew(self) -> bool:
-        found = self._look(is_patient=False)
-        if found is None or found.content.get("token") != self._token:
+        """Renew the lease; False if it is lost."""
+        state = self._read(retry=False)
+        if state is None or not self._is_own(state):
             return False
-        with suppress(FileNotFoundError, FileExistsError):  # The next look tells whose it is.
-            self._tag = self._path.put(self._content(), IfMatch=found.tag)
+        with suppress(FileNotFoundError, FileExistsError):  # The next read tells whose it is.
+            self._path.put(self._content(), IfMatch=state.etag)
         return True
 
     def _content(self) -> bytes:
-        """Never twice the same, so that a renewal changes the tag."""
+        """Different at every call, so that a renewal changes the etag."""
         content = {
             "token": self._token,
             "host": socket.gethostname(),
             "process": os.getpid(),
-            "machine": _machine(),
+            "machine": _machine_id(),
             "written": time.time_ns(),
         }
         return json.dumps(content).encode()
 
 
-def _machine() -> str:
-    """What has the same process ids: this boot of this machine, and the container in it. Empty if unknown."""
+def _machine_id() -> str:
+    """Identity of the process table: the machine's boot and the container's namespace. Empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
@@ -186,9 +188,9 @@ def _machine() -> str:
         return ""
 
 
-def _is_gone(content: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
-    if not content.get("machine") or content["machine"] != _machine():
+def _has_exited(content: dict[str, Any]) -> bool:
+    """Whether the holder was a process of this machine that no longer runs."""
+    if not content.get("machine") or content["machine"] != _machine_id():
         return False
     try:
         os.kill(int(content["process"]), 0)

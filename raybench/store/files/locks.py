@@ -1,4 +1,4 @@
-"""One at a time: who enters first keeps the others out until it leaves, or dies."""
+"""Mutual exclusion: a file lock in a folder, a lease in a bucket."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,62 +10,63 @@ from raybench.store.files.location import StoragePath
 
 
 class ExclusiveLock(Protocol):
-    """What the one who has entered holds."""
+    """A lock that is held."""
 
-    def require(self) -> None:
-        """Nothing, while it is still the only one.
+    def raise_if_lost(self) -> None:
+        """Raise if the lock was lost.
 
         Raises:
-            StorageUnavailableError: if it was away from a bucket for so long that another has taken over.
+            StorageUnavailableError: if a bucket was out of reach for so long that another process took over.
         """
 
 
 class LockHeldError(Exception):
-    """Another is in, and the caller does not wait. Its text says who, as far as that is known."""
+    """Another process holds the lock and the caller does not wait. The text names the holder if known."""
 
 
-class _Held:
-    """The kernel keeps its locks."""
+class _KernelLock:
+    """A file lock, which lasts as long as its process."""
 
-    def require(self) -> None:
+    def raise_if_lost(self) -> None:
         return
 
 
 @contextmanager
 def exclusive_lock(
-    path: StoragePath, *, waits: bool = True, say: Callable[[str], None] = lambda line: None
+    path: StoragePath, *, blocking: bool = True, on_wait: Callable[[str], None] = lambda line: None
 ) -> Iterator[ExclusiveLock]:
-    """Be the only one who holds `path`, on every machine that shares the storage.
+    """Hold the lock `path`, which one process at a time can hold, on all machines that share the storage.
 
-    In a folder the kernel sees to it, and lets go at once where a process dies. In a bucket a lease does
-    (see `lease`), and one that was not given back is taken over when it has run out.
+    In a folder the kernel releases the lock of a process that dies. In a bucket its lease expires (see
+    `lease`).
 
     Args:
-        path: of the lock; lies beside what it protects.
-        waits: for another to leave. Without, only for as long as it takes to know that another lives.
-        say: takes a line when that takes long.
+        path: of the lock file.
+        blocking: wait until another process releases it. If off, wait only until that process is known to
+            be alive.
+        on_wait: called with a line that says who may hold the lock, before a long wait.
 
     Raises:
-        LockHeldError: if another is in and `waits` is off.
-        StorageUnavailableError: if a bucket stays away.
+        LockHeldError: if another process holds it and `blocking` is off.
+        StorageUnavailableError: if S3 stays unreachable.
         OSError: if a folder cannot be written.
     """
     if isinstance(path, Path):
-        from filelock import FileLock, Timeout  # Deferred: a reader needs no locks.
+        from filelock import FileLock, Timeout  # Deferred: readers need no locks.
 
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=-1 if waits else 0)
+            lock.acquire(timeout=-1 if blocking else 0)
         except Timeout:
             raise LockHeldError("another process") from None
         try:
-            yield _Held()
+            yield _KernelLock()
         finally:
             lock.release()
         return
     lease = Lease(path)
-    if not lease.acquire(waits=waits, say=say):
+    if not lease.acquire(blocking=blocking, on_wait=on_wait):
         raise LockHeldError(lease.holder)
     try:
         yield lease

@@ -1,4 +1,4 @@
-"""A storage that is away for a while is waited for; one that stays away is told of in a sentence."""
+"""Retry transient storage errors with exponential backoff."""
 
 import errno
 import os
@@ -11,11 +11,11 @@ from raybench.core.errors import StorageError
 T = TypeVar("T")
 
 RETRY_SECONDS = 60.0
-"""How long a storage that is away (a restarted server, a network that flaps) is tried again."""
-VARIABLE = "RAYBENCH_PATIENCE_SECONDS"
-"""Names another patience, on every machine that is to have it."""
+"""How long transient errors (a restarted server, an unstable network) are retried by default."""
+RETRY_VARIABLE = "RAYBENCH_PATIENCE_SECONDS"
+"""Environment variable that overrides `RETRY_SECONDS`, on every machine where it is set."""
 FIRST_PAUSE_SECONDS = 0.25
-"""Before the first new try; doubled before every further one, up to `LONGEST_PAUSE_SECONDS`."""
+"""Before the first retry; doubled before each further one, up to `LONGEST_PAUSE_SECONDS`."""
 LONGEST_PAUSE_SECONDS = 8.0
 TRANSIENT_ERRNOS = frozenset(
     {
@@ -36,37 +36,37 @@ TRANSIENT_ERRNOS = frozenset(
         errno.EREMOTEIO,
     }
 )
-"""Errors that may pass by waiting. A full disk, a missing right or a read-only mount does not."""
+"""Errors that may pass. A full disk, a missing permission or a read-only mount does not."""
 
 
 def retry_seconds() -> float:
-    """How many seconds a storage that is away is waited for.
+    """How many seconds transient errors are retried.
 
     Raises:
-        StorageError: if the variable holds no number from 0 on.
+        StorageError: if the environment variable is not a number from 0 on.
     """
-    text = os.environ.get(VARIABLE, "")
+    text = os.environ.get(RETRY_VARIABLE, "")
     try:
         seconds = float(text) if text else RETRY_SECONDS
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise StorageError(f"{VARIABLE} must be a number of seconds, got {text!r}.")
+        raise StorageError(f"{RETRY_VARIABLE} must be a number of seconds, got {text!r}.")
     return seconds
 
 
 def retry_transient(attempt: Callable[[], T]) -> T:
-    """What `attempt` gives, tried again within `patience` while it meets an error that may pass.
+    """The result of `attempt`, which is retried for `retry_seconds` while it raises a transient error.
 
     Raises:
-        OSError: the error that did not pass, or that waiting cannot mend.
+        OSError: the last transient error, or the first one that is not transient.
     """
-    give_up, pause = time.monotonic() + retry_seconds(), FIRST_PAUSE_SECONDS
+    deadline, pause = time.monotonic() + retry_seconds(), FIRST_PAUSE_SECONDS
     while True:
         try:
             return attempt()
         except OSError as error:
-            if error.errno not in TRANSIENT_ERRNOS or time.monotonic() + pause > give_up:
+            if error.errno not in TRANSIENT_ERRNOS or time.monotonic() + pause > deadline:
                 raise
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

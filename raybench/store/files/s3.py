@@ -1,39 +1,54 @@
-"""Objects of a bucket as paths, with those methods of `pathlib.Path` that the storage needs.
+"""S3 objects as paths, with the methods of `pathlib.Path` that the storage needs.
 
-An object that is absent raises FileNotFoundError, as a file does. Whatever else goes wrong and does not pass
-by waiting raises StorageUnavailableError, so that it is never taken for an absent object.
+A missing object raises FileNotFoundError, as a missing file does. Any other error that persists raises
+StorageUnavailableError, so that an unreachable object is never taken for a missing one.
 """
 
 import fnmatch
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from raybench.core.errors import StorageUnavailableError
 from raybench.store.files.retry import TRANSIENT_ERRNOS, retry_transient
-from raybench.store.files.s3_client import BucketError, client, require_all_deleted, translated
+from raybench.store.files.s3_client import BucketError, client, raise_if_not_deleted, translate_errors
 
 SCHEME = "s3://"
-KEYS_PER_DELETION = 1000
-ONE_PUT_BYTES = 8 * 2**20
-"""What is larger is sent in parts, several at once; the object appears when the last one is there."""
+KEYS_PER_REQUEST = 1000
+"""S3's limit for one listing and for one deletion."""
+SINGLE_PUT_BYTES = 8 * 2**20
+"""Larger files are uploaded in parts, several at once; the object appears when the last part has arrived.
+
+Equal to boto3's multipart threshold: below it, `upload_fileobj` would close the file and prevent a retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """An object's content with what identifies this version of it."""
+
+    content: bytes
+    etag: str
+    age_seconds: float
+    """Since it was written, by the bucket's clock."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class S3Path:
-    """An object, or the prefix of several. Every method asks the bucket anew and waits while it is away."""
+    """An object, or the prefix of several. Methods send requests, and retry while S3 is unreachable."""
 
     bucket: str
     key: str
-    """Without slashes at its ends; empty for the whole bucket."""
+    """Without leading or trailing slash; empty for the whole bucket."""
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.bucket}{'/' if self.key else ''}{self.key}"
 
     def __fspath__(self) -> str:
-        raise TypeError(f"{self} lies in no file system; `storage.opened` gives its content as a file.")
+        raise TypeError(f"{self} lies in no file system; `store.files.open_binary` gives it as a file.")
 
     def __truediv__(self, name: str) -> "S3Path":
         return S3Path(self.bucket, f"{self.key}/{name}".strip("/"))
@@ -56,24 +71,41 @@ class S3Path:
         Raises:
             FileNotFoundError: if there is none.
         """
-        return self._ask("read", lambda s3: s3.get_object(**self._named)["Body"].read())
+        return self._request("read", lambda s3: s3.get_object(**self._address)["Body"].read())
+
+    def read_version(self, *, retry: bool = True) -> ObjectVersion:
+        """The object's content with its etag and age.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+
+        def get(s3: Any) -> ObjectVersion:
+            answer = s3.get_object(**self._address)
+            date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+            age_seconds = (now - answer["LastModified"]).total_seconds()
+            return ObjectVersion(answer["Body"].read(), answer["ETag"], age_seconds)
+
+        return self._request("read", get, retry)
 
     def is_file(self) -> bool:
-        """Whether there is an object of this very key."""
+        """Whether there is an object with exactly this key."""
         try:
-            self._ask("look for", lambda s3: s3.head_object(**self._named))
+            self._request("look for", lambda s3: s3.head_object(**self._address))
         except FileNotFoundError:
             return False
         return True
 
     def is_dir(self) -> bool:
-        """Whether any object lies below."""
-        return bool(self._page(self._below, MaxKeys=1).get("Contents"))
+        """Whether any object's key begins with this key and a slash."""
+        request = {"Bucket": self.bucket, "Prefix": self._prefix, "MaxKeys": 1}
+        return bool(self._request("list", lambda s3: s3.list_objects_v2(**request)).get("Contents"))
 
     def glob(self, pattern: str) -> list["S3Path"]:
-        """What matches below, sorted. Each segment may hold wildcards; a slash at the end takes folders.
+        """Sorted objects matching a pattern; a trailing slash matches folders instead.
 
-        One listing per folder that is looked into, a thousand names in each answer.
+        Each segment may hold wildcards. Takes one listing per matching folder.
         """
         head, _, rest = pattern.partition("/")
         literal = head[: min((head.index(c) for c in "*?[" if c in head), default=len(head))]
@@ -81,146 +113,113 @@ class S3Path:
         if "/" not in pattern:
             return sorted(self / name for name in files if fnmatch.fnmatchcase(name, head))
         matching = sorted(self / name for name in folders if fnmatch.fnmatchcase(name, head))
-        return [found for folder in matching for found in folder.glob(rest)] if rest else matching
-
-    def delete(self, *, is_patient: bool = True) -> None:
-        """Delete the object, if there is one: S3 does not tell."""
-        self._ask("delete", lambda s3: s3.delete_object(**self._named), is_patient)
+        return [path for folder in matching for path in folder.glob(rest)] if rest else matching
 
     def file_sizes(self) -> dict[str, int]:
-        """Every object below, by its key relative to this one: its bytes."""
-        return {
-            entry["Key"].removeprefix(self._below): entry["Size"]
-            for page in self._pages(self._below)
-            for entry in page.get("Contents", ())
-        }
+        """Bytes of every object below this prefix, by its key relative to the prefix."""
+        pages = self._pages(self._prefix)
+        return {e["Key"].removeprefix(self._prefix): e["Size"] for p in pages for e in p.get("Contents", ())}
 
-    def delete_below(self) -> None:
-        """Delete every object below, a thousand at a time.
+    def delete(self, *, retry: bool = True) -> None:
+        """Delete the object, if there is one: S3 does not tell whether there was."""
+        self._request("delete", lambda s3: s3.delete_object(**self._address), retry)
+
+    def delete_tree(self) -> None:
+        """Delete every object below this prefix.
 
         Raises:
-            StorageUnavailableError: if the bucket keeps any of them.
+            StorageUnavailableError: if S3 refuses to delete one.
         """
-        names = list(self.file_sizes())
-        for first in range(0, len(names), KEYS_PER_DELETION):
-            keys = [{"Key": (self / name).key} for name in names[first : first + KEYS_PER_DELETION]]
-            self._delete_all(keys)
+        keys = [{"Key": (self / name).key} for name in self.file_sizes()]
+        for first in range(0, len(keys), KEYS_PER_REQUEST):
+            batch = {"Objects": keys[first : first + KEYS_PER_REQUEST], "Quiet": True}
+            self._delete_batch(batch)
 
-    def _delete_all(self, keys: list[dict[str, str]]) -> None:
-        wanted = {"Objects": keys, "Quiet": True}
-        self._ask(
-            "empty", lambda s3: require_all_deleted(s3.delete_objects(Bucket=self.bucket, Delete=wanted))
+    def _delete_batch(self, batch: dict[str, Any]) -> None:
+        self._request(
+            "empty", lambda s3: raise_if_not_deleted(s3.delete_objects(Bucket=self.bucket, Delete=batch))
         )
 
     def upload(self, file: BinaryIO) -> None:
-        """Create or replace the object with what `file` holds, from its beginning; whole or not at all."""
-
-        is_small = file.seek(0, os.SEEK_END) <= ONE_PUT_BYTES
+        """Create or replace the object with the whole of `file`, atomically."""
+        is_small = file.seek(0, os.SEEK_END) < SINGLE_PUT_BYTES
 
         def send(s3: Any) -> None:
             file.seek(0)
             if is_small:
-                s3.put_object(**self._named, Body=file.read())
+                s3.put_object(**self._address, Body=file.read())
             else:
-                s3.upload_fileobj(_Unclosed(file), self.bucket, self.key)
+                s3.upload_fileobj(file, self.bucket, self.key)
 
-        self._ask("write", send)
+        self._request("write", send)
 
     def download(self, file: Path) -> None:
-        """Write the object into a file of this machine, large ones by several requests at once.
+        """Write the object into a local file, large ones by several requests at once.
 
         Raises:
-            FileNotFoundError: if there is none.
-            OSError: if the file cannot be written (a full disk), which is not the bucket's fault.
+            FileNotFoundError: if there is no object.
+            OSError: if the local file cannot be written, e.g. the disk is full.
         """
-        self._ask("read", lambda s3: s3.download_file(self.bucket, self.key, str(file)))
+        self._request("read", lambda s3: s3.download_file(self.bucket, self.key, str(file)))
 
-    def put(self, content: bytes, **condition: str) -> str:
-        """Create or replace the object and return its tag.
+    def put(self, content: bytes, **condition: str) -> None:
+        """Create or replace the object.
 
         Args:
             content: of the object.
-            condition: `IfNoneMatch="*"`: only where there is none; `IfMatch=tag`: only in that one's place.
+            condition: `IfNoneMatch="*"`: only if there is none; `IfMatch=etag`: only if it is that version.
 
         Raises:
             FileExistsError: if the condition is not met.
         """
-        answer = self._ask("write", lambda s3: s3.put_object(**self._named, Body=content, **condition))
-        return str(answer["ETag"])
-
-    def get(self, *, is_patient: bool = True) -> dict[str, Any]:
-        """boto3's answer, its `Body` read: with tag, time of the last change and time of the answer."""
-
-        def request(s3: Any) -> dict[str, Any]:
-            answer = s3.get_object(**self._named)
-            return {**answer, "Body": answer["Body"].read()}
-
-        return self._ask("read", request, is_patient)
+        self._request("write", lambda s3: s3.put_object(**self._address, Body=content, **condition))
 
     def check(self) -> None:
-        """Ask once, without patience, whether the bucket is there and may be listed.
+        """Ask once, without retrying, whether the bucket exists and may be listed.
 
         Raises:
             OSError: if not.
         """
-        with translated(str(self), self.bucket):
+        with translate_errors(str(self), self.bucket):
             client().list_objects_v2(Bucket=self.bucket, Prefix=self.key, MaxKeys=1)
 
     @property
-    def _named(self) -> dict[str, str]:
+    def _address(self) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.key}
 
     @property
-    def _below(self) -> str:
-        """With what the keys of all objects below begin."""
+    def _prefix(self) -> str:
+        """What the keys of all objects below begin with."""
         return f"{self.key}/" if self.key else ""
 
     def _children(self, start: str) -> tuple[list[str], list[str]]:
-        """Names of the folders and of the files directly below that begin so."""
-        base = self._below
-        folders: list[str] = []
-        files: list[str] = []
-        for page in self._pages(base + start, Delimiter="/"):
-            folders += [p["Prefix"].removeprefix(base).rstrip("/") for p in page.get("CommonPrefixes", ())]
-            files += [entry["Key"].removeprefix(base) for entry in page.get("Contents", ())]
-        return folders, files
+        """Names of the folders and of the files directly below that begin with `start`."""
+        pages = self._pages(self._prefix + start, Delimiter="/")
+        folders = [p["Prefix"] for page in pages for p in page.get("CommonPrefixes", ())]
+        files = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return (
+            [name.removeprefix(self._prefix).rstrip("/") for name in folders],
+            [name.removeprefix(self._prefix) for name in files],
+        )
 
-    def _pages(self, prefix: str, **options: Any) -> Iterator[dict[str, Any]]:
-        following: dict[str, str] = {}
-        while True:
-            page = self._page(prefix, **options, **following)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            following = {"ContinuationToken": page["NextContinuationToken"]}
+    def _pages(self, prefix: str, **options: Any) -> list[dict[str, Any]]:
+        """All answers of a listing."""
+        page_size = {"PageSize": KEYS_PER_REQUEST}
+        request = {"Bucket": self.bucket, "Prefix": prefix, "PaginationConfig": page_size, **options}
+        return self._request("list", lambda s3: [*s3.get_paginator("list_objects_v2").paginate(**request)])
 
-    def _page(self, prefix: str, **options: Any) -> dict[str, Any]:
-        return self._ask("list", lambda s3: s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **options))
+    def _request(self, verb: str, request: Callable[[Any], Any], retry: bool = True) -> Any:
+        """Send a request with errors translated; transient ones are retried unless `retry` is off."""
 
-    def _ask(self, verb: str, request: Callable[[Any], Any], is_patient: bool = True) -> Any:
         def attempt() -> Any:
-            with translated(str(self), self.bucket):
+            with translate_errors(str(self), self.bucket):
                 return request(client())
 
         try:
-            return retry_transient(attempt) if is_patient else attempt()
-        except (FileNotFoundError, FileExistsError):
-            raise
+            return retry_transient(attempt) if retry else attempt()
         except OSError as error:
             if not isinstance(error, BucketError) and error.errno not in TRANSIENT_ERRNOS:
-                raise  # Of a file of this machine.
+                raise  # No such object, a condition not met, or a local file's error.
             raise StorageUnavailableError(
                 f"cannot {verb} {str(self)!r}: {error.strerror}; try again once that is mended."
             ) from error
-
-
-class _Unclosed:
-    """A file that s3transfer cannot close, so that a second attempt can send it again."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "close":
-            return lambda: None
-        return getattr(self._file, name)

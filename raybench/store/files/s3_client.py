@@ -1,8 +1,8 @@
-"""The boto3 door: one client per process, and what its errors mean.
+"""The boto3 client, one per process, and the translation of its errors to OSErrors.
 
-Address, region and credentials come from where every AWS tool takes them: `AWS_ENDPOINT_URL`, `AWS_REGION`,
-`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE`, or the role of the machine. None of it is
-passed on, kept or printed: every node has to find its own.
+Endpoint, region and credentials come from where every AWS tool takes them: `AWS_ENDPOINT_URL`, `AWS_REGION`,
+`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE`, or the machine's role. raybench never passes
+on, stores or prints them: every node needs its own.
 """
 
 import errno
@@ -14,32 +14,32 @@ from typing import Any
 from raybench.core.errors import StorageError
 
 NUM_THREADS = 16
-"""Requests under way at once, where many objects are wanted."""
-CONNECT_SECONDS, ANSWER_SECONDS = 5, 20
-"""After which one attempt is given up; `retry_transient` makes the next."""
-ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
-TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
-PASSING_CODES = frozenset(
+"""Concurrent requests where many objects are read."""
+CONNECT_SECONDS, READ_SECONDS = 5, 20
+"""Timeouts of one attempt; `retry_transient` makes the next."""
+NOT_FOUND_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
+CONDITION_CODES = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
+TRANSIENT_CODES = frozenset(
     {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"}
 )
 
 
 class BucketError(OSError):
-    """What a bucket answered, or that it did not; unlike an error of a file of this machine."""
+    """S3 refused a request or did not answer; tells it from an error of a local file."""
 
 
 @functools.cache
 def client() -> Any:
-    """boto3's client for S3, one per process; its threads share the connections."""
-    import boto3  # Deferred: half a second that a folder need not wait for.
+    """boto3's S3 client, one per process; threads share its connections."""
+    import boto3  # Deferred: takes half a second, which a local folder need not pay.
     from botocore.config import Config
 
     settings = Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=ANSWER_SECONDS,
-        retries={"total_max_attempts": 1},  # `retry_transient` does that, and knows when to give up.
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": 1},  # `retry_transient` retries, within the user's time limit.
         max_pool_connections=2 * NUM_THREADS,
-        # Checksums beyond those that the protocol asks for are refused by many stores that are not Amazon's.
+        # Many S3-compatible stores refuse checksums that the protocol does not require.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -47,10 +47,10 @@ def client() -> Any:
 
 
 def endpoint() -> str:
-    """The address that is asked; part of what tells two storages apart.
+    """URL of the S3 endpoint.
 
     Raises:
-        StorageError: if AWS's variables describe no client: no such profile, an address without its scheme.
+        StorageError: if AWS's variables describe no client: an unknown profile, a URL without scheme.
     """
     from botocore import exceptions
 
@@ -60,58 +60,63 @@ def endpoint() -> str:
         raise StorageError(f"cannot use a bucket: {_first_line(error)}; mend AWS's variables.") from error
 
 
-def require_all_deleted(answer: Any) -> None:
-    """Nothing, if every object was deleted: S3 says 200 even where it kept some.
+def raise_if_not_deleted(answer: Any) -> None:
+    """Raise if an answer of `delete_objects` lists failures: its status is 200 even then.
 
     Raises:
-        ClientError: that of the first one kept.
+        ClientError: for the first object that was not deleted.
     """
     from botocore import exceptions
 
-    if kept := answer.get("Errors"):
-        message = f"{kept[0].get('Message', '')}; left there: {len(kept)}, first {kept[0].get('Key')!r}"
-        error = {"Code": kept[0].get("Code", ""), "Message": message}
+    if failures := answer.get("Errors"):
+        first = failures[0]
+        message = f"{first.get('Message', '')}; left there: {len(failures)}, first {first.get('Key')!r}"
+        error = {"Code": first.get("Code", ""), "Message": message}
         raise exceptions.ClientError({"Error": error}, "DeleteObjects")
 
 
 @contextmanager
-def translated(address: str, bucket: str) -> Iterator[None]:
-    """boto3's errors as OSErrors: their number says whether waiting may help, their text holds no secret."""
+def translate_errors(address: str, bucket: str) -> Iterator[None]:
+    """Raise boto3's errors as OSErrors, with an errno that says whether to retry and no secret in the text.
+
+    Raises:
+        FileNotFoundError: if there is no such object.
+        FileExistsError: if a conditional write was refused.
+        BucketError: for any other error.
+    """
     import boto3.exceptions
     from botocore import exceptions
 
     try:
         yield
     except exceptions.ClientError as error:
-        raise _of_answer(error, address, bucket) from None
-    except boto3.exceptions.RetriesExceededError as error:
+        raise _translated(error, address, bucket) from None
+    except (boto3.exceptions.RetriesExceededError, exceptions.CredentialRetrievalError) as error:
         raise BucketError(errno.EREMOTEIO, _first_line(error)) from None
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        raise BucketError(
-            errno.EACCES,
-            "no credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)",
-        ) from error
-    except exceptions.CredentialRetrievalError as error:
-        raise BucketError(errno.EREMOTEIO, _first_line(error)) from None
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
+        names = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        raise BucketError(errno.EACCES, f"no credentials ({names})") from None
     except (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError) as error:
         raise BucketError(errno.EREMOTEIO, f"{endpoint()} does not answer ({type(error).__name__})") from None
     except (exceptions.BotoCoreError, ValueError) as error:
         raise BucketError(errno.EINVAL, _first_line(error)) from None
 
 
-def _of_answer(error: Any, address: str, bucket: str) -> OSError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
+def _translated(error: Any, address: str, bucket: str) -> OSError:
+    """The OSError for an answer with an error code."""
+    details = error.response.get("Error", {})
+    code = str(details.get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in ABSENT:
+    if code in NOT_FOUND_CODES:
         return FileNotFoundError(errno.ENOENT, "no such object", address)
-    if code in TAKEN:
-        return FileExistsError(errno.EEXIST, "another one is there", address)
+    if code in CONDITION_CODES:
+        return FileExistsError(errno.EEXIST, "the object exists or has changed", address)
     if code == "NoSuchBucket":
         return BucketError(errno.ENXIO, f"there is no bucket {bucket!r} at {endpoint()}")
-    said = f"{endpoint()} answers {code} ({error.response.get('Error', {}).get('Message', '')})"
-    if (status >= 500 and code != "NotImplemented") or status == 429 or code in PASSING_CODES:
-        return BucketError(errno.EREMOTEIO, said)
-    return BucketError(errno.EACCES if status in (401, 403) else errno.EINVAL, said)
+    message = f"{endpoint()} answers {code} ({details.get('Message', '')})"
+    if (status >= 500 and code != "NotImplemented") or status == 429 or code in TRANSIENT_CODES:
+        return BucketError(errno.EREMOTEIO, message)
+    return BucketError(errno.EACCES if status in (401, 403) else errno.EINVAL, message)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A gate before a server: closed, the server is away. Real connections are refused and cut."""
+"""A TCP proxy that can be closed, to simulate an outage of the server behind it."""
 
 import contextlib
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class Gate:
-    """Passes bytes on between its own port of loopback and another one, while it is open."""
+    """Forwards a local port to `target` while it is open."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -21,7 +21,7 @@ class Gate:
         return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        """Refuse connections, and cut those there are."""
+        """Refuse new connections and cut the existing ones."""
         self._listener.close()
         # A blocked `accept` holds the port until it returns.
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
@@ -66,9 +66,9 @@ class Gate:
             far.settimeout(None)
             self._pairs |= {near, far}
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(2**16):
                 sink.sendall(data)

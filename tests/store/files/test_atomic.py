@@ -1,4 +1,4 @@
-"""Files come to be there whole or not at all."""
+"""Atomic writes in a folder."""
 
 import errno
 import os
@@ -14,13 +14,13 @@ def names(folder: Path) -> list[str]:
     return [entry.name for entry in folder.iterdir()]
 
 
-def test_the_file_holds_what_was_written_and_nothing_else_is_left(tmp_path):
+def test_the_file_holds_what_was_written_and_no_temporary_file_is_left(tmp_path):
     write_atomic(tmp_path / "deep" / "file", lambda file: file.write(b"content"))
     assert (tmp_path / "deep" / "file").read_bytes() == b"content"
     assert names(tmp_path / "deep") == ["file"]
 
 
-def test_a_writer_that_fails_midway_leaves_the_old_file(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -34,7 +34,7 @@ def test_a_writer_that_fails_midway_leaves_the_old_file(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def test_a_file_in_the_folders_place_is_a_storage_error(tmp_path):
+def test_a_file_where_the_folder_should_be_is_a_storage_error(tmp_path):
     (tmp_path / "in_the_way").write_bytes(b"")
     with pytest.raises(
         StorageError, match=r"cannot write '.*file': .*; free space or choose another storage"
@@ -42,7 +42,7 @@ def test_a_file_in_the_folders_place_is_a_storage_error(tmp_path):
         write_atomic(tmp_path / "in_the_way" / "file", lambda file: file.write(b""))
 
 
-def test_a_full_disk_is_a_storage_error_and_leaves_the_old_file(tmp_path):
+def test_a_full_disk_is_a_storage_error_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -56,13 +56,13 @@ def test_a_full_disk_is_a_storage_error_and_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("is_durable", [True, False])
-def test_others_may_read_what_is_written(tmp_path, is_durable):
+def test_written_files_are_readable_by_other_users(tmp_path, is_durable):
     write_atomic(tmp_path / "file", lambda file: file.write(b""), is_durable=is_durable)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
-def away(monkeypatch, times, number=errno.ESTALE):
-    """`replace`, the last act of a write, fails so many times. Returns the pauses that were made."""
+def fail_renames(monkeypatch, times, number=errno.ESTALE):
+    """Make the first `times` renames fail, and return the list of pauses between retries."""
     left, pauses, replace = [times], [], Path.replace
 
     def flaky(self, target):
@@ -83,31 +83,31 @@ def away(monkeypatch, times, number=errno.ESTALE):
     return pauses
 
 
-def test_a_storage_that_comes_back_is_waited_for_longer_and_longer(tmp_path, monkeypatch):
-    pauses = away(monkeypatch, times=4)
+def test_transient_errors_are_retried_with_growing_pauses(tmp_path, monkeypatch):
+    pauses = fail_renames(monkeypatch, times=4)
     write_atomic(tmp_path / "file", lambda file: file.write(b"content"))
     assert (tmp_path / "file").read_bytes() == b"content"
     assert names(tmp_path) == ["file"]
     assert pauses == [0.25, 0.5, 1.0, 2.0]
 
 
-def test_a_storage_that_stays_away_is_told_within_a_minute(tmp_path, monkeypatch):
-    pauses = away(monkeypatch, times=1000)
+def test_a_lasting_outage_is_reported_within_a_minute(tmp_path, monkeypatch):
+    pauses = fail_renames(monkeypatch, times=1000)
     with pytest.raises(StorageUnavailableError, match="cannot write"):
         write_atomic(tmp_path / "file", lambda file: file.write(b"content"))
     assert 40 < sum(pauses) <= 60
     assert names(tmp_path) == []
 
 
-def test_a_full_disk_is_not_waited_for(tmp_path, monkeypatch):
-    pauses = away(monkeypatch, times=1, number=errno.ENOSPC)
+def test_a_full_disk_is_not_retried(tmp_path, monkeypatch):
+    pauses = fail_renames(monkeypatch, times=1, number=errno.ENOSPC)
     with pytest.raises(StorageUnavailableError, match="No space left"):
         write_atomic(tmp_path / "file", lambda file: file.write(b"content"))
     assert pauses == []
 
 
-def test_a_file_that_cannot_be_read_now_is_not_taken_for_absent(tmp_path, monkeypatch):
-    away(monkeypatch, times=0)
+def test_an_unreadable_file_is_not_taken_for_a_missing_one(tmp_path, monkeypatch):
+    fail_renames(monkeypatch, times=0)
 
     def gone(self):
         raise OSError(errno.EIO, "Input/output error")
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_absent(tmp_path, monkey
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
-def test_where_there_are_no_hard_links_a_file_is_written_once_all_the_same(tmp_path, monkeypatch, number):
+def test_the_first_writer_wins_without_hard_links_too(tmp_path, monkeypatch, number):
     def link(source, target):
         raise OSError(number, os.strerror(number))
 
@@ -129,10 +129,8 @@ def test_where_there_are_no_hard_links_a_file_is_written_once_all_the_same(tmp_p
     assert (tmp_path / "deep" / "id").stat().st_mode & 0o777 == 0o644
 
 
-def test_a_file_that_is_written_once_waits_for_its_storage_and_says_where_that_stays_away(
-    tmp_path, monkeypatch
-):
-    pauses = away(monkeypatch, times=0)
+def test_creating_a_file_retries_transient_errors_and_reports_lasting_ones(tmp_path, monkeypatch):
+    pauses = fail_renames(monkeypatch, times=0)
     left, link = [2], os.link
 
     def flaky(source, target):
@@ -150,16 +148,16 @@ def test_a_file_that_is_written_once_waits_for_its_storage_and_says_where_that_s
     assert names(tmp_path) == ["id"]
 
 
-def test_two_machines_with_one_process_id_do_not_share_a_draft(tmp_path, monkeypatch):
+def test_processes_with_the_same_id_on_two_machines_do_not_share_a_temporary_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    link, drafts = os.link, []
+    link, temporary_files = os.link, []
 
     def slow(source, target):
-        drafts.append(source)
-        if len(drafts) == 1:
+        temporary_files.append(source)
+        if len(temporary_files) == 1:
             assert write_if_absent(tmp_path / "id", b"second") == b"second"
         link(source, target)
 
     monkeypatch.setattr(os, "link", slow)
     assert write_if_absent(tmp_path / "id", b"first") == b"second"
-    assert len(set(drafts)) == 2
+    assert len(set(temporary_files)) == 2

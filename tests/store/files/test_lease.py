@@ -1,4 +1,4 @@
-"""The lock of a bucket: who holds it, how it is seen that nobody does, and two who both believe to."""
+"""Leases: who holds one, when an abandoned one is taken over, and two holders at once."""
 
 import json
 import subprocess
@@ -9,29 +9,30 @@ import pytest
 
 from raybench.core.errors import StorageUnavailableError
 from raybench.store.files import lease as lease_module
-from raybench.store.files.lease import Lease, _machine
+from raybench.store.files.lease import Lease, _machine_id
 from raybench.store.files.s3 import S3Path
 
 
 @pytest.fixture
 def path(bucket, monkeypatch):
-    """Of a lease in a world that goes faster. An object's time has whole seconds only."""
+    """Path of a lease, with shorter times. S3 dates objects in whole seconds."""
     monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.2)
-    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lease_module, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(lease_module, "EXPIRY_SECONDS", 2.0)
     return bucket / "lock"
 
 
-def left_by(path: S3Path, *, process: int, machine: str) -> None:
+def write_lease(path: S3Path, *, process: int, machine: str) -> None:
+    """A lease of another process that is never renewed."""
     content = {"token": "other", "host": "node-7", "process": process, "machine": machine}
     path.put(json.dumps(content).encode())
 
 
-def test_one_left_behind_elsewhere_is_taken_over_when_it_has_run_out_and_not_before(path):
-    left_by(path, process=41, machine="another")
+def test_an_abandoned_lease_of_another_machine_is_taken_over_once_it_expires_and_not_before(path):
+    write_lease(path, process=41, machine="another")
     lines = []
     lease, started = Lease(path), time.monotonic()
-    assert lease.acquire(waits=False, say=lines.append)
+    assert lease.acquire(blocking=False, on_wait=lines.append)
     assert time.monotonic() - started > 1.0
     lease.release()
     assert len(lines) == 1
@@ -39,60 +40,60 @@ def test_one_left_behind_elsewhere_is_taken_over_when_it_has_run_out_and_not_bef
     assert not path.is_file()
 
 
-def test_one_left_behind_on_this_machine_is_taken_over_at_once(path, monkeypatch):
+def test_an_abandoned_lease_of_this_machine_is_taken_over_at_once(path, monkeypatch):
     monkeypatch.setattr(lease_module, "EXPIRY_SECONDS", 1000.0)
     program = "import os; print(os.getpid())"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    left_by(path, process=int(ended.stdout), machine=_machine())
+    write_lease(path, process=int(ended.stdout), machine=_machine_id())
     lease = Lease(path)
-    assert lease.acquire(waits=False)
+    assert lease.acquire(blocking=False)
     lease.release()
 
 
-def test_one_that_is_renewed_is_left_alone_however_long(path):
+def test_a_renewed_lease_never_expires(path):
     holder, other = Lease(path), Lease(path)
-    assert holder.acquire(waits=True)
-    time.sleep(3.5)  # Longer than it lasts unless renewed.
-    assert not other.acquire(waits=False)
+    assert holder.acquire(blocking=True)
+    time.sleep(3.5)  # Longer than a lease lasts without renewal.
+    assert not other.acquire(blocking=False)
     assert other.holder.startswith("process ")
-    holder.require()
+    holder.raise_if_lost()
     holder.release()
 
 
-def test_what_nobody_of_us_has_written_runs_out_like_any_other(path):
+def test_an_object_that_is_not_a_lease_expires_like_one(path):
     path.put(b"\xff\xff")
     lease = Lease(path)
-    assert lease.acquire(waits=False)
+    assert lease.acquire(blocking=False)
     lease.release()
 
 
-def test_who_has_lost_it_is_told(path):
+def test_the_holder_of_a_lost_lease_notices(path):
     lease = Lease(path)
-    assert lease.acquire(waits=True)
-    left_by(path, process=41, machine="another")
+    assert lease.acquire(blocking=True)
+    write_lease(path, process=41, machine="another")
     lease._thread.join(10)
     with pytest.raises(StorageUnavailableError, match=r"another process has taken over .*lock"):
-        lease.require()
+        lease.raise_if_lost()
     lease.release()
-    assert json.loads(path.read_bytes())["token"] == "other", "it is not ours to give back"
+    assert json.loads(path.read_bytes())["token"] == "other", "a lost lease is not deleted"
 
 
-def test_where_conditions_are_ignored_the_last_one_holds_it_and_the_first_one_notices(path, monkeypatch):
+def test_without_conditional_writes_the_last_writer_holds_the_lease_and_the_first_notices(path, monkeypatch):
     put = S3Path.put
     monkeypatch.setattr(S3Path, "put", lambda self, content, **condition: put(self, content))
     first, second = Lease(path), Lease(path)
-    assert first.acquire(waits=False)
-    assert second._take(None)  # Both looked before either had written.
+    assert first.acquire(blocking=False)
+    assert second._try_write(None)  # Both read before either wrote.
     first._thread.join(10)
     with pytest.raises(StorageUnavailableError):
-        first.require()
+        first.raise_if_lost()
     first.release()
 
 
-def test_one_that_the_store_never_gives_is_told_after_a_while(path, monkeypatch):
-    """Such a store answers 412 to every condition."""
+def test_a_store_that_refuses_every_takeover_is_reported(path, monkeypatch):
+    """Such a store answers 412 to every conditional write."""
     monkeypatch.setattr(lease_module, "EXPIRY_SECONDS", 0.4)
-    left_by(path, process=41, machine="another")
+    write_lease(path, process=41, machine="another")
     tries = []
 
     def refuse(self, content, **condition):
@@ -100,7 +101,7 @@ def test_one_that_the_store_never_gives_is_told_after_a_while(path, monkeypatch)
         raise FileExistsError
 
     monkeypatch.setattr(S3Path, "put", refuse)
-    time.sleep(1.5)  # An object's time has whole seconds only: it has run out now.
+    time.sleep(1.5)  # S3 dates objects in whole seconds: now it has expired.
     with pytest.raises(StorageUnavailableError, match=r"cannot take over .*lock.*conditional writes"):
-        Lease(path).acquire(waits=True)
+        Lease(path).acquire(blocking=True)
     assert 2 < len(tries) < 20, "with pauses in between"

@@ -1,4 +1,4 @@
-"""What a user may write for a storage, and what is said where it is wrong."""
+"""Which storage addresses are accepted, and how wrong ones are refused."""
 
 from pathlib import Path, PurePosixPath
 
@@ -23,62 +23,62 @@ def test_an_address_is_a_folder_or_a_prefix_of_a_bucket():
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
-        ("s3:/bucket/x", r"'s3:/bucket/x' is no place for a storage; give a folder of this machine or s3://"),
-        ("gs://bucket/x", r"'gs://bucket/x' is no place for a storage"),
-        ("file:///data", r"'file:///data' is no place for a storage"),
+        ("s3:/bucket/x", r"'s3:/bucket/x' is not a storage; give a folder of this machine or s3://"),
+        ("gs://bucket/x", r"'gs://bucket/x' is not a storage"),
+        ("file:///data", r"'file:///data' is not a storage"),
         ("s3://", r"'s3://' names no bucket; write s3://bucket/prefix"),
         ("s3://a/x", r"'s3://a/x' names no bucket"),
         ("s3://bucket/a//b", r"has an empty or dotted segment"),
         ("s3://bucket/../b", r"has an empty or dotted segment"),
     ],
 )
-def test_other_addresses_are_refused(address, said):
-    with pytest.raises(StorageError, match=said):
+def test_other_addresses_are_refused(address, message):
+    with pytest.raises(StorageError, match=message):
         parse_storage_path(address)
 
 
 @pytest.mark.parametrize("address", ["s3://me:sesame@host/bucket", "s3://AKIA:open/sesame@bucket/x"])
-def test_a_password_in_an_address_is_not_repeated(address):
-    with pytest.raises(StorageError, match="names no bucket") as refused:
+def test_a_password_in_an_address_does_not_appear_in_the_error(address):
+    with pytest.raises(StorageError, match="names no bucket") as error:
         parse_storage_path(address)
-    assert "sesame" not in str(refused.value)
-    assert "AKIA" not in str(refused.value)
+    assert "sesame" not in str(error.value)
+    assert "AKIA" not in str(error.value)
 
 
 @given(NAMES)
-def test_paths_of_a_bucket_are_put_together_like_those_of_a_folder(names):
-    path, like = S3Path("bucket", ""), PurePosixPath("/bucket")
+def test_paths_in_a_bucket_behave_like_posix_paths(names):
+    path, expected = S3Path("bucket", ""), PurePosixPath("/bucket")
     for name in names:
-        path, like = path / name, like / name
-    assert str(path) == f"s3:/{like}"
-    assert (path.name, path.stem) == (like.name, like.stem)
-    assert str(path.parent) == f"s3:/{like.parent}"
+        path, expected = path / name, expected / name
+    assert str(path) == f"s3:/{expected}"
+    assert (path.name, path.stem) == (expected.name, expected.stem)
+    assert str(path.parent) == f"s3:/{expected.parent}"
     assert parse_storage_path(str(path)) == path or set(names) & {".", ".."}
 
 
-def test_a_bucket_has_a_folder_of_this_machine_that_depends_on_who_serves_it(bucket, monkeypatch, tmp_path):
-    here = local_folder(bucket / "features")
-    assert here == local_folder(bucket) / "features"
-    assert here.is_relative_to(tmp_path / "copies")
+def test_the_local_folder_of_a_bucket_depends_on_its_endpoint(bucket, monkeypatch, tmp_path):
+    folder = local_folder(bucket / "features")
+    assert folder == local_folder(bucket) / "features"
+    assert folder.is_relative_to(tmp_path / "copies")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     client.cache_clear()
-    assert local_folder(bucket / "features") != here
+    assert local_folder(bucket / "features") != folder
     assert local_folder(tmp_path) == tmp_path
 
 
-def test_a_bucket_that_is_there_is_opened(bucket):
+def test_an_existing_bucket_is_opened(bucket):
     assert open_storage(str(bucket)) == bucket
 
 
-def test_a_bucket_that_is_not_there_is_told_at_once(bucket):
+def test_a_missing_bucket_is_reported_at_once(bucket):
     with pytest.raises(StorageError, match=r"cannot use storage 's3://elsewhere/x': there is no bucket"):
         open_storage("s3://elsewhere/x")
 
 
 @pytest.mark.parametrize(("name", "value"), [("AWS_ENDPOINT_URL", "localhost:9000"), ("AWS_PROFILE", "nope")])
-def test_variables_that_describe_no_client_are_a_sentence_where_copies_are_looked_for(
+def test_invalid_aws_variables_are_reported_when_the_local_folder_is_computed(
     bucket, monkeypatch, name, value
 ):
     monkeypatch.setenv(name, value)
@@ -87,14 +87,14 @@ def test_variables_that_describe_no_client_are_a_sentence_where_copies_are_looke
         local_folder(bucket)
 
 
-def test_an_endpoint_that_does_not_answer_is_told_at_once(bucket, monkeypatch):
+def test_an_unreachable_endpoint_is_reported_at_once(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     client.cache_clear()
     with pytest.raises(StorageError, match=r"http://127.0.0.1:9 does not answer \(EndpointConnectionError\)"):
         open_storage(bucket)
 
 
-def test_missing_credentials_are_told_with_the_names_of_the_variables(bucket, monkeypatch, tmp_path):
+def test_the_error_for_missing_credentials_names_the_variables(bucket, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -105,7 +105,7 @@ def test_missing_credentials_are_told_with_the_names_of_the_variables(bucket, mo
         open_storage(bucket)
 
 
-def test_a_profile_that_is_unknown_is_a_sentence_too(bucket, monkeypatch):
+def test_an_unknown_aws_profile_is_reported(bucket, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nobodys")
     client.cache_clear()
     with pytest.raises(StorageError, match=r"profile \(nobodys\) could not be found"):
