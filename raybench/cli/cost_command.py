@@ -31,6 +31,7 @@ def _cost(arguments: argparse.Namespace) -> int:
     from raybench.backbones.inference import hardware_name
     from raybench.experiment.cost import choose_device, price
     from raybench.store.files import open_storage
+    from raybench.store.layout import costs_dir
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -46,7 +47,7 @@ def _cost(arguments: argparse.Namespace) -> int:
         again=arguments.again,
         tell=_print_cost,
     )
-    print(f"costs     {storage}/costs   (raybench report {storage})")
+    print(f"costs     {costs_dir(storage)}   (raybench report {storage})")
     return exit_codes.FAILED_PAIRS if failures else exit_codes.DONE
 
 

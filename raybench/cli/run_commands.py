@@ -57,6 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _report(spec: Path, storage: "StoragePath", experiment: str, outcome: "Outcome") -> int:
     """Print the ranking, where results are, and how to resume; return the exit code."""
+    from raybench.store import layout
     from raybench.store.files import local_folder
 
     if outcome.measured:
@@ -67,12 +68,13 @@ def _report(spec: Path, storage: "StoragePath", experiment: str, outcome: "Outco
         print("Nothing was left to run: every pair of this spec is already measured in this storage.")
     for note in outcome.notes:
         print(f"note      {note}")
-    print(f"\nresults   {storage}/measurements   (raybench rank {storage})")
+    print(f"\nresults   {layout.measurements_dir(storage)}   (raybench rank {storage})")
     if outcome.tracking_uri.startswith("sqlite"):
-        print(f"tracking  {local_folder(storage)}/mlflow.db   (raybench ui {storage})")
+        print(f"tracking  {layout.mlflow_database(local_folder(storage))}   (raybench ui {storage})")
     else:
         print(f"tracking  {outcome.tracking_address or outcome.tracking_uri}")
-    print(f"recipes   {storage}/experiments/{experiment}/recipes   (raybench run RECIPE.yaml --storage …)")
+    recipes = layout.recipes_dir(storage, experiment)
+    print(f"recipes   {recipes}   (raybench run RECIPE.yaml --storage …)")
     if outcome.unsent:
         print(
             f"{len(outcome.unsent)} trials have not reached the tracking server; nothing is lost: "

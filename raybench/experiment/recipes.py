@@ -33,10 +33,6 @@ _SOURCE_KEYS = (
 _BACKBONE_KEYS = ("timm", "checkpoint", "kwargs", "family", "method", "pretrain_data", "pretrain_images")
 
 
-def recipe_file(storage: StoragePath, experiment: str, pair: Pair) -> StoragePath:
-    return layout.recipe_file(storage, experiment, pair)
-
-
 def write_all(
     storage: StoragePath, spec: ExperimentSpec, winners: Mapping[Pair, TrialRecord | None]
 ) -> list[StoragePath]:
@@ -55,7 +51,7 @@ def write_all(
         records = ledger.read_records(storage, spec.name, pair=pair)
         finals = [r for r in records if r.stage == "final" and r.status == "completed"]
         if finals:
-            path = recipe_file(storage, spec.name, pair)
+            path = layout.recipe_file(storage, spec.name, pair.slug)
             text = render(make_recipe(spec, pair, winner, finals))
             write_atomic(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
             written.append(path)
@@ -68,7 +64,7 @@ def read_recipe(storage: StoragePath, experiment: str, pair: Pair) -> dict[str, 
     Raises:
         StorageError: if there is no recipe, or it cannot be read.
     """
-    path = recipe_file(storage, experiment, pair)
+    path = layout.recipe_file(storage, experiment, pair.slug)
     try:
         content = yaml.safe_load(read_bytes(path))
     except (OSError, yaml.YAMLError) as error:

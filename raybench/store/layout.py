@@ -1,34 +1,45 @@
-"""Every path of a storage, in one place.
+"""Every path of a storage.
 
 STORAGE/
+├── storage_id                                      random name, which tells two storages of one spec apart
 ├── experiments/EXPERIMENT/
-│   ├── spec.json                             the checked spec
-│   ├── trials/TRIAL_ID.json                  ledger: one record per trial
-│   ├── checkpoints/TRIAL_ID/                 training checkpoints; removed when the trial ends
-│   ├── evaluations/TRIAL_ID.EVALUATOR/       an evaluator's partial results; removed when it has measured
-│   ├── identities/KIND-DIGEST.json           digests of backbones and datasets at the start
-│   ├── importance.json                       hyperparameter importance per pair
-│   ├── recipes/PAIR.yaml                     the winning hyperparameters as a spec
-│   ├── tracked.json                          which MLflow server holds everything
-│   └── running.lock                          held by the driver that runs the experiment
-├── measurements/EXPERIMENT/TRIAL_ID.parquet  measurements of a final trial
+│   ├── spec.json                                   the checked spec
+│   ├── running.lock                                held by the driver that runs the experiment
+│   ├── identities/KIND-DIGEST.json                 digests of backbones and datasets at the start
+│   ├── trials/TRIAL_ID.json                        ledger: one record per trial
+│   ├── checkpoints/TRIAL_ID/                       training checkpoints; removed when the trial ends
+│   ├── evaluations/TRIAL_ID.EVALUATOR/             partial results; removed when the evaluator has measured
+│   ├── importance.json                             hyperparameter importance
+│   ├── recipes/PAIR.yaml                           the winning hyperparameters as a spec
+│   └── tracked.json                                which spec is complete in MLflow, and where
+├── measurements/EXPERIMENT/TRIAL_ID.parquet        measurements of a final trial
 ├── measurements/EXPERIMENT/TRIAL_ID.EVALUATOR.parquet
-├── predictions/EXPERIMENT/TRIAL_ID.parquet   per-example predictions of a final trial
-├── classifiers/EXPERIMENT/TRIAL_ID.safetensors
-├── curves/EXPERIMENT/TRIAL_ID.EVALUATOR.json rows of an evaluator's figures
-├── per_query/EXPERIMENT/TRIAL_ID.npz         retrieval metrics, one value per query
-├── features/KEY/                             the feature store
-├── image_hashes/DIGEST.json                  hashes of a dataset's images
-├── costs/DIGEST.json                         inference cost per checkpoint and machine
-└── mlflow.db, mlartifacts/                   MLflow, where no server is given and the storage is a folder
+├── predictions/EXPERIMENT/TRIAL_ID.parquet         per-example predictions of a final trial
+├── classifiers/EXPERIMENT/TRIAL_ID.safetensors     weights of a final trial's classifier
+├── curves/EXPERIMENT/TRIAL_ID.EVALUATOR.json       rows of an evaluator's figures
+├── per_query/EXPERIMENT/TRIAL_ID.npz               retrieval metrics, one value per query
+├── features/KEY/                                   an entry of the feature store (`features.store`)
+├── features/KEY.partial/                           an entry that is being written
+├── features/KEY.lock                               held by the process that writes it
+├── image_hashes/pixel-hashes-DIGEST.json           hashes of the images of a dataset's split
+├── costs/DIGEST.json                               inference cost per checkpoint and machine
+├── mlflow.db                                       MLflow's database, unless a tracking server is used
+└── mlartifacts/                                    MLflow's artifacts, likewise
 
-STORAGE is a folder or `s3://bucket/prefix`; the layout is the same in both.
+STORAGE is a folder or `s3://bucket/prefix`. For a bucket, MLflow's files and copies of the features lie in
+this machine's `files.local_folder`. In a folder, hidden files named `.*.partial` are being written.
+`tests/store/test_layout.py` checks this map against a real run.
 """
 
 import os
+from pathlib import Path
 
-from raybench.core.records import Pair, digest_of
+from raybench.core.records import digest_of
 from raybench.store.files import StoragePath
+
+
+def storage_id_file(storage: StoragePath) -> StoragePath:
+    return storage / "storage_id"
 
 
 def experiments_dir(storage: StoragePath) -> StoragePath:
@@ -43,6 +54,15 @@ def spec_file(storage: StoragePath, experiment: str) -> StoragePath:
     return experiment_dir(storage, experiment) / "spec.json"
 
 
+def lock_file(storage: StoragePath, experiment: str) -> StoragePath:
+    return experiment_dir(storage, experiment) / "running.lock"
+
+
+def identity_file(storage: StoragePath, experiment: str, kind: str, name: str) -> StoragePath:
+    """The pinned digest of a `backbone` or `dataset` of that name."""
+    return experiment_dir(storage, experiment) / "identities" / f"{kind}-{digest_of(name)}.json"
+
+
 def trials_dir(storage: StoragePath, experiment: str) -> StoragePath:
     return experiment_dir(storage, experiment) / "trials"
 
@@ -52,39 +72,27 @@ def trial_file(storage: StoragePath, experiment: str, trial_id: str) -> StorageP
 
 
 def checkpoint_dir(storage: StoragePath, experiment: str, trial_id: str) -> StoragePath:
-    """Training checkpoints of one trial. Not created here; removed when the trial ends."""
     return experiment_dir(storage, experiment) / "checkpoints" / trial_id
 
 
 def evaluator_dir(storage: StoragePath, experiment: str, trial_id: str, evaluator: str) -> StoragePath:
-    """Partial results of one evaluator. Not created here; removed when the evaluator has measured."""
     return experiment_dir(storage, experiment) / "evaluations" / f"{trial_id}.{evaluator}"
 
 
-def identity_file(storage: StoragePath, experiment: str, kind: str, name: str) -> StoragePath:
-    """The pinned digest of a `backbone` or `dataset` of that name."""
-    return experiment_dir(storage, experiment) / "identities" / f"{kind}-{digest_of(name)}.json"
+def importance_file(storage: StoragePath, experiment: str) -> StoragePath:
+    return experiment_dir(storage, experiment) / "importance.json"
 
 
-def finding_file(storage: StoragePath, experiment: str, name: str) -> StoragePath:
-    """A result about the experiment as a whole, such as `importance`."""
-    return experiment_dir(storage, experiment) / f"{name}.json"
+def recipes_dir(storage: StoragePath, experiment: str) -> StoragePath:
+    return experiment_dir(storage, experiment) / "recipes"
 
 
-def recipe_file(storage: StoragePath, experiment: str, pair: Pair) -> StoragePath:
-    return recipe_file_of_slug(storage, experiment, pair.slug)
-
-
-def recipe_file_of_slug(storage: StoragePath, experiment: str, slug: str) -> StoragePath:
-    return experiment_dir(storage, experiment) / "recipes" / f"{slug}.yaml"
+def recipe_file(storage: StoragePath, experiment: str, pair_slug: str) -> StoragePath:
+    return recipes_dir(storage, experiment) / f"{pair_slug}.yaml"
 
 
 def tracked_file(storage: StoragePath, experiment: str) -> StoragePath:
     return experiment_dir(storage, experiment) / "tracked.json"
-
-
-def lock_file(storage: StoragePath, experiment: str) -> StoragePath:
-    return experiment_dir(storage, experiment) / "running.lock"
 
 
 def measurements_dir(storage: StoragePath) -> StoragePath:
@@ -133,6 +141,14 @@ def image_hashes_dir(storage: StoragePath) -> StoragePath:
 
 def costs_dir(storage: StoragePath) -> StoragePath:
     return storage / "costs"
+
+
+def mlflow_database(folder: Path) -> Path:
+    return folder / "mlflow.db"
+
+
+def mlflow_artifacts_dir(folder: Path) -> Path:
+    return folder / "mlartifacts"
 
 
 def write_probe_file(storage: StoragePath) -> StoragePath:

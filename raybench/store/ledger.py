@@ -29,8 +29,8 @@ _TUPLES = ("curve", "grid")
 
 def experiments(storage: StoragePath) -> list[str]:
     """Names of the experiments that have a spec or a trial on this storage, sorted."""
-    folders = glob_sorted(layout.experiments_dir(storage), "*/")
-    return sorted(f.name for f in folders if (f / "spec.json").is_file() or (f / "trials").is_dir())
+    names = [folder.name for folder in glob_sorted(layout.experiments_dir(storage), "*/")]
+    return sorted(n for n in names if has_spec(storage, n) or layout.trials_dir(storage, n).is_dir())
 
 
 def write_record(storage: StoragePath, record: TrialRecord) -> None:
@@ -89,26 +89,26 @@ def save_spec(storage: StoragePath, experiment: str, content: Mapping[str, Any])
     _write_json(layout.spec_file(storage, experiment), content)
 
 
-def save_finding(storage: StoragePath, experiment: str, name: str, content: Mapping[str, Any]) -> None:
-    """Keep what was found out about an experiment as a whole, such as `importance`.
+def save_importance(storage: StoragePath, experiment: str, content: Mapping[str, Any]) -> None:
+    """Write the importance of an experiment's hyperparameters.
 
     Raises:
         StorageUnavailableError: if the storage cannot be written.
     """
-    _write_json(layout.finding_file(storage, experiment, name), content)
+    _write_json(layout.importance_file(storage, experiment), content)
 
 
-def load_finding(storage: StoragePath, experiment: str, name: str) -> dict[str, Any] | None:
-    """What `save_finding` kept; None if there is none that can be read: it can be found out again."""
+def load_importance(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
+    """What `save_importance` wrote; None if it is missing or unreadable: it can be computed again."""
     try:
-        content = json.loads(read_bytes(layout.finding_file(storage, experiment, name)))
+        content = json.loads(read_bytes(layout.importance_file(storage, experiment)))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 
 
 def has_spec(storage: StoragePath, experiment: str) -> bool:
-    return (layout.spec_file(storage, experiment)).is_file()
+    return layout.spec_file(storage, experiment).is_file()
 
 
 def load_spec(storage: StoragePath, experiment: str) -> dict[str, Any] | None:

@@ -6,9 +6,8 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from raybench.store import layout
 from raybench.store.files import StoragePath, local_folder, read_bytes, write_if_absent
-
-STORAGE_ID_FILE = "storage_id"
 
 
 def tracking_uri(storage: StoragePath, option: str | None = None) -> str:
@@ -20,12 +19,13 @@ def tracking_uri(storage: StoragePath, option: str | None = None) -> str:
     >>> tracking_uri(Path("/data/out"), "http://mlflow:5000")
     'http://mlflow:5000'
     """
-    return option or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_folder(storage) / 'mlflow.db'}"
+    uri = option or os.environ.get("MLFLOW_TRACKING_URI")
+    return uri or f"sqlite:///{layout.mlflow_database(_folder(storage))}"
 
 
 def artifact_root(storage: StoragePath) -> Path:
     """Folder of MLflow's artifacts; a tracking server has its own."""
-    return _folder(storage) / "mlartifacts"
+    return layout.mlflow_artifacts_dir(_folder(storage))
 
 
 def is_server(uri: str) -> bool:
@@ -60,7 +60,7 @@ def storage_id(storage: StoragePath) -> str:
     Two people may run one spec against one server: trial ids are equal then, and only this id tells
     their runs apart.
     """
-    path = storage / STORAGE_ID_FILE
+    path = layout.storage_id_file(storage)
     try:
         name = read_bytes(path)
     except FileNotFoundError:

@@ -6,7 +6,7 @@ from raybench.core.records import Pair, TrialRecord, digest_of
 from raybench.report.render.figures import draw
 from raybench.store.artifacts import read_curves
 from raybench.store.files import StoragePath, read_bytes
-from raybench.store.layout import recipe_file_of_slug
+from raybench.store.layout import recipe_file
 from raybench.store.ledger import load_spec, read_record, read_records
 from raybench.store.measurements import measurements_of
 from raybench.tracking.address import storage_id
@@ -95,7 +95,7 @@ class ExperimentSync:
     def _recipe(self, slug: str) -> dict[str, str]:
         """Artifact path → YAML; empty before the pair has a recipe."""
         try:
-            recipe = read_bytes(recipe_file_of_slug(self._storage, self._experiment, slug))
+            recipe = read_bytes(recipe_file(self._storage, self._experiment, slug))
         except FileNotFoundError:
             return {}
         return {"recipe.yaml": recipe.decode()}

@@ -19,8 +19,6 @@ from raybench.store import ledger
 from raybench.store.files import StoragePath
 from raybench.tuning.sampling import distribution_of
 
-FINDING = "importance"
-"""Name of the finding in the ledger."""
 MIN_TRIALS = 8
 """With fewer trials over all pairs nothing is said."""
 NUM_SHUFFLES = 19
@@ -38,10 +36,10 @@ def keep_importances(storage: StoragePath, spec: ExperimentSpec, records: Sequen
         StorageUnavailableError: if the storage cannot be written.
     """
     basis = digest_of(sorted(record.trial_id for record in records if _is_usable(record)))
-    kept = ledger.load_finding(storage, spec.name, FINDING)
+    kept = ledger.load_importance(storage, spec.name)
     if kept is None or kept.get("basis") != basis:
         rows = importances(spec, records)
-        ledger.save_finding(storage, spec.name, FINDING, {"basis": basis, "rows": rows})
+        ledger.save_importance(storage, spec.name, {"basis": basis, "rows": rows})
 
 
 def importances(spec: ExperimentSpec, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:

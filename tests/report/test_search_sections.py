@@ -58,7 +58,7 @@ def storage_of(folder, *, stopped=False, importance=()):
             ledger.write_record(folder, record)
     ledger.save_spec(folder, "e", {"name": "e", "max_epochs": {"linear_probe": 20}})
     if importance:
-        ledger.save_finding(folder, "e", "importance", {"rows": list(importance)})
+        ledger.save_importance(folder, "e", {"rows": list(importance)})
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 from raybench.core.records import TrialRecord
 from raybench.spec import load_spec
 from raybench.store import layout, ledger
-from raybench.tuning.importance import FINDING, importances, keep_importances
+from raybench.tuning.importance import importances, keep_importances
 from raybench.tuning.sampling import sequence
 
 SPEC = """
@@ -88,11 +88,11 @@ def test_few_or_equal_or_stopped_trials_say_nothing(spec):
 def test_the_finding_is_kept_and_found_anew_when_trials_are_added(spec, tmp_path):
     few = trials(spec, by_rate, num=8)
     keep_importances(tmp_path, spec, few)
-    kept = ledger.load_finding(tmp_path, spec.name, FINDING)
+    kept = ledger.load_importance(tmp_path, spec.name)
     assert kept["rows"] == importances(spec, few)
-    file = layout.experiment_dir(tmp_path, spec.name) / f"{FINDING}.json"
+    file = layout.importance_file(tmp_path, spec.name)
     before = file.stat().st_mtime_ns
     keep_importances(tmp_path, spec, list(reversed(few)))
     assert file.stat().st_mtime_ns == before
     keep_importances(tmp_path, spec, trials(spec, by_rate))
-    assert ledger.load_finding(tmp_path, spec.name, FINDING)["rows"][0]["num_trials"] == 32
+    assert ledger.load_importance(tmp_path, spec.name)["rows"][0]["num_trials"] == 32

@@ -164,7 +164,7 @@ def _packed_rows(winners: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
 def _importance(places: Sequence[tuple[StoragePath, str]]) -> pl.DataFrame:
     rows = []
     for storage, experiment in places:
-        found = ledger.load_finding(storage, experiment, "importance") or {}
+        found = ledger.load_importance(storage, experiment) or {}
         rows += [{"experiment": experiment, **row} for row in found.get("rows", ())]
     kept = [{name: row.get(name) for name in IMPORTANCE} for row in rows]
     return pl.DataFrame(kept, schema=IMPORTANCE).unique(maintain_order=True)
