@@ -181,7 +181,7 @@ def test_every_file_of_a_run_is_on_the_map_and_every_path_of_the_map_is_met(tmp_
 
 OTHER_PATHS = {
     "backbones/mini/pretrain.py: checkpoints",  # Cache of the pretraining.
-    "tracking/experiment_page.py: experiments",  # Pages of MLflow's server.
+    "tracking/shared_view.py: experiments",  # URLs of an MLflow server.
     "tracking/ui.py: experiments",
 }
 
