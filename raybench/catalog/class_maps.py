@@ -1,4 +1,4 @@
-"""How label sets relate: groups of ImageNet-1k classes under everyday names."""
+"""Maps between label sets: groups of ImageNet-1k classes under everyday names."""
 
 from collections.abc import Mapping
 
@@ -32,4 +32,4 @@ CLASS_MAPS.add(
     },
 )
 """The 16 categories of Geirhos et al., "ImageNet-trained CNNs are biased towards texture", ICLR 2019: the
-lists published with their stimuli. Numbers are positions among the 1,000 sorted WordNet ids."""
+lists published with their stimuli. A number is a class's index in the 1,000 sorted WordNet ids."""

@@ -1,4 +1,4 @@
-"""What a row of the dataset catalogue says: source, splits, queries, and where the files are expected."""
+"""Rows of the dataset catalogue: source, annotation, splits, and queries for retrieval."""
 
 import os
 from collections.abc import Mapping
@@ -6,20 +6,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from raybench.catalog.dataset_sources import FolderSource, Source
 from raybench.core.records import Split
 
-Source = Literal["digits", "shapes", "folder", "torchvision", "huggingface", "parquet"]
+Annotation = Literal["classes", "labels", "objects", "pixels", "depth"]
+"""What is known of an image: its class; a set of labels (multi-hot); objects with boxes or masks; a class per
+pixel; a distance per pixel."""
 SPLIT_SPELLINGS: Mapping[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""How sources spell our splits."""
+"""Our split → names that sources use for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
-    """How a dataset relates to a shifted test set of it."""
+    """How the classes of a shifted test set relate to a dataset's."""
 
     class_map: Mapping[str, tuple[str | int, ...]] | None = None
     """Class of the shifted set → classes (names or ids) of the dataset that count as it; their probabilities
@@ -34,37 +37,38 @@ Difficulty = Literal["easy", "medium", "hard"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queries:
-    """How a dataset becomes queries and galleries, for the protocol `retrieval`.
+    """How a dataset is divided into queries and galleries, for the protocol `retrieval`.
 
-    A dataset without it asks with val and test, and its gallery is train.
+    Without it, val and test are the queries and train is the gallery.
     """
 
     kind: Literal["rest", "first", "listed"]
-    """`rest`: every image of val, and of test, asks for the others of its split (leave-one-out).
+    """`rest`: leave-one-out; every image of val (of test) is a query, the rest of its split is the gallery.
 
-    `first`: an undivided set; of every class the first `fraction` in the order of ids asks in test, the rest
-    is test's gallery. For choosing, `val_fraction` of that gallery asks and the other part is searched.
+    `first`: of an undivided set, the first `fraction` of every class, in the order of ids, are test's queries
+    and the rest is test's gallery. Of that gallery, `val_fraction` are val's queries and the others val's
+    gallery.
 
-    `listed`: a file says who asks for whom; class folders are not looked at. Test asks with the queries that
-    are not val's; the gallery is the same for both."""
+    `listed`: a file lists queries and their positives; class folders are ignored. Test has all queries that
+    val has not; both search the same gallery."""
     fraction: float = 0.2
-    """Of `first`: share of a class that asks, rounded down; a class too small for one query has none."""
+    """Of `first`: share of a class that becomes queries, rounded down; a class too small for one has none."""
     max_per_class: int | None = None
-    """Of `first`: only so many images of a class are taken, the first in the order of ids; None: all."""
+    """Of `first`: images taken of a class, the first in the order of ids; None takes all."""
     layout: Literal["json", "copydays", "landmarks"] = "json"
-    """Of `listed`: what the folder looks like; see the functions of that name in `data/listings.py`."""
+    """Of `listed`: format of the folder; one function each in `data/query_lists.py`."""
     file: str = "gnd.json"
-    """Of `listed`: the ground truth, below the dataset's folder."""
+    """Of `listed`: the ground truth, relative to the dataset's folder."""
     difficulty: Difficulty = "medium"
     """Of `listed`, where positives are listed as easy and hard. Easy: hard ones are junk. Medium: both are
     positive. Hard: easy ones are junk."""
     crop: bool = False
-    """Of `listed`: whether a query is cut to its box, where the file gives one. Oxford's and Paris's own
-    protocol cuts; the paper's code took the whole image."""
+    """Of `listed`: whether a query is cropped to its box, where the file gives one. Oxford's and Paris's
+    official protocol crops; the code released with Goldblum et al. 2023 does not."""
     distractors: str = ""
-    """Of `listed`: a folder of images that join the gallery and are positives of nothing."""
+    """Of `listed`: a folder of images that are added to the gallery as negatives of every query."""
     shares: Literal["category", "instance"] = "category"
-    """What a query and its positives have in common; for people, and for the report."""
+    """What a query and its positives have in common; shown in reports."""
 
     @property
     def divides(self) -> bool:
@@ -74,18 +78,18 @@ class Queries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
-    """One dataset: its source, its splits, and what is done where a split is missing."""
+    """One dataset: its source, its splits, and how missing splits are made."""
 
     name: str
     source: Source
-    location: str = ""
-    """Folder, torchvision class, Hugging Face `org/name`, or Parquet file; empty for built-in sources."""
+    annotation: Annotation = "classes"
     splits: Mapping[Split, str] = field(default_factory=dict)
     """Our split → the source's name for it; `all` where the source is one undivided set. Empty: the source's
-    own names, spelt as in SPLIT_SPELLINGS. A missing test is carved from train, then a missing val."""
+    names, spelt as in SPLIT_SPELLINGS. A missing test is carved from train, then a missing val."""
     val_fraction: float = 0.2
-    """Share of train that is carved, stratified, for a missing val (and for a missing test). Of listed
-    queries: the share that asks in val; 0 leaves all of them to test, and nothing can be chosen."""
+    """Share of train that is carved, stratified by class, for a missing val (and for a missing test). Of
+    listed queries: the share that val gets; 0 leaves all of them to test, and no hyperparameter can be
+    chosen."""
     examples_per_class: int | None = None
     """Few-shot cap on train and val together; test keeps every example."""
     num_classes: int | None = None
@@ -93,31 +97,34 @@ class DatasetInfo:
     """Over all splits, for cost estimates; None when not known before loading."""
     unreadable: Literal["error", "skip"] = "error"
     """What an image that cannot be decoded does: stop the experiment, or be counted and left out."""
-    image_column: str = "image"
-    label_column: str = "label"
-    revision: str | None = None
-    """Hugging Face commit, branch or tag."""
     test_only: bool = False
-    """True for a set that is only ever measured on (shifted, out of distribution): all of the split that
-    `splits` names for test, or of the only one, is test; there is no train and no val."""
+    """True for a set that is only measured on (shifted, out of distribution): all of the split that `splits`
+    names for test, or of the only one, is test; there is no train and no val."""
     shifts: Mapping[str, Shift] = field(default_factory=dict)
     """Shifted test set (a `test_only` dataset) → how its classes relate to this dataset's."""
     queries: Queries | None = None
-    """How retrieval asks, where it is not with val and test among train."""
+    """How retrieval divides it, unless val and test are queried against train."""
     steps: str = ""
-    """How to get it, of a row that raybench cannot download: its `location` lies below `data_folder()`."""
+    """How to get it, for a row that raybench cannot download: its folder lies below `data_folder()`."""
     licence: str = "unknown"
     citation: str = ""
 
+    def __post_init__(self) -> None:
+        if self.annotation != "classes" and (self.examples_per_class is not None or self.shifts):
+            raise ValueError(
+                f"dataset {self.name!r}: `examples_per_class` and `shifts` need classes, but it is annotated "
+                f"with {self.annotation}."
+            )
+
 
 def data_folder() -> Path:
-    """Where downloaded datasets lie: $RAYBENCH_DATA, or ~/.cache/raybench/data."""
+    """Folder of downloaded datasets: $RAYBENCH_DATA, or ~/.cache/raybench/data."""
     return Path(os.environ.get("RAYBENCH_DATA") or Path.home() / ".cache" / "raybench" / "data")
 
 
 def in_data_folder(info: DatasetInfo) -> DatasetInfo:
-    """A row with `steps`, its paths below `data_folder()` made absolute."""
+    """A row with `steps`, its paths made absolute below `data_folder()`."""
     root, queries = data_folder().resolve(), info.queries
     if queries is not None and queries.distractors:
         queries = replace(queries, distractors=str(root / queries.distractors))
-    return replace(info, location=str(root / info.location), queries=queries)
+    return replace(info, source=FolderSource(str(root / info.source.location)), queries=queries)

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, Shift, Source
+from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, Shift
+from raybench.catalog.dataset_sources import (
+    BuiltInSource,
+    FolderSource,
+    HuggingFaceSource,
+    ParquetSource,
+    TorchvisionSource,
+    UserSource,
+)
 from raybench.catalog.retrieval_datasets import RETRIEVAL_ROWS
 from raybench.core.errors import UnknownNameError
 from raybench.core.records import Split
@@ -16,18 +24,33 @@ from raybench.core.registry import Registry, suggest
 __all__ = ["DATASETS", "SPLIT_SPELLINGS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
 
 DATASETS: Registry[DatasetInfo] = Registry("dataset")
-
+_PREFIXES: Mapping[str, type[UserSource]] = {
+    "folder": FolderSource,
+    "torchvision": TorchvisionSource,
+    "hf": HuggingFaceSource,
+    "parquet": ParquetSource,
+}
+_UNDIVIDED: Mapping[Split, str] = {"train": "all"}
 _TRAIN_TEST: Mapping[Split, str] = {"train": "train", "test": "test"}
 _TRAINVAL_TEST: Mapping[Split, str] = {"train": "trainval", "test": "test"}
 _TRAIN_VAL_TEST: Mapping[Split, str] = {"train": "train", "val": "val", "test": "test"}
 _DIGITS = DatasetInfo(
     name="digits",
-    source="digits",
-    splits={"train": "all"},
+    source=BuiltInSource("digits"),
+    splits=_UNDIVIDED,
     num_classes=10,
     num_images=1797,
     licence="CC-BY-4.0",
     citation="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998",
+)
+_SHAPES = DatasetInfo(
+    name="shapes",
+    source=BuiltInSource("shapes"),
+    splits=_TRAIN_VAL_TEST,
+    num_classes=10,
+    num_images=3_500,
+    licence="Apache-2.0",
+    citation="drawn by raybench/data/shape_scenes.py",
 )
 
 
@@ -36,8 +59,7 @@ def _torchvision(
 ) -> DatasetInfo:
     return DatasetInfo(
         name=name,
-        source="torchvision",
-        location=location,
+        source=TorchvisionSource(location),
         splits=splits,
         num_classes=num_classes,
         num_images=num_images,
@@ -49,24 +71,13 @@ _CIFAR = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 200
 for _info in (
     _DIGITS,
     replace(_DIGITS, name="digits_10shot", examples_per_class=10),
-    DatasetInfo(
-        name="shapes",
-        source="shapes",
-        splits=_TRAIN_VAL_TEST,
-        num_classes=10,
-        num_images=3_500,
-        licence="Apache-2.0",
-        citation="drawn by raybench/data/shapes.py",
-    ),
-    DatasetInfo(
+    _SHAPES,
+    replace(
+        _SHAPES,
         name="shapes_individuals",
-        source="shapes",
-        location="individuals",
-        splits=_TRAIN_VAL_TEST,
+        source=BuiltInSource("shapes_individuals"),
         num_classes=80,
-        num_images=3_500,
-        licence="Apache-2.0",
-        citation="drawn by raybench/data/shapes.py; individuals met again, at other sizes and angles",
+        citation=f"{_SHAPES.citation}; individuals met again, at other sizes and angles",
     ),
     _torchvision("cifar10", "CIFAR10", _TRAIN_TEST, 10, 60_000, _CIFAR),
     _torchvision("cifar100", "CIFAR100", _TRAIN_TEST, 100, 60_000, _CIFAR),
@@ -74,9 +85,9 @@ for _info in (
         "flowers102", "Flowers102", _TRAIN_VAL_TEST, 102, 8_189, "Nilsback and Zisserman, ICVGIP 2008"
     ),
     _torchvision("aircraft", "FGVCAircraft", _TRAIN_VAL_TEST, 100, 10_000, "Maji et al., arXiv 1306.5151"),
-    # EuroSAT is published undivided; the paper's split file was never released (bob/inventory 7).
+    # EuroSAT is published undivided; the split file of Goldblum et al. 2023 was never released.
     replace(
-        _torchvision("eurosat", "EuroSAT", {"train": "all"}, 10, 27_000, "Helber et al., JSTARS 2019"),
+        _torchvision("eurosat", "EuroSAT", _UNDIVIDED, 10, 27_000, "Helber et al., JSTARS 2019"),
         licence="MIT",
     ),
     _torchvision("dtd", "DTD", _TRAIN_VAL_TEST, 47, 5_640, "Cimpoi et al., CVPR 2014"),
@@ -92,42 +103,50 @@ for _info in (
     DATASETS.add(_info.name, _info)
 
 
-def find_dataset(name: str) -> DatasetInfo:
+def find_dataset(name: str, folder: Path = Path()) -> DatasetInfo:
     """The row of that name, or one made of `folder:PATH`, `torchvision:CLASS`, `hf:ORG/NAME`, `parquet:FILE`.
+
+    Args:
+        folder: where relative paths start.
 
     Raises:
         UnknownNameError: if it is neither; the message suggests the nearest row.
 
-    >>> find_dataset("hf:uoft-cs/cifar10").source
+    >>> find_dataset("hf:uoft-cs/cifar10").source.kind
     'huggingface'
     """
     prefix, colon, location = name.partition(":")
-    sources: Mapping[str, Source] = {
-        "folder": "folder",
-        "torchvision": "torchvision",
-        "hf": "huggingface",
-        "parquet": "parquet",
-    }
     if not colon:
         return DATASETS[name]
-    if prefix not in sources or not location:
-        hint = suggest(prefix, sources)
+    if prefix not in _PREFIXES or not location:
+        hint = suggest(prefix, _PREFIXES)
         raise UnknownNameError(
             f"unknown dataset {name!r}{hint}; write a row's name (`raybench list datasets`), 'folder:PATH', "
             "'torchvision:CLASS', 'hf:ORG/NAME' or 'parquet:FILE'."
         )
+    return dataset_of(name, _PREFIXES[prefix](location), folder)
+
+
+def dataset_of(name: str, source: UserSource, folder: Path = Path()) -> DatasetInfo:
+    """A dataset without a row: its splits are found in its folder, or copied from a row of the same source.
+
+    Args:
+        folder: where relative paths start.
+    """
     for row in DATASETS.values():
-        if row.source == sources[prefix] == "torchvision" and row.location == location:
+        if isinstance(source, TorchvisionSource) and row.source == source:
             return replace(row, name=name)
-    splits = folder_splits(Path(location)) if prefix == "folder" else {}
-    return DatasetInfo(name=name, source=sources[prefix], location=location, splits=splits)
+    if isinstance(source, FolderSource | ParquetSource):
+        source = replace(source, location=str((folder / Path(source.location).expanduser()).resolve()))
+    splits = folder_splits(Path(source.location)) if isinstance(source, FolderSource) else {}
+    return DatasetInfo(name=name, source=source, splits=splits)
 
 
 def folder_splits(folder: Path) -> dict[Split, str]:
     """Our split → subfolder; `{"train": "all"}` for a folder of class folders without splits."""
-    found: dict[Split, str] = {}
+    splits: dict[Split, str] = {}
     for split, spellings in SPLIT_SPELLINGS.items():
         for spelling in spellings:
-            if split not in found and (folder / spelling).is_dir():
-                found[split] = spelling
-    return found if "train" in found else {"train": "all"}
+            if split not in splits and (folder / spelling).is_dir():
+                splits[split] = spelling
+    return splits if "train" in splits else dict(_UNDIVIDED)

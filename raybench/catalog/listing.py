@@ -48,7 +48,8 @@ def datasets() -> list[Row]:
     return [
         {
             "name": info.name,
-            "source": info.source + (f":{info.location}" if info.location else ""),
+            "source": f"{info.source.kind}:{info.source.location}",
+            "annotation": info.annotation,
             "num_classes": info.num_classes,
             "num_images": info.num_images,
             "splits": " ".join(info.splits),
@@ -83,8 +84,9 @@ def tasks() -> list[Row]:
     return [
         {"name": f"{protocol}@{dataset}", "protocol": protocol, "dataset": dataset}
         for dataset, info in DATASETS.items()
-        for protocol in PROTOCOLS
-        if protocol == "retrieval" or info.queries is None or not info.queries.divides
+        for protocol, protocol_info in PROTOCOLS.items()
+        if info.annotation in protocol_info.annotations
+        and (protocol == "retrieval" or info.queries is None or not info.queries.divides)
     ]
 
 
@@ -192,7 +194,7 @@ def listing(kind: str) -> list[Row]:
 
 
 def _queries(info: DatasetInfo) -> str:
-    """In a few words who asks, where it is not val and test."""
+    """How queries and gallery are divided, in a few words; empty where the gallery is train."""
     queries = info.queries
     if queries is None:
         return ""

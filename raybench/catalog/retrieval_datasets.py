@@ -1,14 +1,16 @@
-"""The paper's retrieval datasets as rows, and the official variants of Oxford and Paris.
+"""Retrieval datasets: the eight of Goldblum et al. 2023, and the official variants of Oxford and Paris.
 
-None can be downloaded by raybench: `steps` say what to put where, below `data_folder()`. Counts are the
-publishers'; "unknown" means that no licence was found stated. Where the paper's code leaves a choice open,
-the row says which one it takes (bob/inventory 3.6 and the code of hsouri/bob-retrieval).
+raybench downloads none of them: `steps` say what to put where, below `data_folder()`. Counts are the
+publishers'; "unknown" means that they state no licence. "The paper" is Goldblum et al. 2023, its code
+`retrieval/main_ret.py` of hsouri/bob-retrieval; where that code leaves a choice open, the row says which one
+it takes.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from raybench.catalog.dataset_info import DatasetInfo, Difficulty, Queries
+from raybench.catalog.dataset_sources import FolderSource
 
 REVISITED_TO_JSON = (
     'Where you trust the pickle, convert it once: `g = pickle.load(open("gnd_roxford5k.pkl", "rb"))`, then '
@@ -16,18 +18,23 @@ REVISITED_TO_JSON = (
     'k == "bbx" else [int(i) for i in q[k]] for k in ("bbx", "easy", "hard", "junk")} for q in g["gnd"]]}, '
     'open("gnd.json", "w"))`.'
 )
-"""revisitop publishes pickles only, which run code when they are opened; raybench opens none."""
+"""revisitop publishes pickles only. raybench opens none: a pickle can run code when it is opened."""
 
 _DISTRACTORS = "revisitop1m"
 
 
 def _by_class(
-    name: str, location: str, num_classes: int, num_images: int, queries: Queries, steps: str, citation: str
+    name: str,
+    folder: str,
+    num_classes: int | None,
+    num_images: int,
+    queries: Queries,
+    steps: str,
+    citation: str,
 ) -> DatasetInfo:
     return DatasetInfo(
         name=name,
-        source="folder",
-        location=location,
+        source=FolderSource(folder),
         splits={"train": "all"},
         num_classes=num_classes,
         num_images=num_images,
@@ -38,22 +45,12 @@ def _by_class(
 
 
 def _listed(name: str, num_images: int, queries: Queries, steps: str, citation: str) -> DatasetInfo:
-    return DatasetInfo(
-        name=name,
-        source="folder",
-        location=name,
-        splits={"train": "all"},
-        num_images=num_images,
-        # All published queries are test's, so that numbers compare with other people's.
-        val_fraction=0.0,
-        queries=queries,
-        steps=steps,
-        citation=citation,
-    )
+    """All published queries are test's, so that numbers compare with other people's."""
+    return replace(_by_class(name, name, None, num_images, queries, steps, citation), val_fraction=0.0)
 
 
 def _revisited(name: str, images: str, num_images: int, citation: str) -> DatasetInfo:
-    """The paper's variant: easy and hard are positive, and the whole image asks."""
+    """The paper's variant: easy and hard are positive, and the query is the whole image."""
     return _listed(
         name,
         num_images,
@@ -74,8 +71,8 @@ PAPER_ROWS: tuple[DatasetInfo, ...] = (
         "Unpack CUB_200_2011.tgz (Caltech-UCSD Birds) and put its folder `images` there.",
         "Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001",
     ),
-    # "iNat val" in the paper's code, with 5 images a class: of iNaturalist's validation sets only 2021's has
-    # as many of every class (it has 10). An inference: the year is not stated.
+    # "iNat val" in the paper's code, with 5 images a class. The year is not stated; 2021 is inferred, because
+    # it is the only validation set of iNaturalist with as many images of every class (10).
     _by_class(
         "inaturalist",
         "inaturalist/val",
@@ -86,8 +83,8 @@ PAPER_ROWS: tuple[DatasetInfo, ...] = (
         "each of 10,000 species, there.",
         "Van Horn et al., Benchmarking Representation Learning for Natural World Image Collections, 2021",
     ),
-    # 50,000 images, of which at most 50 a class are taken. The published ones carry a red border of a pixel,
-    # which the paper's code left on, and so does raybench.
+    # 50,000 images, of which at most 50 a class are taken. They carry a red border of one pixel, which the
+    # paper's code does not remove, and neither does raybench.
     _by_class(
         "objectnet",
         "objectnet/images",
@@ -98,7 +95,7 @@ PAPER_ROWS: tuple[DatasetInfo, ...] = (
         "folder `images`, with 313 folders of classes, there.",
         "Barbu et al., ObjectNet, NeurIPS 2019",
     ),
-    # The part S1: one object per image, 100 objects, 11,011 images, of which at most 50 an object are taken.
+    # Part S1: 11,011 images of 100 objects, one object per image; at most 50 images of an object are taken.
     _by_class(
         "instre",
         "instre/INSTRE-S1",
@@ -108,9 +105,9 @@ PAPER_ROWS: tuple[DatasetInfo, ...] = (
         "Get INSTRE from its publishers and put its folder `INSTRE-S1`, with 100 folders of objects, there.",
         "Wang and Jiang, INSTRE: a new benchmark for instance-level object retrieval, ACM TOMM 2015",
     ),
-    # The publishers choose by the queries marked Public and report those marked Private, by the average
-    # precision of the first 100 places; `map` here is over all. The paper's code takes both marks together,
-    # and a database folder whose content is not documented.
+    # The publishers choose on the queries marked Public and report on those marked Private, by average
+    # precision of the first 100 results; `map` here is over all results. The paper's code takes both marks
+    # together, and a database folder whose content is not documented.
     replace(
         _listed(
             "google_landmarks_v2",
@@ -134,8 +131,8 @@ PAPER_ROWS: tuple[DatasetInfo, ...] = (
         6_322 + 70,
         "Philbin et al., Lost in quantization, CVPR 2008",
     ),
-    # The strong copies ask, the originals are the gallery, as in the publishers' evaluation. The paper's code
-    # reads its own lists (`qvmapping.p`), which were not released.
+    # The strong copies are the queries and the originals the gallery, as in the publishers' evaluation. The
+    # paper's code reads lists of its own (`qvmapping.p`), which were not released.
     _listed(
         "copydays",
         157 + 229,
@@ -145,12 +142,14 @@ PAPER_ROWS: tuple[DatasetInfo, ...] = (
         "Douze et al., Evaluation of GIST descriptors for web-scale image search, CIVR 2009",
     ),
 )
-"""The eight of the paper's table, in the inventory's order (bob/inventory, table 2 row 7)."""
+"""The eight datasets of the paper's retrieval table, in its order."""
 
 
 def _official(paper: DatasetInfo) -> Iterator[DatasetInfo]:
-    """Oxford's or Paris's own protocol, with queries cut to their boxes: three difficulties, a million
-    distractors, and a variant to choose hyperparameters by."""
+    """Variants of Oxford or Paris by their official protocol, which crops queries to their boxes.
+
+    Three difficulties, two of them also with a million distractors, and `tuned`, which keeps queries for val.
+    """
 
     def variant(suffix: str, difficulty: Difficulty, distractors: str = "") -> DatasetInfo:
         queries = Queries(
@@ -161,11 +160,11 @@ def _official(paper: DatasetInfo) -> Iterator[DatasetInfo]:
     yield variant("easy", "easy")
     yield variant("medium", "medium")
     yield variant("hard", "hard")
-    noisy: tuple[Difficulty, ...] = ("medium", "hard")
-    for difficulty in noisy:
-        with_noise = variant(f"{difficulty}_1m", difficulty, _DISTRACTORS)
+    distracted: tuple[Difficulty, ...] = ("medium", "hard")
+    for difficulty in distracted:
+        row = variant(f"{difficulty}_1m", difficulty, _DISTRACTORS)
         steps = f"{paper.steps} Put revisitop1m's images into the folder `{_DISTRACTORS}` beside it."
-        yield replace(with_noise, num_images=(paper.num_images or 0) + 1_001_001, steps=steps)
+        yield replace(row, num_images=(paper.num_images or 0) + 1_001_001, steps=steps)
     yield replace(variant("tuned", "medium"), val_fraction=0.2)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from raybench.catalog.dataset_info import Annotation
 from raybench.catalog.evaluators.info import Needs
 from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
 from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
@@ -37,6 +38,8 @@ class ProtocolInfo:
     uses_features: bool
     """True if trials read the feature store and the backbone stays frozen."""
     doc: str
+    annotations: tuple[Annotation, ...] = ("classes",)
+    """Annotations of datasets that it can use."""
     evaluators: tuple[Needs, ...] = ()
     """What evaluators may need to measure its classifiers; empty where it fits none."""
     presets: Mapping[str, Hparams] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Images → pixel tensors in [0, 1], exactly as timm's evaluation transform but without normalisation."""
+"""Images → pixel tensors in [0, 1]: timm's evaluation transform without its normalisation."""
 
 import math
 from collections import deque
@@ -21,7 +21,7 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 MIN_BATCHES_AHEAD = 2
-"""Batches decoded while one is consumed; more where more threads decode, one each."""
+"""Batches decoded ahead of the consumer, or one per decoding thread if that is more."""
 
 
 def to_pixels(image: RgbImage, preprocessing: Preprocessing) -> Float32[torch.Tensor, "3 s s"]:
@@ -61,13 +61,12 @@ def batches(
 ) -> Iterator[Float32[torch.Tensor, "b 3 s s"]]:
     """Yield all examples in order as float32 pixels in [0, 1]; the last batch may be smaller.
 
-    In memory a pixel's three channels lie together, as in the image and as backbones want them.
-    Images are decoded ahead by threads (PIL lets go of the interpreter while it decodes). Memory is bounded:
-    besides the batch handed out, one per thread and at least MIN_BATCHES_AHEAD, as bytes.
+    Batches are channels-last in memory. Threads decode ahead (PIL releases the interpreter lock). Memory is
+    bounded: besides the batch yielded, one batch of bytes per thread and at least MIN_BATCHES_AHEAD.
 
     Args:
         num_threads: decoding threads; None takes as many as torch computes with.
-        device: where the batches are wanted; bytes travel, not floats.
+        device: of the batches; they are moved there as bytes and converted to floats on it.
 
     Raises:
         UnreadableImageError: an image cannot be decoded; the message names it.

@@ -1,4 +1,4 @@
-"""A dataset ready to use: three disjoint splits, of which test stays locked until the final stage."""
+"""A loaded dataset: three disjoint splits, of which test stays locked until the final stage."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from raybench.core.errors import SplitLockedError
 from raybench.core.records import Split, digest_of
 from raybench.data.decoding import RgbImage
 from raybench.data.ground_truth import Gallery
-from raybench.data.source import SourceSplit
+from raybench.data.source import SourceSplit, Targets
 
 
 class Examples:
@@ -25,14 +25,14 @@ class Examples:
         self._positions = positions
         self._hashes = pixel_hashes
         self.ids = [source.ids[p] for p in positions]
-        self.targets: Int64[np.ndarray, " n"] = np.asarray(source.labels[positions], dtype=np.int64)
+        self.targets: Targets = source.targets[positions]
 
     def __len__(self) -> int:
         return len(self._positions)
 
     @property
     def positions(self) -> Int64[np.ndarray, " n"]:
-        """Where each example stands in its source."""
+        """Index of each example in its source."""
         return self._positions
 
     def image(self, index: int) -> RgbImage:
@@ -50,16 +50,22 @@ class Examples:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over ids, targets and pixels in order: what features are cached under."""
+        """16 hexadecimal digits over ids, targets and pixels in order; key of cached features."""
         digest = hashlib.sha256()
-        for name, target, pixels in zip(self.ids, self.targets.tolist(), self.pixel_hashes, strict=True):
+        for name, target, pixels in zip(self.ids, self._target_texts(), self.pixel_hashes, strict=True):
             digest.update(f"{name}\0{target}\0{pixels}\n".encode())
         return digest.hexdigest()[:16]
+
+    def _target_texts(self) -> list[str]:
+        """A class id as its number, an array as the SHA-256 of its content."""
+        if self.targets.ndim == 1:
+            return [str(target) for target in self.targets.tolist()]
+        return [hashlib.sha256(np.ascontiguousarray(target).data).hexdigest() for target in self.targets]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HygieneReport:
-    """What was found wrong with a dataset and put right."""
+    """Images that loading left out: duplicates across splits, and unreadable ones."""
 
     num_duplicates_across_splits: int = 0
     """Images dropped from train or val because a later split (val, test) holds the same pixels."""
@@ -74,13 +80,13 @@ class HygieneReport:
 class Dataset:
     """Train, val and test of one dataset: disjoint by pixels, every class in each.
 
-    One that is divided into queries and gallery is as it was published instead: nothing is dropped from a
-    gallery, a class may have no query, and where all listed queries are test's there is no val.
+    A dataset that is divided into queries and gallery is as it was published instead: nothing is dropped from
+    a gallery, a class may have no query, and val is empty where all listed queries are test's.
 
     Args:
-        galleries: split → what its queries search in, where that is not train by class.
-        distractors: images (their train split) that join every gallery and are positives of nothing. Apart,
-            so that datasets with the same distractors share their features.
+        galleries: split → its queries' gallery, where that is not train with positives by class.
+        distractors: images (its train split) that are added to every gallery as negatives. A dataset of its
+            own, so that datasets with the same distractors share their features.
 
     Raises:
         SplitLockedError: test was asked for on an object that did not come from `unlocked()`.
@@ -146,29 +152,29 @@ class Dataset:
         )
 
     def gallery(self, split: Split) -> Gallery:
-        """What the queries of `split` search in; test's is locked as test itself is."""
+        """The gallery of `split`'s queries; test's is locked like test itself."""
         self.split(split)
         return self._galleries.get(split, Gallery())
 
     @property
-    def needed_to_choose(self) -> "list[tuple[Dataset, tuple[Split, ...]]]":
-        """Whose features a search on val needs; the others are computed when test is opened."""
-        own: list[tuple[Dataset, tuple[Split, ...]]] = [(self, ("train", "val"))]
-        return own if self.distractors is None else [*own, (self.distractors, ("train",))]
+    def search_parts(self) -> "list[tuple[Dataset, tuple[Split, ...]]]":
+        """Datasets and their splits whose features a search on val needs."""
+        parts: list[tuple[Dataset, tuple[Split, ...]]] = [(self, ("train", "val"))]
+        return parts if self.distractors is None else [*parts, (self.distractors, ("train",))]
 
     def num_examples(self, split: Split) -> int:
-        """How many examples a split has; no lock, since a count steers nothing."""
+        """Number of examples of a split. Not locked: a count reveals nothing about test's content."""
         return len(self._splits[split])
 
     def split_fingerprint(self, split: Split) -> str:
-        """Identity of one split's content. Datasets that share a test split share its features."""
+        """Fingerprint of one split's content. Datasets that share a test split share its features."""
         if split not in self._fingerprints:
             self._fingerprints[split] = self._splits[split].fingerprint
         return self._fingerprints[split]
 
     @property
     def fingerprint(self) -> str:
-        """Identity of all three splits, the class names and the galleries: 16 hexadecimal digits."""
+        """16 hexadecimal digits over all three splits, the class names and the galleries."""
         names: tuple[Split, ...] = ("train", "val", "test")
         parts = [list(self.class_names), *(self.split_fingerprint(name) for name in names)]
         for split, gallery in sorted(self._galleries.items()):

@@ -1,4 +1,4 @@
-"""Files and bytes → uint8 RGB arrays, and the hash by which two images are the same image."""
+"""Files and bytes → uint8 RGB arrays, and the hash of an image's pixels."""
 
 import hashlib
 import io
@@ -18,16 +18,20 @@ RgbImage = UInt8[np.ndarray, "h w 3"]
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
-def decode(content: bytes | Path, name: str) -> RgbImage:
+def decode(content: bytes | Path | None, name: str) -> RgbImage:
     """Decode one image of any format PIL reads; grey and palette images become RGB, alpha is dropped.
 
     Args:
-        content: the encoded image, or where it lies.
+        content: the encoded image, or its path; None where a table has an empty cell.
         name: what to call it in the error: a path, or `file.parquet, row 7`.
 
     Raises:
         UnreadableImageError: it is not an image, is cut short, or cannot be read; the message has `name`.
     """
+    if not isinstance(content, bytes | Path):
+        raise UnreadableImageError(
+            f"{name} holds no image but {content!r:.60}; remove it, or set `unreadable: skip` on its dataset."
+        )
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
             return np.asarray(to_rgb(image))
@@ -39,7 +43,7 @@ def decode(content: bytes | Path, name: str) -> RgbImage:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB; a palette with transparency goes by way of RGBA, as PIL asks for in a warning."""
+    """Convert to RGB. A palette with transparency is first converted to RGBA, as a warning of PIL asks."""
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")

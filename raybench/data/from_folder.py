@@ -1,38 +1,39 @@
-"""A folder of class folders, divided into split folders or not."""
+"""Reader of a folder of class folders, below split folders or not."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from raybench.catalog.dataset_info import DatasetInfo
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.image_files import files_split, walk
-from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits
+from raybench.data.source import UNDIVIDED, SourceData, SourceSplit, choose_splits
 
 
-def read_source(info: DatasetInfo) -> Source:
-    """List the images under `info.location`; the class is the first folder below the split.
+def read_folder(source: FolderSource, splits: Mapping[Split, str], name: str) -> SourceData:
+    """List the images below the folder; the class is the first folder below the split.
 
     Raises:
         DataError: the folder or a split's folder is missing, or a class folder holds no image.
     """
-    root = Path(info.location)
+    root = Path(source.location)
     if not root.is_dir():
         raise DataError(
-            f"dataset {info.name!r}: there is no folder {info.location!r}; "
+            f"dataset {name!r}: there is no folder {source.location!r}; "
             "write the path as seen from the experiment file, or mount it."
         )
     subfolders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
-    where = f"dataset {info.name!r} in {info.location!r}"
-    chosen = chosen_splits(info.splits, [*subfolders, UNDIVIDED], where)
+    where = f"dataset {name!r} in {source.location!r}"
+    chosen = choose_splits(splits, [*subfolders, UNDIVIDED], where)
     folders = {ours: root if theirs == UNDIVIDED else root / theirs for ours, theirs in chosen.items()}
     files = {ours: _images_by_class(folder) for ours, folder in folders.items()}
     class_names = tuple(sorted(set().union(*files.values())))
     if not class_names:
         raise DataError(f"{where} has no class folders; expected FOLDER/CLASS/IMAGE below each split.")
-    return Source(
+    return SourceData(
         class_names=class_names,
         splits={ours: _split(folders[ours], files[ours], class_names, ours, where) for ours in files},
     )
@@ -57,5 +58,5 @@ def _split(
                 "add images or remove the class from every split."
             )
     ids = [path for name in class_names for path in files[name]]
-    labels = np.repeat(np.arange(len(class_names)), [len(files[name]) for name in class_names])
-    return files_split(folder, ids, labels)
+    targets = np.repeat(np.arange(len(class_names)), [len(files[name]) for name in class_names])
+    return files_split(folder, ids, targets)

@@ -1,62 +1,59 @@
-"""Hugging Face datasets by name, or a folder written by `save_to_disk`. No dataset script is ever run."""
+"""Reader of Hugging Face datasets, by name or in a folder written by `save_to_disk`; runs no script."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 from jaxtyping import Int64
 
-from raybench.catalog.datasets import DatasetInfo
-from raybench.core.errors import DataError, UnreadableImageError
+from raybench.catalog.dataset_sources import HuggingFaceSource
+from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, decode
-from raybench.data.source import Source, SourceSplit, chosen_splits, encode_labels
+from raybench.data.source import SourceData, SourceSplit, choose_splits, encode_labels, require_columns
 
 
-def read_source(info: DatasetInfo) -> Source:
-    """Open `info.location` (`org/name`, or a folder) at `info.revision`; images stay encoded until read.
+def read_huggingface(source: HuggingFaceSource, splits: Mapping[Split, str], name: str) -> SourceData:
+    """Open the dataset at its revision; images stay encoded until they are read.
 
     Raises:
         DataError: it cannot be opened or downloaded, or lacks a split or column.
     """
-    opened = _open(info)
-    where = f"Hugging Face dataset {info.location!r}"
-    chosen = chosen_splits(info.splits, list(opened), where)
+    opened = _open(source, name)
+    where = f"Hugging Face dataset {source.location!r}"
+    chosen = choose_splits(splits, list(opened), where)
     tables = {ours: opened[theirs] for ours, theirs in chosen.items()}
-    for role, column in (("image", info.image_column), ("label", info.label_column)):
-        for table in tables.values():
-            if column not in table.column_names:
-                raise DataError(
-                    f"{where} has no {role} column {column!r}, only {', '.join(table.column_names)}; "
-                    f"say which one it is with `{role}_column: NAME`."
-                )
-    class_names, labels = _classes(tables, info.label_column)
-    splits: dict[Split, SourceSplit] = {
-        ours: SourceSplit(
-            ids=[f"{i:07d}" for i in range(len(table))],
-            labels=labels[ours],
-            read=_RowReader(table, info.image_column, f"{info.location} {chosen[ours]}"),
-            signature=f"huggingface/{info.location}/{info.image_column}/{table._fingerprint}",
-        )
-        for ours, table in tables.items()
-    }
-    return Source(class_names=class_names, splits=splits)
+    for table in tables.values():
+        require_columns(table.column_names, source.image_column, source.label_column, where)
+    class_names, targets = _classes(tables, source.label_column)
+    return SourceData(
+        class_names=class_names,
+        splits={
+            ours: SourceSplit(
+                ids=[f"{i:07d}" for i in range(len(table))],
+                targets=targets[ours],
+                read=_RowReader(table, source.image_column, f"{source.location} {chosen[ours]}"),
+                signature=f"huggingface/{source.location}/{source.image_column}/{table._fingerprint}",
+            )
+            for ours, table in tables.items()
+        },
+    )
 
 
-def _open(info: DatasetInfo) -> dict[str, Any]:
+def _open(source: HuggingFaceSource, name: str) -> dict[str, Any]:
     """Source split → its table."""
-    import datasets  # Deferred: several seconds of import.
-
-    folder = Path(info.location)
+    folder = Path(source.location)
     is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
     try:
         if is_saved:
-            opened = datasets.load_from_disk(info.location)
+            opened = datasets.load_from_disk(source.location)
         else:
-            opened = datasets.load_dataset(info.location, revision=info.revision)
+            opened = datasets.load_dataset(source.location, revision=source.revision)
     except Exception as error:  # The hub's client raises some thirty classes without a common base.
         raise DataError(
-            f"dataset {info.name!r}: Hugging Face's {info.location!r} cannot be opened or downloaded "
+            f"dataset {name!r}: Hugging Face's {source.location!r} cannot be opened or downloaded "
             f"({type(error).__name__}: {error}); check the name and the network, or save it to a folder."
         ) from error
     return dict(opened) if isinstance(opened, dict) else {"train": opened}
@@ -65,29 +62,20 @@ def _open(info: DatasetInfo) -> dict[str, Any]:
 def _classes(
     tables: dict[Split, Any], column: str
 ) -> tuple[tuple[str, ...], dict[Split, Int64[np.ndarray, " n"]]]:
+    """Class names, and per split the class ids."""
     values = {ours: table[column][:] for ours, table in tables.items()}
     feature = next(iter(tables.values())).features[column]
     if hasattr(feature, "names"):
-        labels = {ours: np.asarray(v, dtype=np.int64) for ours, v in values.items()}
-        return tuple(feature.names), labels
-    everything = [value for v in values.values() for value in v]
-    if everything and not isinstance(everything[0], str):
-        distinct = sorted(set(everything))  # As numbers: as words, 10 would come before 2.
-        index = {value: i for i, value in enumerate(distinct)}
-        return tuple(map(str, distinct)), {
-            ours: np.array([index[value] for value in v], dtype=np.int64) for ours, v in values.items()
-        }
-    class_names, encoded = encode_labels(everything)
+        return tuple(feature.names), {ours: np.asarray(v, dtype=np.int64) for ours, v in values.items()}
+    class_names, encoded = encode_labels([value for v in values.values() for value in v])
     ends = np.cumsum([len(v) for v in values.values()])[:-1]
     return class_names, dict(zip(values, np.split(encoded, ends), strict=True))
 
 
 class _RowReader:
-    """Position → decoded image; decoding is ours, so that a broken image is named like any other."""
+    """Position → image, decoded by `decode` and not by the library, so that errors name the row."""
 
     def __init__(self, table: Any, column: str, name: str) -> None:
-        import datasets
-
         feature = table.features[column]
         if not isinstance(feature, datasets.Image):
             raise DataError(f"column {column!r} of {name} holds {feature}, not images.")
@@ -96,9 +84,5 @@ class _RowReader:
 
     def __call__(self, position: int) -> RgbImage:
         value = self._table[position][self._column] or {}
-        name = f"{self._name}, row {position}"
-        if value.get("bytes"):
-            return decode(value["bytes"], name)
-        if value.get("path"):
-            return decode(Path(value["path"]), name)
-        raise UnreadableImageError(f"{name} holds no image; set `unreadable: skip` to leave such rows out.")
+        path = Path(value["path"]) if value.get("path") else None
+        return decode(value.get("bytes") or path, f"{self._name}, row {position}")

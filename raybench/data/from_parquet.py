@@ -1,24 +1,33 @@
-"""A Parquet file of encoded images: one row per image, with a split column or without."""
+"""Reader of a Parquet file of encoded images: one row per image, with a split column or without."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from raybench.catalog.datasets import DatasetInfo
-from raybench.core.errors import DataError, UnreadableImageError
+from raybench.catalog.dataset_sources import ParquetSource
+from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, decode
-from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits, encode_labels
+from raybench.data.source import (
+    UNDIVIDED,
+    SourceData,
+    SourceSplit,
+    choose_splits,
+    encode_labels,
+    require_columns,
+)
 
 SPLIT_COLUMN = "split"
 CLASS_NAME_COLUMN = "class_name"
 """Names classes where labels are integers; optional."""
 
 
-def read_source(info: DatasetInfo) -> Source:
+def read_parquet(source: ParquetSource, splits: Mapping[Split, str], name: str) -> SourceData:
     """Read labels and splits; image bytes are fetched row group by row group when they are needed.
 
     The image column holds encoded bytes, or Hugging Face's struct with a field `bytes`. The label column
@@ -27,11 +36,8 @@ def read_source(info: DatasetInfo) -> Source:
     Raises:
         DataError: the file is missing, is not Parquet, or lacks a column.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq  # Deferred: one of many sources.
-
-    path = Path(info.location)
-    where = f"dataset {info.name!r}: {info.location!r}"
+    path = Path(source.location)
+    where = f"dataset {name!r}: {source.location!r}"
     if not path.is_file():
         raise DataError(f"{where} is not a file; write the path as seen from the experiment file.")
     try:
@@ -39,48 +45,40 @@ def read_source(info: DatasetInfo) -> Source:
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{where} cannot be read as Parquet ({error}).") from error
     columns = file.schema_arrow.names
-    for role, column in (("image", info.image_column), ("label", info.label_column)):
-        if column not in columns:
-            raise DataError(
-                f"{where} has no {role} column {column!r}, only {', '.join(columns)}; "
-                f"say which one it is with `{role}_column: NAME`."
-            )
-    optional = [name for name in (SPLIT_COLUMN, CLASS_NAME_COLUMN) if name in columns]
-    table = file.read(columns=[info.label_column, *optional])
-    class_names, labels = _classes(table, info.label_column)
+    require_columns(columns, source.image_column, source.label_column, where)
+    optional = [column for column in (SPLIT_COLUMN, CLASS_NAME_COLUMN) if column in columns]
+    table = file.read(columns=[source.label_column, *optional])
+    class_names, targets = _classes(table, source.label_column)
     row_splits = table.column(SPLIT_COLUMN).to_pylist() if SPLIT_COLUMN in optional else None
-    chosen = chosen_splits(info.splits, sorted(set(row_splits)) if row_splits else [UNDIVIDED], where)
-    images = _EncodedImages(file, info.image_column)
+    chosen = choose_splits(splits, sorted(set(row_splits)) if row_splits else [UNDIVIDED], where)
+    images = _EncodedImages(file, source.image_column)
     stat = path.stat()
-    signature = f"parquet/{path.resolve()}/{stat.st_size}/{stat.st_mtime_ns}/{info.image_column}"
+    signature = f"parquet/{path.resolve()}/{stat.st_size}/{stat.st_mtime_ns}/{source.image_column}"
 
-    def split_of(name: str) -> SourceSplit:
-        rows = np.flatnonzero([row == name for row in row_splits]) if row_splits else np.arange(len(labels))
+    def split_of(theirs: str) -> SourceSplit:
+        is_member = [row == theirs for row in row_splits] if row_splits else np.ones(len(targets), dtype=bool)
+        rows = np.flatnonzero(is_member)
         return SourceSplit(
             ids=[f"{row:07d}" for row in rows],
-            labels=labels[rows],
-            read=_RowReader(images, rows.tolist(), info.location),
-            signature=f"{signature}/{name}",
+            targets=targets[rows],
+            read=_RowReader(images, rows.tolist(), source.location),
+            signature=f"{signature}/{theirs}",
         )
 
-    splits: dict[Split, SourceSplit] = {ours: split_of(theirs) for ours, theirs in chosen.items()}
-    return Source(class_names=class_names, splits=splits)
+    return SourceData(
+        class_names=class_names, splits={ours: split_of(theirs) for ours, theirs in chosen.items()}
+    )
 
 
 def _classes(table: Any, label_column: str) -> tuple[tuple[str, ...], np.ndarray]:
-    values = table.column(label_column).to_pylist()
-    if values and isinstance(values[0], str):
-        return encode_labels(values)
-    distinct = sorted(set(values))
-    names = {value: str(value) for value in distinct}
-    if CLASS_NAME_COLUMN in table.column_names:
-        names.update(zip(values, table.column(CLASS_NAME_COLUMN).to_pylist(), strict=True))
-    index = {value: i for i, value in enumerate(distinct)}
-    return tuple(names[value] for value in distinct), np.array([index[v] for v in values], dtype=np.int64)
+    labels = table.column(label_column).to_pylist()
+    if CLASS_NAME_COLUMN not in table.column_names or isinstance(next(iter(labels), None), str):
+        return encode_labels(labels)
+    return encode_labels(labels, dict(zip(labels, table.column(CLASS_NAME_COLUMN).to_pylist(), strict=True)))
 
 
 class _EncodedImages:
-    """The image column, holding the two row groups used last; safe to share between threads."""
+    """The image column; keeps the two row groups used last. Safe to share between threads."""
 
     def __init__(self, file: Any, column: str) -> None:
         self._file = file
@@ -110,9 +108,4 @@ class _RowReader:
 
     def __call__(self, position: int) -> RgbImage:
         row = self._rows[position]
-        content = self._images[row]
-        if not isinstance(content, bytes):
-            raise UnreadableImageError(
-                f"{self._location!r}, row {row}: expected image bytes, got {content!r}."
-            )
-        return decode(content, f"{self._location!r}, row {row}")
+        return decode(self._images[row], f"{self._location!r}, row {row}")

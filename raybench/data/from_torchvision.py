@@ -1,4 +1,4 @@
-"""torchvision's datasets by class name: those that are divided by `train=` or `split=`, or not at all."""
+"""Reader of torchvision's classification datasets: divided by `train=`, by `split=`, or not at all."""
 
 import inspect
 import threading
@@ -6,107 +6,104 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torchvision.datasets
 from jaxtyping import Int64
 
-from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, data_folder
+from raybench.catalog.dataset_info import SPLIT_SPELLINGS, data_folder
+from raybench.catalog.dataset_sources import TorchvisionSource
 from raybench.core.errors import DataError, UnreadableImageError
 from raybench.core.records import Split
 from raybench.core.registry import suggest
 from raybench.data.decoding import RgbImage, to_rgb
-from raybench.data.source import UNDIVIDED, Source, SourceSplit, chosen_splits
+from raybench.data.source import UNDIVIDED, SourceData, SourceSplit, choose_splits
 
 
-def read_source(info: DatasetInfo) -> Source:
-    """Open the class `info.location` of `torchvision.datasets`; download it where that is offered.
+def read_torchvision(source: TorchvisionSource, splits: Mapping[Split, str], name: str) -> SourceData:
+    """Open a class of `torchvision.datasets`; download it where that is offered.
 
     Raises:
         DataError: no such class or split, not a classification dataset, or it cannot be downloaded.
     """
-    import torchvision.datasets as published  # Deferred: it loads torch.
-
-    factory = getattr(published, info.location, None)
-    if not inspect.isclass(factory) or info.location not in published.__all__:
+    published, location = torchvision.datasets, source.location
+    factory = getattr(published, location, None)
+    if not inspect.isclass(factory) or location not in published.__all__:
         raise DataError(
-            f"dataset {info.name!r}: torchvision has no dataset class {info.location!r}"
-            f"{suggest(info.location, published.__all__)}."
+            f"dataset {name!r}: torchvision has no dataset class {location!r}"
+            f"{suggest(location, published.__all__)}."
         )
-    datasets = _open_splits(factory, info)
-    classes = [str(name) for name in _class_names(next(iter(datasets.values())))]
-    targets = {ours: _targets(dataset, info.name) for ours, dataset in datasets.items()}
-    num_classes = max(len(classes), 1 + max(int(labels.max()) for labels in targets.values()))
-    if len(classes) != num_classes:
-        classes = [str(label) for label in range(num_classes)]
-    splits: dict[Split, SourceSplit] = {
-        ours: SourceSplit(
-            ids=[f"{i:07d}" for i in range(len(dataset))],
-            labels=targets[ours],
-            read=_ItemReader(dataset, f"{info.location} {ours}"),
-            signature="/".join(
-                (
-                    "torchvision",
-                    str(data_folder()),
-                    info.location,
-                    info.splits.get(ours, ours),
-                    str(len(dataset)),
-                )
-            ),
-        )
-        for ours, dataset in datasets.items()
-    }
-    return Source(class_names=tuple(classes), splits=splits)
-
-
-def _open_splits(factory: Any, info: DatasetInfo) -> dict[Split, Any]:
-    """Our split → the opened torchvision dataset."""
-    parameters = inspect.signature(factory).parameters
-    where = f"torchvision's {info.location}"
-    if "train" in parameters:
-        chosen = chosen_splits(info.splits, ("train", "test"), where)
-        return {ours: _open(factory, info, {"train": theirs == "train"}) for ours, theirs in chosen.items()}
-    if "split" not in parameters:
-        chosen = chosen_splits(info.splits, (UNDIVIDED,), where)
-        return {ours: _open(factory, info, {}) for ours in chosen}
-    if info.splits:
-        return {ours: _open(factory, info, {"split": theirs}) for ours, theirs in info.splits.items()}
-    found: dict[Split, Any] = {}
-    for ours, spellings in SPLIT_SPELLINGS.items():
-        for spelling in spellings:
-            try:
-                found[ours] = _open(factory, info, {"split": spelling})
-                break
-            except UnknownSplitError:
-                continue
-    chosen_splits({}, list(found), where)
-    return found
+    datasets = _Opener(factory, location, name).open_splits(splits)
+    targets = {ours: _targets(dataset, name) for ours, dataset in datasets.items()}
+    return SourceData(
+        class_names=_class_names(next(iter(datasets.values())), targets),
+        splits={
+            ours: SourceSplit(
+                ids=[f"{i:07d}" for i in range(len(dataset))],
+                targets=targets[ours],
+                read=_ItemReader(dataset, f"{location} {ours}"),
+                signature=f"torchvision/{data_folder()}/{location}/{splits.get(ours, ours)}/{len(dataset)}",
+            )
+            for ours, dataset in datasets.items()
+        },
+    )
 
 
 class UnknownSplitError(DataError):
     """torchvision refused the value of `split=`."""
 
 
-def _open(factory: Any, info: DatasetInfo, division: Mapping[str, Any]) -> Any:
-    root = data_folder()
-    offers_download = "download" in inspect.signature(factory).parameters
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        return factory(root=str(root), **division, **({"download": True} if offers_download else {}))
-    except ValueError as error:
-        if "split" in division:
-            raise UnknownSplitError(
-                f"dataset {info.name!r}: torchvision's {info.location}: {error}"
+class _Opener:
+    """Opens splits of one torchvision class."""
+
+    def __init__(self, factory: Any, location: str, name: str) -> None:
+        self._factory, self._location = factory, location
+        self._where = f"dataset {name!r}: torchvision"
+        self._parameters = inspect.signature(factory).parameters
+
+    def open_splits(self, splits: Mapping[Split, str]) -> dict[Split, Any]:
+        """Our split → the opened torchvision dataset."""
+        where = f"torchvision's {self._location}"
+        if "train" in self._parameters:
+            chosen = choose_splits(splits, ("train", "test"), where)
+            return {ours: self._open(train=theirs == "train") for ours, theirs in chosen.items()}
+        if "split" not in self._parameters:
+            return {ours: self._open() for ours in choose_splits(splits, (UNDIVIDED,), where)}
+        if splits:
+            return {ours: self._open(split=theirs) for ours, theirs in splits.items()}
+        opened: dict[Split, Any] = {}
+        for ours, spellings in SPLIT_SPELLINGS.items():
+            for spelling in spellings:
+                try:
+                    opened[ours] = self._open(split=spelling)
+                    break
+                except UnknownSplitError:
+                    continue
+        choose_splits({}, list(opened), where)  # Refuses a dataset without train.
+        return opened
+
+    def _open(self, **division: Any) -> Any:
+        root = data_folder()
+        offered = {"download": True} if "download" in self._parameters else {}
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            return self._factory(root=str(root), **division, **offered)
+        except ValueError as error:
+            kind = UnknownSplitError if "split" in division else DataError
+            raise kind(f"{self._where}'s {self._location}: {error}") from error
+        except (OSError, RuntimeError, TypeError) as error:
+            raise DataError(
+                f"{self._where} cannot open or download {self._location} into {root} "
+                f"({type(error).__name__}: {error}); download it there by hand, or set RAYBENCH_DATA."
             ) from error
-        raise DataError(f"dataset {info.name!r}: torchvision's {info.location}: {error}") from error
-    except (OSError, RuntimeError, TypeError) as error:
-        raise DataError(
-            f"dataset {info.name!r}: torchvision cannot open or download {info.location} into {root} "
-            f"({type(error).__name__}: {error}); download it there by hand, or set RAYBENCH_DATA."
-        ) from error
 
 
-def _class_names(dataset: Any) -> list[Any]:
+def _class_names(dataset: Any, targets: Mapping[Split, Int64[np.ndarray, " n"]]) -> tuple[str, ...]:
+    """The dataset's own class names, or numbers where it has none or too few."""
     classes = getattr(dataset, "classes", None) or []
+    num_classes = max(len(classes), 1 + max(int(ids.max()) for ids in targets.values()))
+    if len(classes) != num_classes:
+        classes = range(num_classes)
     # ImageNet's classes are tuples of synonyms.
-    return [name[0] if isinstance(name, tuple) else name for name in classes]
+    return tuple(str(name[0] if isinstance(name, tuple) else name) for name in classes)
 
 
 def _targets(dataset: Any, name: str) -> Int64[np.ndarray, " n"]:

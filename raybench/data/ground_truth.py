@@ -1,7 +1,7 @@
-"""Who counts as found: positives and junk of each query, as indices into the gallery.
+"""Retrieval ground truth: positives and junk of each query, as indices into the gallery.
 
-Junk images are neither right nor wrong: they leave the ranking before anything is measured. All other images,
-distractors included, are negatives.
+Junk images are neither right nor wrong: they are removed from the ranking before anything is measured. All
+other images, distractors included, are negatives.
 """
 
 from collections.abc import Sequence
@@ -25,26 +25,26 @@ class GroundTruth(Protocol):
         ...
 
     def positives(self, query: int) -> Indices:
-        """Gallery indices that should be found, ascending."""
+        """Gallery indices of images to retrieve, ascending."""
         ...
 
     def junk(self, query: int) -> Indices:
-        """Gallery indices that leave the ranking, ascending; disjoint from the positives."""
+        """Gallery indices to remove from the ranking, ascending; disjoint from the positives."""
         ...
 
 
 class ClassTruth:
-    """Positives are the gallery images of the query's class; indices are made when asked for.
+    """Positives are the gallery images of the query's class; their indices are computed per query.
 
     Args:
         queries: class ids, shape [q].
-        gallery: class ids, shape [n].
+        gallery: class ids, shape [g].
         own: each query's own index in the gallery (leave-one-out), which is junk; None where queries and
             gallery are disjoint.
     """
 
     def __init__(
-        self, queries: Int[np.ndarray, " q"], gallery: Int[np.ndarray, " n"], own: Indices | None = None
+        self, queries: Int[np.ndarray, " q"], gallery: Int[np.ndarray, " g"], own: Indices | None = None
     ) -> None:
         self._queries = np.asarray(queries)
         self._own = own
@@ -56,9 +56,9 @@ class ClassTruth:
         return len(self._queries)
 
     def positives(self, query: int) -> Indices:
-        """All of the class but the query itself."""
-        found = self._members.get(int(self._queries[query]), np.empty(0, np.int64))
-        return found if self._own is None else found[found != self._own[query]]
+        """All of the class except the query itself."""
+        members = self._members.get(int(self._queries[query]), np.empty(0, np.int64))
+        return members if self._own is None else members[members != self._own[query]]
 
     def junk(self, query: int) -> Indices:
         """The query itself, if it is in the gallery."""
@@ -98,36 +98,41 @@ class ListedTruth:
         return np.unique(np.asarray(self.junk_lists[query], dtype=np.int64))
 
     def take(self, queries: Indices) -> "ListedTruth":
-        """The truth of the queries at these positions, in that order."""
+        """The ground truth of the queries at these positions, in that order."""
         return ListedTruth(
             [self.positive_lists[query] for query in queries], [self.junk_lists[query] for query in queries]
         )
 
     def among(self, gallery: Indices, num_before: int) -> "ListedTruth":
-        """The same once only the images at `gallery` (ascending) are left of `num_before`, renumbered."""
-        place = np.full(num_before, -1, dtype=np.int64)
-        place[gallery] = np.arange(len(gallery))
+        """The ground truth after the gallery was reduced; indices are renumbered.
 
-        def kept(listed: Indices) -> Indices:
-            places = place[np.asarray(listed, dtype=np.int64)]
-            return places[places >= 0]
+        Args:
+            gallery: indices of the images that are left, ascending.
+            num_before: size of the gallery before.
+        """
+        new_index = np.full(num_before, -1, dtype=np.int64)
+        new_index[gallery] = np.arange(len(gallery))
 
-        return ListedTruth(list(map(kept, self.positive_lists)), list(map(kept, self.junk_lists)))
+        def renumbered(lists: Sequence[Indices]) -> list[Indices]:
+            indices = [new_index[np.asarray(listed, dtype=np.int64)] for listed in lists]
+            return [kept[kept >= 0] for kept in indices]
+
+        return ListedTruth(renumbered(self.positive_lists), renumbered(self.junk_lists))
 
     @property
     def digest(self) -> str:
-        """Identity of what is listed: 16 hexadecimal digits."""
-        sides = (self.positives, self.junk)
-        return digest_of([[side(query).tolist() for query in range(len(self))] for side in sides])
+        """16 hexadecimal digits over positives and junk of every query."""
+        lists = (self.positives, self.junk)
+        return digest_of([[of(query).tolist() for query in range(len(self))] for of in lists])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """What the queries of a split search in, and what counts as found there."""
+    """The gallery of a split's queries, and which of its images are positives."""
 
     splits: tuple[Split, ...] = ("train",)
-    """Their images, one split after the other; distractors, where the dataset has any, come last."""
+    """Splits whose images form the gallery, in this order; the dataset's distractors, if any, come last."""
     truth: ListedTruth | None = None
-    """None: images of the query's class are its positives."""
-    is_rest: bool = False
-    """True where the gallery is the split itself, so that every query leaves itself out."""
+    """None: the images of a query's class are its positives."""
+    leave_one_out: bool = False
+    """True where the gallery is the split itself; each query is removed from its own ranking."""

@@ -9,21 +9,64 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Int64
 
+from raybench.catalog.dataset_info import DatasetInfo
 from raybench.core.errors import StorageError, UnreadableImageError
 from raybench.core.records import Split, digest_of
+from raybench.data.dataset import Examples, HygieneReport
 from raybench.data.decoding import pixel_hash
 from raybench.data.source import SourceSplit
 from raybench.store.files import StoragePath, read_bytes, write_atomic
 
 CACHE_VERSION = 1
 UNREADABLE = ""
-"""Stands where the hash of an image would."""
+"""In place of the hash of an image that cannot be decoded."""
+MAX_LISTED = 20
+"""Skipped images that a report names."""
 _CHUNK = 64
 """Images per thread-pool task: a task of its own costs as much as hashing a thumbnail."""
 
 
+class ImageCheck:
+    """Checks the images of one dataset, split by split, and counts those that it skips.
+
+    Args:
+        info: says what an unreadable image does.
+        cache: folder of pixel hashes; None decodes every image again.
+    """
+
+    def __init__(self, info: DatasetInfo, cache: StoragePath | None) -> None:
+        self._may_skip = info.unreadable == "skip"
+        self._cache = cache
+        self._skipped: list[str] = []
+
+    def readable(self, split: SourceSplit, name: str = "") -> Examples:
+        """The images of a split that can be decoded.
+
+        Args:
+            name: of the split; stands before the ids of skipped images.
+
+        Raises:
+            UnreadableImageError: an image cannot be decoded and the dataset does not say `skip`.
+        """
+        hashes = pixel_hashes(split, skip_unreadable=self._may_skip, cache=self._cache)
+        is_readable = np.array([value != UNREADABLE for value in hashes], dtype=bool)
+        prefix = f"{name}/" if name else ""
+        self._skipped += [f"{prefix}{split.ids[p]}" for p in np.flatnonzero(~is_readable).tolist()]
+        return Examples(split, np.flatnonzero(is_readable), hashes)
+
+    def report(self, duplicates_removed: Mapping[str, int] | None = None) -> HygieneReport:
+        """What was skipped so far, and how many duplicates each split lost."""
+        removed = duplicates_removed or {}
+        return HygieneReport(
+            num_duplicates_across_splits=sum(removed.values()),
+            duplicates_removed=removed,
+            num_skipped=len(self._skipped),
+            skipped=tuple(self._skipped[:MAX_LISTED]),
+        )
+
+
 def pixel_hashes(split: SourceSplit, *, skip_unreadable: bool, cache: StoragePath | None) -> list[str]:
-    """Per image its pixel hash, or UNREADABLE. With `cache`, images are decoded once ever, not per process.
+    """Pixel hash of every image, or UNREADABLE. A cache saves other processes from decoding them again.
 
     Raises:
         UnreadableImageError: an image cannot be decoded and `skip_unreadable` is off.
@@ -53,7 +96,7 @@ def _hash_all(split: SourceSplit, *, skip_unreadable: bool) -> list[str]:
         try:
             chunks = list(pool.map(hash_chunk, range(0, len(split.ids), _CHUNK)))
         except UnreadableImageError:
-            pool.shutdown(cancel_futures=True)  # Else the error waits until all other images are decoded.
+            pool.shutdown(cancel_futures=True)  # Otherwise all other images are decoded before the error.
             raise
     return list(itertools.chain.from_iterable(chunks))
 
@@ -71,7 +114,7 @@ def _write_cached(file: StoragePath, hashes: Sequence[str]) -> None:
     try:
         write_atomic(file, lambda stream: stream.write(content), is_durable=False)
     except StorageError:
-        return  # Only a shortcut is lost; those who must write report a storage that cannot be written.
+        return  # The cache only saves time. Writers of results report a storage that cannot be written.
 
 
 def without_duplicates(
@@ -79,8 +122,8 @@ def without_duplicates(
 ) -> dict[Split, Int64[np.ndarray, " k"]]:
     """Per split the positions to keep so that no image is in two splits.
 
-    Test keeps everything, val loses what is in test, train loses what is in val or test: numbers reported on
-    test stay comparable with other people's, and nothing that is measured was learned from.
+    Test keeps everything, val loses what is in test, train loses what is in val or test. So numbers on test
+    stay comparable with published ones, and no model is measured on an image that it was trained on.
     """
     seen: set[str] = set()
     kept: dict[Split, Int64[np.ndarray, " k"]] = {}

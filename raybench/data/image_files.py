@@ -1,4 +1,4 @@
-"""Image files below a folder, found by the names that lists of images give them."""
+"""Image files below a folder, and their lookup by path or name."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 MAX_COMPARED = 10_000
-"""Names that a name that leads nowhere is compared with; all of a million would take minutes."""
+"""File names that an unknown name is compared with for a suggestion; a million would take minutes."""
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every image file below `folder`; names that begin with a dot are left out."""
+    """Yield every image file below `folder`, except names that begin with a dot."""
     for parent, _, names in os.walk(folder, followlinks=True):
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
@@ -38,32 +38,32 @@ class ImageFiles:
         self.paths = tuple(sorted(path.relative_to(folder).as_posix() for path in walk(folder)))
 
     def below(self, subfolder: str) -> tuple[str, ...]:
-        """Those in a subfolder, at any depth."""
+        """The images in a subfolder, at any depth."""
         return tuple(path for path in self.paths if path.startswith(f"{subfolder}/"))
 
     def paths_of(self, names: Sequence[str], where: str) -> tuple[str, ...]:
         """The file that each name means: a path below the folder or a file name, with or without suffix.
 
         Raises:
-            DataError: no file, or more than one, has such a name; `where` says who asked.
+            DataError: no file, or more than one, has such a name; the message begins with `where`.
         """
-        fitting: dict[str, set[str]] = {name: set() for name in names}
+        matching: dict[str, set[str]] = {name: set() for name in names}
         for path in self.paths:
             file = Path(path)
             for name in {path, file.with_suffix("").as_posix(), file.name, file.stem}:
-                if name in fitting:
-                    fitting[name].add(path)
-        found = []
+                if name in matching:
+                    matching[name].add(path)
+        paths = []
         for name in names:
-            paths = {name} if name in fitting[name] else fitting[name]
-            if len(paths) != 1:
-                raise DataError(f"{where}: {self._complaint(name, paths)}")
-            found.append(next(iter(paths)))
-        return tuple(found)
+            candidates = {name} if name in matching[name] else matching[name]
+            if len(candidates) != 1:
+                raise DataError(f"{where}: {self._no_single_match(name, candidates)}")
+            paths.append(next(iter(candidates)))
+        return tuple(paths)
 
-    def _complaint(self, name: str, fitting: set[str]) -> str:
-        if fitting:
-            first, second = sorted(fitting)[:2]
+    def _no_single_match(self, name: str, candidates: set[str]) -> str:
+        if candidates:
+            first, second = sorted(candidates)[:2]
             return (
                 f"{name!r} may be {first!r} or {second!r} in {str(self._folder)!r}; write the path below it."
             )
@@ -75,9 +75,9 @@ class ImageFiles:
 
 
 def files_split(
-    folder: Path, paths: Sequence[str], labels: Int64[np.ndarray, " n"], kind: str = "folder"
+    folder: Path, paths: Sequence[str], targets: Int64[np.ndarray, " n"], kind: str = "folder"
 ) -> SourceSplit:
-    """Files below `folder` as a split; ids are their relative paths."""
+    """A split of image files; ids are their paths relative to `folder`."""
     stats = [(folder / path).stat() for path in paths]
     signature = [
         str(folder.resolve()),
@@ -85,13 +85,13 @@ def files_split(
     ]
     return SourceSplit(
         ids=paths,
-        labels=labels.astype(np.int64),
+        targets=targets.astype(np.int64),
         read=partial(read_file, folder, paths),
         signature=f"{kind}/{digest_of(signature)}",
     )
 
 
 def read_file(folder: Path, paths: Sequence[str], position: int) -> RgbImage:
-    """Decode one of `paths`; an UnreadableImageError has the whole path."""
+    """Decode one of `paths`; an UnreadableImageError names the whole path."""
     path = folder / paths[position]
     return decode(path, repr(str(path)))

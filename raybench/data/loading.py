@@ -1,98 +1,87 @@
-"""DatasetInfo → Dataset: read the source, skip or refuse what is broken, carve what is missing, check."""
+"""DatasetInfo → Dataset: read the source, skip or refuse unreadable images, carve missing splits, check."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.core.errors import DataError
 from raybench.core.records import Split
-from raybench.data import (
-    from_digits,
-    from_folder,
-    from_huggingface,
-    from_parquet,
-    from_shapes,
-    from_torchvision,
-)
+from raybench.core.registry import load_entry_point
 from raybench.data.dataset import Dataset, Examples
 from raybench.data.ground_truth import Gallery
-from raybench.data.hygiene import without_duplicates
-from raybench.data.readable import Readable
-from raybench.data.retrieval_sets import first_of_each_class, listed
-from raybench.data.source import Source
+from raybench.data.hygiene import ImageCheck, without_duplicates
+from raybench.data.retrieval_sets import load_first_of_class, load_listed
+from raybench.data.source import Reader, SourceData
 from raybench.data.splits import cap_per_class, carve
 from raybench.store.files import StoragePath
 
-SOURCES: Mapping[str, Callable[[DatasetInfo], Source]] = {
-    "digits": from_digits.read_source,
-    "shapes": from_shapes.read_source,
-    "folder": from_folder.read_source,
-    "torchvision": from_torchvision.read_source,
-    "huggingface": from_huggingface.read_source,
-    "parquet": from_parquet.read_source,
-}
 _ORDER: tuple[Split, ...] = ("train", "val", "test")
-_ASKING: tuple[Split, ...] = ("val", "test")
+_QUERY_SPLITS: tuple[Split, ...] = ("val", "test")
 
 
 def load_dataset(info: DatasetInfo, *, cache: StoragePath | None = None) -> Dataset:
     """Load a dataset with its three splits, disjoint by pixels and with every class in each.
 
-    One that `queries` divides is loaded as it was published instead (`retrieval_sets.py`).
+    A dataset that `queries` divides is loaded as it was published instead (`retrieval_sets.py`).
 
     Every image is decoded once to be hashed; its pixels are not kept. Carving and capping follow hashes of
     ids: the same dataset gives the same splits on every machine.
 
     Args:
-        cache: folder to keep pixel hashes in, so that each image is decoded for them once ever rather than
-            once per process.
+        cache: folder for pixel hashes, so that each image is decoded for them once ever rather than once per
+            process.
 
     Raises:
         UnreadableImageError: an image cannot be decoded and `info.unreadable` is "error".
         DataError: a missing folder, column or split; a class without examples; another number of classes
             than `info.num_classes`.
     """
-    readable, queries = Readable(info, cache), info.queries
+    check, queries = ImageCheck(info, cache), info.queries
     if queries is not None and queries.kind == "listed":
-        return listed(info, queries, readable)
-    source = SOURCES[info.source](_as_train(info) if info.test_only else info)
+        return load_listed(info, queries, check)
+    source = read_source(info)
+    if queries is not None and queries.kind == "first":
+        return load_first_of_class(info, queries, source, check)
+    splits = {name: check.readable(split, name) for name, split in source.splits.items()}
+    if info.test_only:
+        none = splits["train"].take(np.zeros(0, dtype=np.int64))
+        splits = {"train": none, "val": none, "test": splits["train"]}
+        return Dataset(info, source.class_names, splits, check.report())
+    splits, from_source = _disjoint(splits)
+    splits = _complete(splits, info, source.class_names)
+    splits, from_carving = _disjoint(splits)
+    if info.annotation == "classes":
+        _require_every_class(splits, info, source.class_names)
+    removed: dict[str, int] = {name: from_source.get(name, 0) + from_carving[name] for name in _ORDER}
+    galleries: dict[Split, Gallery] = {}
+    if queries is not None:
+        galleries = {name: Gallery(splits=(name,), leave_one_out=True) for name in _QUERY_SPLITS}
+    return Dataset(info, source.class_names, splits, check.report(removed), galleries=galleries)
+
+
+def read_source(info: DatasetInfo) -> SourceData:
+    """A dataset as its source has it; the one split of a test-only dataset is read as train.
+
+    Raises:
+        DataError: a missing folder, column or split; another number of classes than `info.num_classes`.
+    """
+    splits = info.splits
+    if info.test_only:
+        only = splits.get("test", splits.get("train"))
+        splits = {"train": only} if only else {}
+    read: Reader = load_entry_point(info.source.reader)
+    source = read(info.source, splits, info.name)
     if info.num_classes is not None and len(source.class_names) != info.num_classes:
         raise DataError(
             f"dataset {info.name!r} should have {info.num_classes} classes, its source has "
             f"{len(source.class_names)}: {', '.join(source.class_names[:5])}, ..."
         )
-    if queries is not None and queries.kind == "first":
-        return first_of_each_class(info, queries, source, readable)
-    splits = {name: readable(split, name) for name, split in source.splits.items()}
-    if info.test_only:
-        return _test_only(info, source.class_names, splits["train"], readable)
-    splits, from_source = _disjoint(splits)
-    splits = _complete(splits, info, source.class_names)
-    splits, from_carving = _disjoint(splits)
-    _require_every_class(splits, info, source.class_names)
-    removed: dict[str, int] = {name: from_source.get(name, 0) + from_carving[name] for name in _ORDER}
-    galleries: dict[Split, Gallery] = {}
-    if queries is not None:
-        galleries = {name: Gallery(splits=(name,), is_rest=True) for name in _ASKING}
-    return Dataset(info, source.class_names, splits, readable.report(removed), galleries=galleries)
-
-
-def _as_train(info: DatasetInfo) -> DatasetInfo:
-    """Sources must have a train split; a test-only set's one split is read as that."""
-    asked = info.splits.get("test", info.splits.get("train"))
-    return replace(info, splits={"train": asked} if asked else {})
-
-
-def _test_only(
-    info: DatasetInfo, class_names: tuple[str, ...], test: Examples, readable: Readable
-) -> Dataset:
-    none = test.take(np.zeros(0, dtype=np.int64))
-    return Dataset(info, class_names, {"train": none, "val": none, "test": test}, readable.report())
+    return source
 
 
 def _disjoint(splits: Mapping[Split, Examples]) -> tuple[dict[Split, Examples], dict[Split, int]]:
+    """The splits without duplicates across them, and how many images each lost."""
     kept = without_duplicates({name: examples.pixel_hashes for name, examples in splits.items()})
     removed: dict[Split, int] = {name: len(examples) - len(kept[name]) for name, examples in splits.items()}
     return {name: examples.take(kept[name]) for name, examples in splits.items()}, removed
@@ -125,9 +114,13 @@ def _complete(
 def _carve(
     examples: Examples, info: DatasetInfo, purpose: Split, class_names: tuple[str, ...]
 ) -> tuple[Examples, Examples]:
+    """Kept and carved examples: stratified where each has one class, else drawn from all."""
+    strata = examples.targets
+    if info.annotation != "classes":
+        strata, class_names = np.zeros(len(examples), dtype=np.int64), ("all images",)
     try:
         kept, carved = carve(
-            examples.ids, examples.targets, info.val_fraction, purpose=purpose, class_names=class_names
+            examples.ids, strata, info.val_fraction, purpose=purpose, class_names=class_names
         )
     except DataError as error:
         raise DataError(f"dataset {info.name!r}: {error}") from error

@@ -1,8 +1,8 @@
 """Outlines of the drawn classes as signed distances, and the patterns that fill them.
 
-Coordinates u, v are an object's own: 0 at its centre, 1 at its radius, turned with it. All arrays are
-[m, h, w]: m objects on the canvas of their image. Distances are in radii, negative inside; they are exact
-near the outline, which is what anti-aliasing needs, and only monotonic elsewhere.
+Coordinates u, v belong to the object: 0 at its centre, 1 at its radius, rotated with it. All arrays are
+[m, h, w]: m objects on the canvas of their image. Distances are in radii, negative inside. They are exact
+near the outline, as anti-aliasing needs, and only monotonic elsewhere.
 """
 
 import math
@@ -47,13 +47,13 @@ def cross(u: Grid, v: Grid) -> Grid:
 
 
 def triangle(u: Grid, v: Grid) -> Grid:
-    """Equilateral; its corners lie at distance 1."""
+    """Equilateral, with corners at distance 1."""
     slanted = math.sqrt(3) / 2
     return np.maximum(np.maximum(slanted * u - v / 2, -slanted * u - v / 2), v) - 0.5
 
 
 def star(u: Grid, v: Grid) -> Grid:
-    """Five points: the plane is folded into one tenth, where the outline is one straight edge."""
+    """Five points: folding the plane into one tenth leaves one straight edge."""
     tenth = math.pi / 5
     angle = np.abs(np.mod(np.arctan2(v, u), 2 * tenth) - tenth)  # 0 at a notch, tenth at a point.
     radius = np.hypot(u, v)

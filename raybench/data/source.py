@@ -1,12 +1,13 @@
-"""What every source hands over: named classes, and per split ids, labels and a way to read one image."""
+"""What every reader returns: class names, and per split ids, targets and a way to read one image."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 
-from raybench.catalog.datasets import SPLIT_SPELLINGS
+from raybench.catalog.dataset_info import SPLIT_SPELLINGS
 from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage
@@ -15,63 +16,107 @@ UNDIVIDED = "all"
 """The name of the only split of a source that has none."""
 
 ReadImage = Callable[[int], RgbImage]
+Targets = Shaped[np.ndarray, "n ..."]
+"""One target per example. Of `classes`: int64 [n], indices into the class names. Of `labels`: bool [n, c]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSplit:
-    """One split as the source has it: nothing is decoded until it is read."""
+    """One split as the source has it. Nothing is decoded until it is read."""
 
     ids: Sequence[str]
     """Unique within the split, the same on every machine (so never an absolute path)."""
-    labels: Int64[np.ndarray, " n"]
-    """Indices into the source's `class_names`."""
+    targets: Targets
     read: ReadImage
     """Position → uint8 RGB image; raises UnreadableImageError naming it. Called from several threads."""
     signature: str
     """Changes when the content may have changed; key of the cached pixel hashes."""
 
     def __post_init__(self) -> None:
-        if len(self.ids) != len(self.labels):
-            raise ValueError(f"{len(self.ids)} ids for {len(self.labels)} labels")
+        if len(self.ids) != len(self.targets):
+            raise ValueError(f"{len(self.ids)} ids for {len(self.targets)} targets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SourceData:
     """A dataset as it was published: `train` always, `val` and `test` where they exist."""
 
     class_names: tuple[str, ...]
     splits: Mapping[Split, SourceSplit]
 
 
-def encode_labels(names: Sequence[str]) -> tuple[tuple[str, ...], Int64[np.ndarray, " n"]]:
-    """Class names in sorted order and each name's index among them.
+class Reader(Protocol):
+    """Opens one kind of source."""
+
+    def __call__(self, source: Any, splits: Mapping[Split, str], name: str) -> SourceData:
+        """
+        Args:
+            source: a record of `catalog.dataset_sources`.
+            splits: our split → the source's name for it; empty: look for usual names.
+            name: of the dataset, for error messages.
+
+        Raises:
+            DataError: the source cannot be opened, or lacks a split.
+        """
+        ...
+
+
+def encode_labels(
+    values: Sequence[Hashable], names: Mapping[Any, str] | None = None
+) -> tuple[tuple[str, ...], Int64[np.ndarray, " n"]]:
+    """Class names in the order of the sorted values, and each value's index in it.
+
+    Args:
+        values: class names or numbers. Numbers sort as numbers: 2 comes before 10.
+        names: value → class name; others are named by the value itself.
+
+    Raises:
+        DataError: a value is missing.
 
     >>> encode_labels(["dog", "cat", "dog"])
     (('cat', 'dog'), array([1, 0, 1]))
     """
-    classes, labels = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-    return tuple(str(name) for name in classes), labels.astype(np.int64)
+    if None in values:
+        raise DataError(f"row {values.index(None)} has no label; remove it, or name another label column.")
+    distinct: list[Any] = sorted(set(values))
+    index = {value: i for i, value in enumerate(distinct)}
+    class_names = tuple(str((names or {}).get(value, value)) for value in distinct)
+    return class_names, np.array([index[value] for value in values], dtype=np.int64)
 
 
-def chosen_splits(wanted: Mapping[Split, str], available: Sequence[str], where: str) -> dict[Split, str]:
-    """Our splits → the source's names for them. Without a mapping, SPLIT_SPELLINGS are looked for.
+def require_columns(columns: Sequence[str], image: str, label: str, where: str) -> None:
+    """Refuse a table without its image or label column.
 
     Raises:
-        DataError: the mapping names a split the source does not have, or no train split is found.
+        DataError: names the column and those that there are.
     """
-    listed = ", ".join(available) or "none"
-    for ours, theirs in wanted.items():
+    for role, column in (("image", image), ("label", label)):
+        if column not in columns:
+            raise DataError(
+                f"{where} has no {role} column {column!r}, only {', '.join(columns)}; "
+                f"say which one it is with `{role}_column: NAME`."
+            )
+
+
+def choose_splits(requested: Mapping[Split, str], available: Sequence[str], where: str) -> dict[Split, str]:
+    """Our splits → the source's names for them; without a request, names in SPLIT_SPELLINGS are looked for.
+
+    Raises:
+        DataError: a requested split is not available, or there is no train split.
+    """
+    listing = ", ".join(available) or "none"
+    for ours, theirs in requested.items():
         if theirs not in available:
-            raise DataError(f"{where} has no split {theirs!r} (asked for as {ours}); it has: {listed}.")
-    chosen = dict(wanted) or {
+            raise DataError(f"{where} has no split {theirs!r} (requested as {ours}); it has: {listing}.")
+    chosen = dict(requested) or {
         ours: next(spelling for spelling in spellings if spelling in available)
         for ours, spellings in SPLIT_SPELLINGS.items()
         if any(spelling in available for spelling in spellings)
     }
-    if not wanted and not chosen and len(available) == 1:
+    if not chosen and len(available) == 1:
         chosen = {"train": available[0]}
     if "train" not in chosen:
         raise DataError(
-            f"{where} has no train split; it has: {listed}. Say which it is with `splits: {{train: NAME}}`."
+            f"{where} has no train split; it has: {listing}. Say which it is with `splits: {{train: NAME}}`."
         )
     return chosen

@@ -1,6 +1,6 @@
-"""Carving splits: stratified, and decided by hashes of ids rather than by a random generator.
+"""Stratified splits, drawn by hashes of ids rather than by a random generator.
 
-So a split never depends on NumPy's version, on the order of files, or on what else was drawn before.
+So a split does not depend on NumPy's version, on the order of files, or on what was drawn before.
 """
 
 import hashlib
@@ -15,37 +15,44 @@ Indices = Int64[np.ndarray, " k"]
 
 
 def draw_order(ids: Sequence[str], purpose: str) -> list[str]:
-    """Per id a key to sort by: a shuffle that is the same on every machine. `purpose` decorrelates draws."""
+    """Sort keys of ids: sorting by them shuffles, the same on every machine, differently for each purpose."""
     return [hashlib.sha256(f"{purpose}/{name}".encode()).hexdigest() for name in ids]
 
 
 def _positions_by_class(
-    ids: Sequence[str], labels: Int64[np.ndarray, " n"], purpose: str
+    ids: Sequence[str], targets: Int64[np.ndarray, " n"], purpose: str
 ) -> dict[int, list[int]]:
     keys = draw_order(ids, purpose)
     groups: dict[int, list[int]] = {}
     for position in sorted(range(len(ids)), key=keys.__getitem__):
-        groups.setdefault(int(labels[position]), []).append(position)
+        groups.setdefault(int(targets[position]), []).append(position)
     return groups
 
 
 def carve(
     ids: Sequence[str],
-    labels: Int64[np.ndarray, " n"],
+    targets: Int64[np.ndarray, " n"],
     fraction: float,
     *,
     purpose: str,
     class_names: Sequence[str],
 ) -> tuple[Indices, Indices]:
-    """Positions to keep and positions carved off, each ascending; every class is split at `fraction`.
+    """Split off a share of every class.
 
-    At least one example of each class lands on either side.
+    Args:
+        targets: class ids; all equal for a split that is not stratified.
+        fraction: share of a class that is carved off; at least one example is, and one is kept.
+        purpose: name of the split that is made.
+        class_names: for the error message.
+
+    Returns:
+        Positions kept and positions carved off, each ascending.
 
     Raises:
-        DataError: a class has a single example, which cannot be on both sides.
+        DataError: a class has a single example, which cannot be in both.
     """
     carved: list[int] = []
-    for label, positions in _positions_by_class(ids, labels, purpose).items():
+    for label, positions in _positions_by_class(ids, targets, purpose).items():
         if len(positions) < 2:
             raise DataError(
                 f"class {class_names[label]!r} has a single example to train on, but the {purpose} split "
@@ -59,7 +66,7 @@ def carve(
     return np.flatnonzero(~is_carved), np.flatnonzero(is_carved)
 
 
-def cap_per_class(ids: Sequence[str], labels: Int64[np.ndarray, " n"], limit: int) -> Indices:
-    """Sorted positions of at most `limit` examples of each class; a smaller cap is a subset of a larger."""
-    groups = _positions_by_class(ids, labels, "few-shot")
+def cap_per_class(ids: Sequence[str], targets: Int64[np.ndarray, " n"], limit: int) -> Indices:
+    """Positions of at most `limit` examples of each class, ascending. Smaller caps keep subsets."""
+    groups = _positions_by_class(ids, targets, "few-shot")
     return np.array(sorted(p for positions in groups.values() for p in positions[:limit]), dtype=np.int64)

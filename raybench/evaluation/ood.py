@@ -80,7 +80,8 @@ def _telling(
 
 def _is_same(one: Dataset, other: Dataset) -> bool:
     """Whether both are cut from the same images: `digits` and `digits_10shot` are."""
-    return (one.info.source, one.info.location) == (other.info.source, other.info.location)
+    first, second = one.info.source, other.info.source
+    return (first.kind, first.location) == (second.kind, second.location)
 
 
 def _findings(condition: str, area: float, rate: float, num_examples: int) -> list[Finding]:

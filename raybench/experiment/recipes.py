@@ -13,6 +13,7 @@ import yaml
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.backbones import find_backbone, split_random
 from raybench.catalog.dataset_info import DatasetInfo, Queries
+from raybench.catalog.dataset_sources import FolderSource, ParquetSource
 from raybench.catalog.datasets import DATASETS
 from raybench.catalog.search_spaces import Float, edges, extension, packed_grid
 from raybench.catalog.tasks import parse_task
@@ -22,14 +23,7 @@ from raybench.spec.experiment import ExperimentSpec
 from raybench.store import layout, ledger
 from raybench.store.files import StoragePath, read_bytes, write_atomic
 
-_SOURCE_KEYS = (
-    "val_fraction",
-    "examples_per_class",
-    "unreadable",
-    "image_column",
-    "label_column",
-    "revision",
-)
+_DATASET_KEYS = ("val_fraction", "examples_per_class", "unreadable")
 _BACKBONE_KEYS = ("timm", "checkpoint", "kwargs", "family", "method", "pretrain_data", "pretrain_images")
 
 
@@ -235,17 +229,19 @@ def _portable_task(task: str, dataset: DatasetInfo) -> str:
     """The task's name with an absolute path, if it holds one: a recipe lies elsewhere than its spec."""
     protocol, _, name = task.partition("@")
     prefix, colon, _ = name.partition(":")
-    is_path = colon and dataset.source in ("folder", "parquet")
-    return f"{protocol}@{prefix}:{dataset.location}" if is_path else task
+    is_path = colon and isinstance(dataset.source, FolderSource | ParquetSource)
+    return f"{protocol}@{prefix}:{dataset.source.location}" if is_path else task
 
 
 def _own_dataset(info: DatasetInfo) -> dict[str, Any]:
     """The `datasets` key, for a dataset that neither the catalogue nor its own name describes."""
     if info.name in DATASETS or ":" in info.name:
         return {}
-    blank = {field.name: field.default for field in fields(DatasetInfo)}
-    entry: dict[str, Any] = {info.source: info.location, "splits": info.splits}
-    entry |= {key: getattr(info, key) for key in _SOURCE_KEYS if getattr(info, key) != blank[key]}
+    source = asdict(info.source)
+    entry: dict[str, Any] = {source.pop("kind"): source.pop("location"), "splits": info.splits}
+    for record, keys in ((info, _DATASET_KEYS), (info.source, tuple(source))):
+        default = {field.name: field.default for field in fields(record)}
+        entry |= {key: getattr(record, key) for key in keys if getattr(record, key) != default[key]}
     if info.queries is not None:
         unsaid = asdict(Queries(kind=info.queries.kind)) | {"kind": None}
         said = asdict(info.queries)

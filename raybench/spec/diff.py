@@ -83,5 +83,5 @@ def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, An
     return parts
 
 
-_DESCRIPTIVE = ("licence", "citation", "groups", "params_m", "num_images")
+_DESCRIPTIVE = ("licence", "citation", "steps", "groups", "params_m", "num_images")
 """Facts about a row that change no measurement."""

@@ -23,6 +23,7 @@ from raybench.core.errors import UnknownNameError
 from raybench.core.records import HparamValue, Pair, digest_of
 from raybench.core.registry import suggest
 from raybench.spec.settings import resolve_settings, restore_settings
+from raybench.spec.stored_datasets import StoredDataset
 
 Sampler = Literal["random", "qmc", "tpe"]
 EarlyStopping = Literal["none", "asha"]
@@ -71,7 +72,7 @@ class ExperimentSpec(BaseModel):
     name: str
     backbones: list[BackboneInfo]
     tasks: list[str]
-    datasets: dict[str, DatasetInfo]
+    datasets: dict[str, StoredDataset]
     """Every dataset that a task names → what it is."""
     search: SearchSpec
     budget: Budget

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.search_spaces import defaults, num_choices, packed_grid
 from raybench.catalog.tasks import PROTOCOLS, parse_task
@@ -171,7 +172,7 @@ def _notes(spec: ExperimentSpec) -> list[str]:
         notes.append(ORDER_NOTE.format(what="`early_stopping: asha` compares trials as they arrive"))
     for name, info in spec.datasets.items():
         if is_missing(info):
-            notes.append(f"dataset {name!r} is not in {info.location!r}. {info.steps}")
+            notes.append(f"dataset {name!r} is not in {info.source.location!r}. {info.steps}")
     if len(spec.seeds) == 1:
         notes.append("one seed: the ranking can show no spread between runs; list more `seeds` for that.")
     if len(spec.backbones) == 1:
@@ -197,9 +198,9 @@ def _relative_area(info: BackboneInfo, side: float) -> float:
 
 def count_images(dataset: DatasetInfo) -> int | None:
     """Images over all splits as the catalogue states them; files in a folder of class folders; else None."""
-    if dataset.num_images is not None or dataset.source != "folder":
+    if dataset.num_images is not None or not isinstance(dataset.source, FolderSource):
         return dataset.num_images
-    root = Path(dataset.location)
+    root = Path(dataset.source.location)
     folders = [root if name == "all" else root / name for name in dataset.splits.values()]
     files = (file for folder in folders for file in folder.glob("*/*"))
     num_files = sum(1 for _ in islice(files, MAX_COUNTED_FILES))

@@ -1,4 +1,4 @@
-"""A spec's datasets for retrieval: what `queries` may say, and what may be asked of what it divides."""
+"""Checks of a spec's datasets: the keys under `queries`, and whether a protocol can use a dataset."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.spec.document import Document, Location
 from raybench.spec.names import Report
-from raybench.spec.schema import DatasetEntry, QueriesEntry
+from raybench.spec.schema import DatasetEntry
 
 _ALWAYS = ("kind", "shares")
 KEYS = {
@@ -15,36 +15,37 @@ KEYS = {
     "first": (*_ALWAYS, "fraction", "max_per_class"),
     "listed": (*_ALWAYS, "layout", "file", "difficulty", "crop", "distractors"),
 }
-"""Kind → keys that mean something to it."""
+"""Kind of queries → its keys."""
 
 
 def resolve_queries(
     entry: DatasetEntry, location: Location, document: Document, report: Report
 ) -> Queries | None:
-    """The entry's `queries`, paths made absolute; what does not go together is reported."""
-    asked = entry.queries
-    if asked is None:
+    """The entry's `queries`, paths made absolute; contradictions are reported."""
+    if entry.queries is None:
         if entry.val_fraction == 0:
             report(
                 (*location, "val_fraction"), "`val_fraction` must be more than 0; val is needed to choose."
             )
         return None
+    queries = Queries(**entry.queries.model_dump())
     where: Location = (*location, "queries")
-    known = KEYS[asked.kind]
-    for key in _given(asked):
+    known = KEYS[queries.kind]
+    for key in [field.name for field in fields(Queries) if field.name in entry.queries.model_fields_set]:
         if key not in known:
-            said = f"`queries.{key}` means nothing to kind {asked.kind!r}, which has {', '.join(known)}."
-            report((*where, key), said)
-    if asked.kind != "listed" and entry.val_fraction == 0:
+            report(
+                (*where, key),
+                f"`queries.{key}` means nothing to kind {queries.kind!r}, which has {', '.join(known)}.",
+            )
+    if queries.kind != "listed" and entry.val_fraction == 0:
         report((*location, "val_fraction"), "`val_fraction: 0` is for listed queries only; let it be more.")
-    if asked.kind == "listed" and entry.folder is None:
+    if queries.kind == "listed" and entry.folder is None:
         report(where, "listed queries lie in a folder with their images; write `folder: PATH`.")
     for key in ("examples_per_class", "test_only", "shifts"):
-        if asked.kind != "rest" and getattr(entry, key):
+        if queries.divides and getattr(entry, key):
             report(
                 (*location, key), f"`{key}` is for classifiers, and `queries` divides this set for retrieval."
             )
-    queries = Queries(**asked.model_dump())
     if not queries.distractors:
         return queries
     distractors = document.resolve(queries.distractors)
@@ -54,10 +55,10 @@ def resolve_queries(
 
 
 def check_listed_files(info: DatasetInfo, location: Location, report: Report) -> None:
-    """The file that lists the queries must be there, if the layout has one."""
+    """Report if the file that lists the queries is missing, where the layout has one."""
     if info.queries is None or info.queries.layout == "copydays":
         return
-    path = Path(info.location) / info.queries.file
+    path = Path(info.source.location) / info.queries.file
     if not path.is_file():
         report(
             location,
@@ -69,15 +70,23 @@ def check_listed_files(info: DatasetInfo, location: Location, report: Report) ->
 def check_use(
     info: DatasetInfo, protocol: str, location: Location, *, is_chosen: bool, report: Report
 ) -> None:
-    """A divided dataset is for retrieval; one without val queries for fixed hyperparameters.
+    """Report a task whose protocol cannot use its dataset.
 
     Args:
         is_chosen: whether hyperparameters are searched.
     """
-    queries = info.queries
-    if queries is None or not queries.divides:
+    if protocol not in PROTOCOLS:
         return
-    if protocol != "retrieval" and protocol in PROTOCOLS:
+    usable, queries = PROTOCOLS[protocol].annotations, info.queries
+    if info.annotation not in usable:
+        report(
+            location,
+            f"task '{protocol}@{info.name}': {protocol} needs a dataset annotated with "
+            f"{' or '.join(usable)}, and {info.name!r} is annotated with {info.annotation}.",
+        )
+    elif queries is None or not queries.divides:
+        return
+    elif protocol != "retrieval":
         report(
             location,
             f"dataset {info.name!r} is divided into queries and gallery, which {protocol} cannot use; "
@@ -89,7 +98,3 @@ def check_use(
             f"all queries of {info.name!r} are test's, as published, so nothing can be chosen by them; add "
             "`preset: paper` to the spec, or take a dataset that keeps some (`val_fraction`).",
         )
-
-
-def _given(entry: QueriesEntry) -> list[str]:
-    return [field.name for field in fields(Queries) if field.name in entry.model_fields_set]

@@ -64,8 +64,8 @@ class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
     examples_per_class: int | None = Field(default=None, ge=2)
     unreadable: Literal["error", "skip"] = "error"
-    image_column: str = "image"
-    label_column: str = "label"
+    image_column: str | None = None
+    label_column: str | None = None
     revision: str | None = None
     test_only: bool = False
     shifts: list[str] | dict[str, ShiftEntry] = []

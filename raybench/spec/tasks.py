@@ -1,12 +1,13 @@
 """Tasks and datasets of a spec file → catalogue rows, with every problem reported."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from raybench.catalog.class_maps import CLASS_MAPS
 from raybench.catalog.dataset_info import DatasetInfo, Shift, in_data_folder
-from raybench.catalog.datasets import DATASETS, find_dataset, folder_splits
+from raybench.catalog.dataset_sources import USER_SOURCES, FolderSource, ParquetSource, UserSource
+from raybench.catalog.datasets import DATASETS, dataset_of, find_dataset
 from raybench.catalog.tasks import parse_task
 from raybench.core.errors import UnknownNameError
 from raybench.core.registry import suggest
@@ -15,7 +16,8 @@ from raybench.spec.names import Report
 from raybench.spec.queries import check_listed_files, resolve_queries
 from raybench.spec.schema import DatasetEntry
 
-_SOURCES = ("folder", "torchvision", "huggingface", "parquet")
+_SOURCE_SETTINGS = ("image_column", "label_column", "revision")
+"""Keys of a spec's dataset that belong to its source."""
 
 
 def resolve_tasks(
@@ -33,38 +35,49 @@ def resolve_tasks(
 
 
 def resolve_datasets(
-    own: dict[str, DatasetEntry | None],
+    entries: dict[str, DatasetEntry | None],
     named: list[tuple[Location, str]],
     document: Document,
     report: Report,
     *,
     needs_data: bool = True,
 ) -> dict[str, DatasetInfo]:
-    """Dataset name → row, for every name in use: the spec's own first, then the catalogue's.
+    """Dataset name → row, for every name in use: the spec's own entries first, then the catalogue's rows.
 
     Args:
-        needs_data: whether a catalogue row whose files have to be put there by hand must have them.
+        entries: the spec's own datasets; None where an entry is misshapen.
+        named: names in use, each with where the spec has it.
+        needs_data: whether the files of a catalogue row that raybench cannot download must be there.
     """
-    rows = {
-        name: _own_dataset(name, entry, document, report) for name, entry in own.items() if entry is not None
+    own = {
+        name: _own_dataset(name, entry, document, report)
+        for name, entry in entries.items()
+        if entry is not None
     }
-    found: dict[str, DatasetInfo] = {}
+    resolved: dict[str, DatasetInfo] = {}
     pending = list(named)
     for location, name in pending:  # Grows: a dataset names its shifted test sets.
-        if name in found or own.get(name, name) is None:
+        if name in resolved or entries.get(name, name) is None:
             continue
         try:
-            found[name] = rows[name] if name in rows else _placed(find_dataset(name), document)
+            info = own[name] if name in own else _find_dataset(name, document)
         except UnknownNameError as error:
-            hint = suggest(name, own)
+            hint = suggest(name, entries)
             report(location, f"unknown dataset {name!r}{hint}" if hint else str(error))
             continue
-        if name not in rows and (needs_data or not is_missing(found[name])):
-            _check_files(found[name], location, report)
-        if found[name].test_only and location[0] == "tasks":
+        resolved[name] = info
+        if name not in own and (needs_data or not is_missing(info)):
+            _check_files(info, location, report)
+        if info.test_only and location[0] == "tasks":
             report(location, f"dataset {name!r} is test-only: it has no train split for a task to fit on.")
-        pending += [(("datasets", name, "shifts"), shifted) for shifted in found[name].shifts]
-    return found
+        pending += [(("datasets", name, "shifts"), shifted) for shifted in info.shifts]
+    return resolved
+
+
+def _find_dataset(name: str, document: Document) -> DatasetInfo:
+    """The dataset of a name that the spec does not define; its paths are absolute."""
+    info = find_dataset(name, document.path.parent)
+    return in_data_folder(info) if info.steps else info
 
 
 def _own_dataset(name: str, entry: DatasetEntry, document: Document, report: Report) -> DatasetInfo:
@@ -73,38 +86,43 @@ def _own_dataset(name: str, entry: DatasetEntry, document: Document, report: Rep
         report(location, f"dataset name {name!r} is the catalogue's own; give this one another name.")
     if any(sign in name for sign in "@: "):
         report(location, f"dataset name {name!r} must not contain '@', ':' or a space.")
-    given = [source for source in _SOURCES if getattr(entry, source) is not None]
-    if len(given) != 1:
-        met = " and ".join(given) or "none"
-        report(location, f"dataset {name!r} needs exactly one of {', '.join(_SOURCES)}, got {met}.")
-        return DatasetInfo(name=name, source="folder")
-    prefix = {"huggingface": "hf"}.get(given[0], given[0])
-    base = _placed(find_dataset(f"{prefix}:{getattr(entry, given[0]) or '?'}"), document)
-    info = DatasetInfo(
-        name=name,
-        source=base.source,
-        location=base.location,
+    kinds = [kind for kind in USER_SOURCES if getattr(entry, kind) is not None]
+    if len(kinds) != 1:
+        met = " and ".join(kinds) or "none"
+        report(location, f"dataset {name!r} needs exactly one of {', '.join(USER_SOURCES)}, got {met}.")
+        return DatasetInfo(name=name, source=FolderSource(""))
+    base = dataset_of(name, _source(entry, kinds[0], location, report), document.path.parent)
+    info = replace(
+        base,
         splits=base.splits if entry.splits is None else entry.splits,
-        num_classes=base.num_classes,
-        num_images=base.num_images,
         shifts=_shifts(entry, location, report),
         queries=resolve_queries(entry, location, document, report),
-        **entry.model_dump(exclude={*_SOURCES, "splits", "shifts", "queries"}),
+        **entry.model_dump(exclude={*USER_SOURCES, *_SOURCE_SETTINGS, "splits", "shifts", "queries"}),
     )
     if info.queries is not None and info.queries.kind == "first" and set(info.splits) > {"train"}:
         report(
             (*location, "queries"),
-            f"{info.location!r} has folders for {', '.join(info.splits)}, but kind 'first' divides a set "
-            "without splits; name one of the folders, or leave `queries` out.",
+            f"{info.source.location!r} has folders for {', '.join(info.splits)}, but kind 'first' divides a "
+            "set without splits; name one of the folders, or leave `queries` out.",
         )
-    _check_files(info, (*location, given[0]), report)
+    _check_files(info, (*location, kinds[0]), report)
     return info
+
+
+def _source(entry: DatasetEntry, kind: str, location: Location, report: Report) -> UserSource:
+    source = USER_SOURCES[kind]
+    given = {key: getattr(entry, key) for key in _SOURCE_SETTINGS if getattr(entry, key) is not None}
+    unknown = sorted(set(given) - {field.name for field in fields(source)})
+    for key in unknown:
+        report((*location, key), f"`{key}` is no setting of a dataset with `{kind}`; leave it out.")
+        del given[key]
+    return source(getattr(entry, kind) or "?", **given)
 
 
 def _shifts(entry: DatasetEntry, location: Location, report: Report) -> dict[str, Shift]:
     if isinstance(entry.shifts, list):
         return {name: Shift() for name in entry.shifts}
-    found: dict[str, Shift] = {}
+    shifts: dict[str, Shift] = {}
     for name, shift in entry.shifts.items():
         where: Location = (*location, "shifts", name)
         try:
@@ -120,54 +138,44 @@ def _shifts(entry: DatasetEntry, location: Location, report: Report) -> dict[str
             report(where, f"`cue` is no regular expression: {error}, got {shift.cue!r}.")
             continue
         named = None if class_map is None else {key: tuple(ids) for key, ids in class_map.items()}
-        found[name] = Shift(class_map=named, cue=shift.cue)
-    return found
-
-
-def _placed(info: DatasetInfo, document: Document) -> DatasetInfo:
-    """The same with its paths made absolute: a spec's are relative to it, a row's to the data folder."""
-    if info.steps:
-        return in_data_folder(info)
-    if info.source not in ("folder", "parquet"):
-        return info
-    path = document.resolve(info.location)
-    splits = folder_splits(path) if info.source == "folder" else info.splits
-    return replace(info, location=str(path.resolve()), splits=splits)
+        shifts[name] = Shift(class_map=named, cue=shift.cue)
+    return shifts
 
 
 def is_missing(info: DatasetInfo) -> bool:
-    """Whether it is a row of the catalogue whose files nobody has put in their place yet."""
+    """Whether it is a catalogue row that raybench cannot download and whose files are not in place."""
     distractors = info.queries.distractors if info.queries is not None else ""
-    folders = [info.location, distractors] if distractors else [info.location]
+    folders = [info.source.location, distractors] if distractors else [info.source.location]
     return bool(info.steps) and not all(Path(folder).is_dir() for folder in folders)
 
 
 def _check_files(info: DatasetInfo, location: Location, report: Report) -> None:
-    """Folders and files that are missing are said now, not after an hour of other pairs."""
-    path = Path(info.location)
-    if info.source == "parquet" and not path.is_file():
-        report(location, f"dataset {info.name!r}: no such Parquet file: {info.location!r}.")
-    if info.source != "folder":
+    """Report missing folders and files before anything starts."""
+    source, path = info.source, Path(info.source.location)
+    if isinstance(source, ParquetSource) and not path.is_file():
+        report(location, f"dataset {info.name!r}: no such Parquet file: {source.location!r}.")
+    if not isinstance(source, FolderSource):
         return
     if is_missing(info):
-        report(location, f"dataset {info.name!r} is not in {info.location!r}. {info.steps}")
-        return
-    if not path.is_dir():
+        report(location, f"dataset {info.name!r} is not in {source.location!r}. {info.steps}")
+    elif not path.is_dir():
         near = suggest(path.name, _subfolders(path.parent)) or "."
-        report(location, f"dataset {info.name!r}: no such folder: {info.location!r}{near}")
-        return
-    if info.queries is not None and info.queries.kind == "listed":
+        report(location, f"dataset {info.name!r}: no such folder: {source.location!r}{near}")
+    elif info.queries is not None and info.queries.kind == "listed":
         check_listed_files(info, location, report)
-        return
+    else:
+        _check_class_folders(info, path, location, report)
+
+
+def _check_class_folders(info: DatasetInfo, path: Path, location: Location, report: Report) -> None:
     for split, name in info.splits.items():
         folder = path if name == "all" else path / name
-        there = _subfolders(folder)
         if not folder.is_dir():
             hint = (
                 suggest(name, _subfolders(path)) or f"; it has {', '.join(_subfolders(path)[:6]) or 'none'}."
             )
             report(location, f"dataset {info.name!r}: {str(path)!r} has no folder {name!r} for {split}{hint}")
-        elif not there:
+        elif not _subfolders(folder):
             report(location, f"dataset {info.name!r}: {str(folder)!r} has no class folders in it.")
 
 

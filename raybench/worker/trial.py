@@ -132,7 +132,7 @@ class Trial:
 
     def _extract_features(self) -> StepResult:
         dataset = self._load_pinned_dataset()
-        for part, splits in dataset.needed_to_choose:
+        for part, splits in dataset.search_parts:
             self._store.ensure(self._backbone, part, splits, device=self._device)
         self._write(status="completed")
         return StepResult(epoch=0, objective=None, is_done=True)

@@ -13,6 +13,7 @@ import torch
 
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.data.batches import batches
 from raybench.data.loading import load_dataset
@@ -45,7 +46,7 @@ def verified_top1(name: str) -> float:
 def photographs():
     location = str(SHARED / "datasets/imagenette")
     info = DatasetInfo(
-        name="imagenette", source="folder", location=location, splits={"train": "train", "test": "val"}
+        name="imagenette", source=FolderSource(location), splits={"train": "train", "test": "val"}
     )
     return load_dataset(info).unlocked()
 

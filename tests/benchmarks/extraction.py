@@ -12,6 +12,7 @@ from PIL import Image
 from raybench.backbones.loading import load_backbone
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.data.batches import to_pixels
 from raybench.data.dataset import Dataset
@@ -42,7 +43,7 @@ def measure_jpeg(quick: bool) -> list[Ratio]:
     images = make_images(64 if quick else 256, 375, 500)
     with tempfile.TemporaryDirectory() as folder:
         files = _write_jpegs(images, Path(folder))
-        info = DatasetInfo(name="jpegs", source="folder", location=folder, splits={"train": "all"})
+        info = DatasetInfo(name="jpegs", source=FolderSource(folder), splits={"train": "all"})
         decoded = [np.asarray(Image.open(file).convert("RGB")) for file in files]
         return [
             _compare(

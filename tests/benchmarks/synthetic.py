@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.core.records import Split
 from raybench.data.dataset import Dataset, Examples, HygieneReport
@@ -72,13 +73,13 @@ def dataset_of(images: np.ndarray) -> Dataset:
     """Decoded images as a dataset's train split."""
     split = SourceSplit(
         ids=[f"{i:05d}" for i in range(len(images))],
-        labels=np.arange(len(images)) % 2,
+        targets=np.arange(len(images)) % 2,
         read=lambda position: images[position],
         signature="benchmark",
     )
     hashes = [f"{i:032x}" for i in range(len(images))]
     examples = Examples(split, np.arange(len(images)), hashes)
-    info = DatasetInfo(name="benchmark", source="folder")
+    info = DatasetInfo(name="benchmark", source=FolderSource(""))
     return Dataset(info, ("a", "b"), {"train": examples, "val": examples, "test": examples}, HygieneReport())
 
 
@@ -88,12 +89,12 @@ def large_dataset(num_train: int, num_val: int = 256) -> Dataset:
     for name, size in (("train", num_train), ("val", num_val), ("test", 2)):
         source = SourceSplit(
             ids=[f"{name}{i:07d}" for i in range(size)],
-            labels=np.arange(size) % 2,
+            targets=np.arange(size) % 2,
             read=_no_image,
             signature="benchmark",
         )
         splits[name] = Examples(source, np.arange(size), source.ids)
-    info = DatasetInfo(name="large", source="folder")
+    info = DatasetInfo(name="large", source=FolderSource(""))
     return Dataset(info, ("a", "b"), splits, HygieneReport())
 
 

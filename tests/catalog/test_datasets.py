@@ -1,7 +1,16 @@
 """Datasets by row or by source, with the splits each one has."""
 
+from pathlib import Path
+
 import pytest
 
+from raybench.catalog.dataset_sources import (
+    BuiltInSource,
+    FolderSource,
+    HuggingFaceSource,
+    ParquetSource,
+    TorchvisionSource,
+)
 from raybench.catalog.datasets import DATASETS, find_dataset, folder_splits
 from raybench.core.errors import UnknownNameError
 
@@ -15,7 +24,7 @@ def test_a_row_has_a_train_split_and_a_citation(name):
 
 
 def test_the_offline_default_is_digits():
-    assert find_dataset("digits").source == "digits"
+    assert find_dataset("digits").source == BuiltInSource("digits")
 
 
 def test_few_shot_digits_differ_in_their_cap_only():
@@ -24,17 +33,18 @@ def test_few_shot_digits_differ_in_their_cap_only():
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "location"),
+    ("name", "source"),
     [
-        ("torchvision:Caltech101", "torchvision", "Caltech101"),
-        ("hf:uoft-cs/cifar10", "huggingface", "uoft-cs/cifar10"),
-        ("parquet:images.parquet", "parquet", "images.parquet"),
-        ("folder:photos", "folder", "photos"),
+        ("torchvision:Caltech101", TorchvisionSource("Caltech101")),
+        ("hf:uoft-cs/cifar10", HuggingFaceSource("uoft-cs/cifar10")),
+        ("parquet:images.parquet", ParquetSource("/data/images.parquet")),
+        ("folder:photos", FolderSource("/data/photos")),
+        ("folder:/elsewhere/photos", FolderSource("/elsewhere/photos")),
     ],
 )
-def test_a_source_can_be_named_without_a_row(name, source, location):
-    info = find_dataset(name)
-    assert (info.name, info.source, info.location) == (name, source, location)
+def test_a_source_can_be_named_without_a_row_and_paths_become_absolute(name, source):
+    info = find_dataset(name, Path("/data"))
+    assert (info.name, info.source) == (name, source)
 
 
 def test_a_torchvision_class_with_a_row_borrows_its_splits():

@@ -3,6 +3,7 @@ import pytest
 import torch
 from timm.data import create_transform
 
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo, find_dataset
 from raybench.core.errors import UnreadableImageError
 from raybench.core.records import Preprocessing
@@ -77,7 +78,7 @@ def test_few_batches_are_decoded_ahead():
 
 def test_an_image_that_became_unreadable_is_named(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"a": 9}, "test": {"a": 3}})
-    dataset = load_dataset(DatasetInfo(name="f", source="folder", location=str(tmp_path)))
+    dataset = load_dataset(DatasetInfo(name="f", source=FolderSource(str(tmp_path))))
     (tmp_path / "train" / dataset.train.ids[4]).write_bytes(b"gone bad")
     with pytest.raises(UnreadableImageError, match=dataset.train.ids[4]):
         list(batches(dataset.train, preprocessing(), 2))

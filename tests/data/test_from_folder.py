@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.core.errors import DataError, UnreadableImageError
-from raybench.data.from_folder import read_source
-from raybench.data.loading import load_dataset
+from raybench.data.loading import load_dataset, read_source
 
 DIVIDED = {"train": {"cat": 5, "dog": 5}, "test": {"cat": 3, "dog": 2}}
 
 
 def info(root, **options):
-    return DatasetInfo(name="pets", source="folder", location=str(root), **options)
+    return DatasetInfo(name="pets", source=FolderSource(str(root)), **options)
 
 
 def test_folders_become_splits_and_classes(tmp_path, draw_folder):
     source = read_source(info(draw_folder(tmp_path, DIVIDED)))
     assert source.class_names == ("cat", "dog")
     assert source.splits["test"].ids == ["cat/0.png", "cat/1.png", "cat/2.png", "dog/0.png", "dog/1.png"]
-    assert source.splits["test"].labels.tolist() == [0, 0, 0, 1, 1]
+    assert source.splits["test"].targets.tolist() == [0, 0, 0, 1, 1]
 
 
 def test_a_mapping_says_which_folder_is_which(tmp_path, draw_folder):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raybench.catalog.dataset_sources import HuggingFaceSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.core.errors import DataError, UnreadableImageError
-from raybench.data.from_huggingface import read_source
-from raybench.data.loading import load_dataset
+from raybench.data.loading import load_dataset, read_source
 
 
 def table(n, start=0, label=None, names=("cat", "dog")):
@@ -24,13 +24,13 @@ def table(n, start=0, label=None, names=("cat", "dog")):
 
 def saved(tmp_path, **splits):
     datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
-    return DatasetInfo(name="h", source="huggingface", location=str(tmp_path / "saved"))
+    return DatasetInfo(name="h", source=HuggingFaceSource(str(tmp_path / "saved")))
 
 
 def test_a_saved_dataset_is_read_with_splits_and_names(tmp_path):
     source = read_source(saved(tmp_path, train=table(20), test=table(6, start=100)))
     assert source.class_names == ("cat", "dog")
-    assert source.splits["test"].labels.tolist() == [0, 1] * 3
+    assert source.splits["test"].targets.tolist() == [0, 1] * 3
     assert source.splits["test"].read(4)[0, 0].tolist() == [104] * 3
 
 
@@ -41,7 +41,7 @@ def test_a_folder_of_parquet_files_is_read_by_name_as_the_hub_is(tmp_path, monke
     folder.mkdir()
     table(20).to_parquet(str(folder / "train-00000.parquet"))
     table(6, start=100).to_parquet(str(folder / "test-00000.parquet"))
-    dataset = load_dataset(DatasetInfo(name="h", source="huggingface", location=str(folder)))
+    dataset = load_dataset(DatasetInfo(name="h", source=HuggingFaceSource(str(folder))))
     assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [16, 4, 6]
 
 
@@ -52,7 +52,7 @@ def test_labels_without_class_names_are_sorted(tmp_path, kind, expected):
     info = saved(tmp_path, train=table(8, label=datasets.Value(kind)))
     source = read_source(info)
     assert source.class_names == expected
-    assert source.splits["train"].labels[0] == (1 if kind == "string" else 0)
+    assert source.splits["train"].targets[0] == (1 if kind == "string" else 0)
 
 
 def test_another_column_is_named_by_the_row(tmp_path):
@@ -61,7 +61,8 @@ def test_another_column_is_named_by_the_row(tmp_path):
     with pytest.raises(DataError, match=r"no image column 'image', only .*img.*`image_column: NAME`"):
         read_source(info)
     described = DatasetInfo(
-        name="h", source="huggingface", location=info.location, image_column="img", label_column="fine_label"
+        name="h",
+        source=HuggingFaceSource(info.source.location, image_column="img", label_column="fine_label"),
     )
     assert len(read_source(described).splits["train"].ids) == 8
 
@@ -77,7 +78,7 @@ def test_a_broken_image_is_named_by_row(tmp_path):
 
 def test_a_column_of_numbers_is_not_images(tmp_path):
     info = saved(tmp_path, train=table(8).add_column("size", [1] * 8))
-    described = DatasetInfo(name="h", source="huggingface", location=info.location, image_column="size")
+    described = DatasetInfo(name="h", source=HuggingFaceSource(info.source.location, image_column="size"))
     with pytest.raises(DataError, match=r"holds Value.* not images"):
         read_source(described)
 
@@ -90,7 +91,7 @@ def test_a_dataset_that_cannot_be_had_is_one_clear_sentence(monkeypatch):
     with pytest.raises(
         DataError, match=r"'org/nothing' cannot be opened or downloaded \(ConnectionError: no route"
     ):
-        read_source(DatasetInfo(name="h", source="huggingface", location="org/nothing"))
+        read_source(DatasetInfo(name="h", source=HuggingFaceSource("org/nothing")))
 
 
 def test_no_dataset_script_is_run(tmp_path):
@@ -99,6 +100,6 @@ def test_no_dataset_script_is_run(tmp_path):
     folder.mkdir()
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'was_here')!r}, 'w')")
     with pytest.raises(DataError, match="cannot be opened"):
-        read_source(DatasetInfo(name="h", source="huggingface", location=str(folder)))
+        read_source(DatasetInfo(name="h", source=HuggingFaceSource(str(folder))))
     assert not (tmp_path / "was_here").exists()
     assert "evil" not in sys.modules

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raybench.catalog.dataset_sources import ParquetSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.core.errors import DataError, UnreadableImageError
-from raybench.data.from_parquet import read_source
-from raybench.data.loading import load_dataset
+from raybench.data.loading import load_dataset, read_source
 
 CIFAR10 = Path(__file__).parents[3] / "shared/data/datasets/cifar10_full.parquet"
 
@@ -29,7 +29,7 @@ def write(path, n=40, **columns):
         **columns,
     }
     pq.write_table(pa.table({k: v for k, v in table.items() if v is not None}), path, row_group_size=7)
-    return DatasetInfo(name="p", source="parquet", location=str(path))
+    return DatasetInfo(name="p", source=ParquetSource(str(path)))
 
 
 def test_rows_are_dealt_to_their_splits_across_row_groups(tmp_path):
@@ -37,7 +37,7 @@ def test_rows_are_dealt_to_their_splits_across_row_groups(tmp_path):
     test = source.splits["test"]
     assert test.ids[:3] == ["0000002", "0000003", "0000006"]
     assert [int(test.read(i)[0, 0, 0]) for i in (19, 0, 9, 2)] == [39, 2, 19, 6]
-    assert test.labels[:4].tolist() == [0, 1, 0, 1]
+    assert test.targets[:4].tolist() == [0, 1, 0, 1]
 
 
 def test_without_a_split_column_everything_is_undivided(tmp_path):
@@ -71,7 +71,7 @@ def test_a_broken_image_is_named_by_file_and_row(tmp_path):
 
 def test_a_missing_image_is_named_by_file_and_row(tmp_path):
     images = [png(i) if i != 5 else None for i in range(40)]
-    with pytest.raises(UnreadableImageError, match=r"row 5: expected image bytes, got None"):
+    with pytest.raises(UnreadableImageError, match=r"row 5 holds no image but None"):
         load_dataset(write(tmp_path / "d.parquet", image=images))
 
 
@@ -83,19 +83,19 @@ def test_a_missing_column_is_refused_with_those_there_are(tmp_path):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"gone\.parquet' is not a file"):
-        read_source(DatasetInfo(name="p", source="parquet", location=str(tmp_path / "gone.parquet")))
+        read_source(DatasetInfo(name="p", source=ParquetSource(str(tmp_path / "gone.parquet"))))
 
 
 def test_a_file_that_is_not_parquet_is_refused(tmp_path):
     (tmp_path / "d.parquet").write_text("not parquet")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
-        read_source(DatasetInfo(name="p", source="parquet", location=str(tmp_path / "d.parquet")))
+        read_source(DatasetInfo(name="p", source=ParquetSource(str(tmp_path / "d.parquet"))))
 
 
 @pytest.mark.skipif(not CIFAR10.is_file(), reason="needs ../shared/data/datasets/cifar10_full.parquet")
 def test_real_cifar10_has_its_splits_and_classes():
-    source = read_source(DatasetInfo(name="c", source="parquet", location=str(CIFAR10), image_column="jpeg"))
-    assert np.bincount(source.splits["train"].labels).tolist() == [5000] * 10
-    assert np.bincount(source.splits["test"].labels).tolist() == [1000] * 10
+    source = read_source(DatasetInfo(name="c", source=ParquetSource(str(CIFAR10), image_column="jpeg")))
+    assert np.bincount(source.splits["train"].targets).tolist() == [5000] * 10
+    assert np.bincount(source.splits["test"].targets).tolist() == [1000] * 10
     assert source.class_names[:2] == ("airplane", "automobile")
     assert source.splits["test"].read(77).shape == (32, 32, 3)

@@ -1,3 +1,4 @@
+import inspect
 import pickle
 
 import numpy as np
@@ -5,10 +6,10 @@ import pytest
 import torchvision
 from PIL import Image
 
+from raybench.catalog.dataset_sources import TorchvisionSource
 from raybench.catalog.datasets import DATASETS, DatasetInfo
 from raybench.core.errors import DataError, UnreadableImageError
-from raybench.data.from_torchvision import read_source
-from raybench.data.loading import load_dataset
+from raybench.data.loading import load_dataset, read_source
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -98,7 +99,7 @@ class Absent(Divided):
 def published(monkeypatch, factory, **fields):
     monkeypatch.setattr(torchvision.datasets, "Published", factory, raising=False)
     monkeypatch.setattr(torchvision.datasets, "__all__", (*torchvision.datasets.__all__, "Published"))
-    return DatasetInfo(name="t", source="torchvision", location="Published", **fields)
+    return DatasetInfo(name="t", source=TorchvisionSource("Published"), **fields)
 
 
 def test_splits_are_found_without_a_mapping(monkeypatch):
@@ -140,14 +141,14 @@ def test_a_download_that_fails_is_one_clear_sentence(monkeypatch, root):
 
 def test_an_unknown_class_gets_a_suggestion():
     with pytest.raises(DataError, match="torchvision has no dataset class 'CIFAR11'; did you mean 'CIFAR10'"):
-        read_source(DatasetInfo(name="t", source="torchvision", location="CIFAR11"))
+        read_source(DatasetInfo(name="t", source=TorchvisionSource("CIFAR11")))
 
 
-@pytest.mark.parametrize("name", [row.name for row in DATASETS.values() if row.source == "torchvision"])
+@pytest.mark.parametrize(
+    "name", [row.name for row in DATASETS.values() if isinstance(row.source, TorchvisionSource)]
+)
 def test_every_catalogue_row_names_a_class_and_a_division_torchvision_has(name):
-    import inspect
-
     row = DATASETS[name]
-    parameters = inspect.signature(getattr(torchvision.datasets, row.location)).parameters
+    parameters = inspect.signature(getattr(torchvision.datasets, row.source.location)).parameters
     division = set(row.splits.values())
     assert "split" in parameters or division <= ({"train", "test"} if "train" in parameters else {"all"})

@@ -3,13 +3,15 @@ import json
 import numpy as np
 import pytest
 
+from raybench.catalog.dataset_info import DatasetInfo
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.core.errors import UnreadableImageError
-from raybench.data.hygiene import UNREADABLE, pixel_hashes, without_duplicates
+from raybench.data.hygiene import MAX_LISTED, UNREADABLE, ImageCheck, pixel_hashes, without_duplicates
 from raybench.data.source import SourceSplit
 
 
 class Counting:
-    """Reads noise images, and fails on the positions it is told to."""
+    """Reads noise images, fails at some positions, and counts."""
 
     def __init__(self, broken=()):
         self.broken, self.num_reads = set(broken), 0
@@ -23,7 +25,7 @@ class Counting:
 
 def split_of(read, signature="s", n=5):
     return SourceSplit(
-        ids=[str(i) for i in range(n)], labels=np.zeros(n, dtype=int), read=read, signature=signature
+        ids=[str(i) for i in range(n)], targets=np.zeros(n, dtype=int), read=read, signature=signature
     )
 
 
@@ -74,3 +76,26 @@ def test_test_keeps_everything_and_train_gives_way_twice():
 
 def test_copies_within_one_split_stay():
     assert without_duplicates({"train": ["a", "a"]})["train"].tolist() == [0, 1]
+
+
+def check(unreadable="error"):
+    return ImageCheck(DatasetInfo(name="d", source=FolderSource(""), unreadable=unreadable), None)
+
+
+def test_skipped_images_are_counted_and_named():
+    checked = check("skip")
+    assert checked.readable(split_of(Counting([1])), "train").ids == ["0", "2", "3", "4"]
+    assert checked.report().skipped == ("train/1",)
+    assert checked.report({"train": 2}).num_duplicates_across_splits == 2
+
+
+def test_a_report_counts_all_skipped_images_and_names_the_first():
+    checked = check("skip")
+    checked.readable(split_of(Counting(range(30)), n=40), "train")
+    report = checked.report()
+    assert (report.num_skipped, len(report.skipped)) == (30, MAX_LISTED)
+
+
+def test_an_unreadable_image_stops_a_dataset_that_does_not_skip():
+    with pytest.raises(UnreadableImageError, match="image 1"):
+        check().readable(split_of(Counting([1])))

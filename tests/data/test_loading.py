@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo, find_dataset
 from raybench.core.errors import DataError
 from raybench.data.loading import load_dataset
@@ -12,7 +13,7 @@ SPLITS = ("train", "val", "test")
 
 
 def folder(root, **options):
-    return DatasetInfo(name="f", source="folder", location=str(root), **options)
+    return DatasetInfo(name="f", source=FolderSource(str(root)), **options)
 
 
 def ids(dataset, split):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from raybench.catalog.dataset_info import DatasetInfo, Queries
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.core.errors import DataError, SplitLockedError
 from raybench.data.loading import load_dataset
 
@@ -15,7 +16,7 @@ FIRST = Queries(kind="first", max_per_class=10)
 
 def info_of(folder, queries, **changes):
     return DatasetInfo(
-        name="set", source="folder", location=str(folder), splits={"train": "all"}, queries=queries, **changes
+        name="set", source=FolderSource(str(folder)), splits={"train": "all"}, queries=queries, **changes
     )
 
 
@@ -67,8 +68,7 @@ def test_a_set_that_has_splits_is_not_divided_again(tmp_path, draw_folder):
     folder = draw_folder(tmp_path, {"train": {"owl": 5}, "test": {"owl": 5}})
     info = DatasetInfo(
         name="set",
-        source="folder",
-        location=str(folder),
+        source=FolderSource(str(folder)),
         splits={"train": "train", "test": "test"},
         queries=FIRST,
     )
@@ -82,7 +82,7 @@ def test_leave_one_out_keeps_splits_as_they_are_and_searches_each_within_itself(
     )
     assert rest.val.ids == plain.val.ids
     assert rest.gallery("test").splits == ("test",)
-    assert rest.gallery("test").is_rest
+    assert rest.gallery("test").leave_one_out
     assert rest.fingerprint != plain.fingerprint
     assert rest.split_fingerprint("val") == plain.split_fingerprint("val")
 

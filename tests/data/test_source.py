@@ -2,30 +2,30 @@ import numpy as np
 import pytest
 
 from raybench.core.errors import DataError
-from raybench.data.source import SourceSplit, chosen_splits, encode_labels
+from raybench.data.source import SourceSplit, choose_splits, encode_labels
 
 
 def test_without_a_mapping_splits_are_found_by_their_usual_names():
     available = ("train", "validation", "test", "extra")
-    assert chosen_splits({}, available, "x") == {"train": "train", "val": "validation", "test": "test"}
+    assert choose_splits({}, available, "x") == {"train": "train", "val": "validation", "test": "test"}
 
 
 def test_the_only_split_is_train_whatever_its_name():
-    assert chosen_splits({}, ("all",), "x") == {"train": "all"}
+    assert choose_splits({}, ("all",), "x") == {"train": "all"}
 
 
 def test_a_mapping_is_taken_as_it_is():
-    assert chosen_splits({"train": "trainval"}, ("trainval", "test"), "x") == {"train": "trainval"}
+    assert choose_splits({"train": "trainval"}, ("trainval", "test"), "x") == {"train": "trainval"}
 
 
 def test_a_split_that_is_not_there_is_named():
-    with pytest.raises(DataError, match=r"x has no split 'dev' \(asked for as val\); it has: train, test"):
-        chosen_splits({"train": "train", "val": "dev"}, ("train", "test"), "x")
+    with pytest.raises(DataError, match=r"x has no split 'dev' \(requested as val\); it has: train, test"):
+        choose_splits({"train": "train", "val": "dev"}, ("train", "test"), "x")
 
 
 def test_a_source_without_train_is_refused():
     with pytest.raises(DataError, match=r"x has no train split; it has: one, two\. Say which"):
-        chosen_splits({}, ("one", "two"), "x")
+        choose_splits({}, ("one", "two"), "x")
 
 
 def test_labels_are_indices_into_sorted_names():
@@ -34,6 +34,6 @@ def test_labels_are_indices_into_sorted_names():
     assert labels.tolist() == [1, 0, 1]
 
 
-def test_ids_and_labels_must_agree_in_number():
-    with pytest.raises(ValueError, match="2 ids for 1 labels"):
-        SourceSplit(ids=["a", "b"], labels=np.array([0]), read=lambda i: None, signature="")
+def test_ids_and_targets_must_agree_in_number():
+    with pytest.raises(ValueError, match="2 ids for 1 targets"):
+        SourceSplit(ids=["a", "b"], targets=np.array([0]), read=lambda i: None, signature="")

@@ -2,13 +2,14 @@
 
 import pytest
 
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.core.errors import SplitLockedError
 from raybench.data.loading import load_dataset
 
 
 def info(root, **options):
-    return DatasetInfo(name="f", source="folder", location=str(root), test_only=True, **options)
+    return DatasetInfo(name="f", source=FolderSource(str(root)), test_only=True, **options)
 
 
 def test_every_image_is_test_and_no_class_needs_more_than_one(tmp_path, draw_folder):

@@ -220,7 +220,7 @@ def test_a_weight_file_that_changed_under_its_name_is_refused(make_spec, tmp_pat
 def test_images_that_changed_under_a_datasets_name_are_refused(make_spec, tmp_path):
     spec, storage = make_spec("one"), tmp_path / "storage"
     assert carry_out(spec, storage).status == "completed"
-    draw(Path(spec.datasets["stripes"].location) / "train", 13, seed=5)
+    draw(Path(spec.datasets["stripes"].source.location) / "train", 13, seed=5)
     process_cache._load_dataset.cache_clear()
     record = carry_out(spec, storage, protocol="linear_probe")
     assert "dataset 'stripes' has changed since experiment 'defects' began" in record.reason

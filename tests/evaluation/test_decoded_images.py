@@ -28,7 +28,7 @@ class Reader:
 
 def examples(reader, num=7):
     ids = [str(i) for i in range(num)]
-    source = SourceSplit(ids=ids, labels=np.zeros(num, np.int64), read=reader, signature="drawn")
+    source = SourceSplit(ids=ids, targets=np.zeros(num, np.int64), read=reader, signature="drawn")
     return Examples(source, np.arange(num), ids)
 
 

@@ -154,7 +154,7 @@ def test_a_folder_named_in_the_task_is_found_from_the_recipes_place(tmp_path):
     )
     pair = Pair(backbone="mini_vit.random", task="linear_probe@folder:images")
     spec = load_spec(measured(tmp_path / "elsewhere", spec_file, pair, PROBED, CELL, {}))
-    assert spec.dataset_of(spec.tasks[0]).location == str(tmp_path / "images")
+    assert spec.dataset_of(spec.tasks[0]).source.location == str(tmp_path / "images")
 
 
 def test_a_pair_without_a_measured_final_stage_gets_no_recipe(tmp_path, spec_file):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from raybench.catalog.dataset_sources import BuiltInSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.decoding import pixel_hash
@@ -16,9 +17,11 @@ def make_dataset(seed: int = 0) -> Dataset:
         images = np.random.default_rng([seed, i]).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
         source = SourceSplit(
             ids=[f"{name}{j}" for j in range(count)],
-            labels=np.arange(count) % 2,
+            targets=np.arange(count) % 2,
             read=images.__getitem__,
             signature=name,
         )
         splits[name] = Examples(source, np.arange(count), [pixel_hash(image) for image in images])
-    return Dataset(DatasetInfo(name="drawn", source="shapes"), ("a", "b"), splits, HygieneReport())
+    return Dataset(
+        DatasetInfo(name="drawn", source=BuiltInSource("shapes")), ("a", "b"), splits, HygieneReport()
+    )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.spec import load_spec, make_plan
 from raybench.spec.plan import count_images
@@ -63,8 +64,7 @@ def test_images_of_a_folder_are_counted(plan, tmp_path):
             (tmp_path / "photos" / split / "cat" / f"{i}.png").touch()
     info = DatasetInfo(
         name="own",
-        source="folder",
-        location=str(tmp_path / "photos"),
+        source=FolderSource(str(tmp_path / "photos")),
         splits={"train": "train", "val": "val"},
     )
     assert count_images(info) == 5

@@ -124,7 +124,7 @@ def test_a_row_put_in_place_by_hand_lies_in_the_data_folder(write, data):
     folder = data / "cub200/images/jay"
     folder.mkdir(parents=True)
     spec = load_spec(write(tasks="[retrieval@cub200]"))
-    assert spec.datasets["cub200"].location == str(folder.parent)
+    assert spec.datasets["cub200"].source.location == str(folder.parent)
 
 
 def test_a_row_that_is_not_there_is_refused_with_the_steps_and_planned_with_a_note(problems, write, data):

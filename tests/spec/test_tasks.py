@@ -2,6 +2,7 @@
 
 import pytest
 
+from raybench.catalog.dataset_sources import FolderSource, ParquetSource
 from raybench.spec import load_spec
 
 TASKS = "[knn@own]"
@@ -15,25 +16,22 @@ def make_folders(root, *folders):
 def test_a_folder_dataset_is_found_beside_the_spec(write, tmp_path):
     make_folders(tmp_path, "photos/train/cat", "photos/val/cat")
     info = load_spec(write(tasks=TASKS, datasets="{own: {folder: photos, unreadable: skip}}")).datasets["own"]
-    assert (info.source, info.location, info.unreadable) == ("folder", str(tmp_path / "photos"), "skip")
+    assert (info.source, info.unreadable) == (FolderSource(str(tmp_path / "photos")), "skip")
     assert info.splits == {"train": "train", "val": "val"}
 
 
 def test_a_folder_can_be_a_task_without_a_name_of_its_own(write, tmp_path):
     make_folders(tmp_path, "photos/cat")
     info = load_spec(write(tasks="['knn@folder:photos']")).datasets["folder:photos"]
-    assert (info.location, info.splits) == (str(tmp_path / "photos"), {"train": "all"})
+    assert (info.source, info.splits) == (FolderSource(str(tmp_path / "photos")), {"train": "all"})
 
 
 def test_a_parquet_file_keeps_its_columns(write, tmp_path):
     (tmp_path / "x.parquet").touch()
     entry = "{parquet: x.parquet, image_column: jpeg, splits: {train: train, test: test}}"
     info = load_spec(write(tasks=TASKS, datasets=f"{{own: {entry}}}")).datasets["own"]
-    assert (info.source, info.image_column, info.splits) == (
-        "parquet",
-        "jpeg",
-        {"train": "train", "test": "test"},
-    )
+    assert info.source == ParquetSource(str(tmp_path / "x.parquet"), image_column="jpeg")
+    assert info.splits == {"train": "train", "test": "test"}
 
 
 def test_a_few_shot_version_of_a_torchvision_dataset_borrows_its_splits(write):
@@ -72,6 +70,11 @@ def test_a_few_shot_version_of_a_torchvision_dataset_borrows_its_splits(write):
         (
             "{folder: photos, examples_per_class: 1}",
             "`datasets.own.examples_per_class` must be at least 2, got 1.",
+        ),
+        ("{folder: photos, revision: v1}", "`revision` is no setting of a dataset with `folder`"),
+        (
+            "{torchvision: CIFAR10, label_column: fine}",
+            "`label_column` is no setting of a dataset with `torchvision`; leave it out.",
         ),
         ("photos", "`datasets.own` must be a mapping of keys to values, got 'photos' (text)."),
     ],

@@ -34,7 +34,7 @@ class QueryGallery:
         self._gallery = context.dataset.gallery(split)
         self._described: dict[tuple[bool, Split], tuple[Rows, Int[np.ndarray, " n"]]] = {}
         self.queries: Rows = self._of(split)[0]
-        self.own = np.arange(len(self.queries)) if self._gallery.is_rest else None
+        self.own = np.arange(len(self.queries)) if self._gallery.leave_one_out else None
         """Each query's own place in the gallery, where the gallery is the split itself."""
         self._query_targets = self._of(split)[1]
 

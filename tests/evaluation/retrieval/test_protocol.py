@@ -48,7 +48,7 @@ def test_test_is_locked_while_searching(context_of, digits):
 
 def test_leave_one_out_finds_others_only(context_of, digits):
     few = {name: (features[:60], labels[:60]) for name, (features, labels) in digits.items()}
-    rest = Gallery(splits=("val",), is_rest=True)
+    rest = Gallery(splits=("val",), leave_one_out=True)
     report = retrieval(context_of(few, gallery=rest), PAPER, 0, 1).report("val")
     assert report.metrics["mrr"] < 1.0  # Finding oneself would make it 1.
 

@@ -11,6 +11,7 @@ from torchmetrics.functional.retrieval import retrieval_average_precision, retri
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.dataset_info import DatasetInfo, Queries
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.retrieval import PRESETS
 from raybench.data.loading import load_dataset
 from raybench.evaluation.contracts import TrialContext
@@ -50,8 +51,7 @@ def contexts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("retrieval")
     info = DatasetInfo(
         name="caltech101",
-        source="folder",
-        location=str(SHARED / "datasets/caltech101"),
+        source=FolderSource(str(SHARED / "datasets/caltech101")),
         splits={"train": "train", "test": "val"},
     )
     dataset = load_dataset(info).unlocked()
@@ -110,8 +110,7 @@ def shown(what, report):
 def test_by_the_papers_rule_the_first_fifth_of_imagenette_asks(tmp_path):
     info = DatasetInfo(
         name="imagenette",
-        source="folder",
-        location=str(IMAGENETTE),
+        source=FolderSource(str(IMAGENETTE)),
         splits={"train": "all"},
         queries=Queries(kind="first", max_per_class=40),
     )
@@ -143,8 +142,7 @@ def listed_imagenette(folder):
     (folder / "gnd.json").write_text(json.dumps({"imlist": gallery, "qimlist": queries, "gnd": entries}))
     return DatasetInfo(
         name="listed",
-        source="folder",
-        location=str(folder),
+        source=FolderSource(str(folder)),
         val_fraction=0.0,
         queries=Queries(kind="listed"),
     )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from raybench.catalog.backbones import find_backbone
 from raybench.catalog.dataset_info import DatasetInfo
+from raybench.catalog.dataset_sources import BuiltInSource
 from raybench.catalog.retrieval import PRESETS, SCALES
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.ground_truth import Gallery, ListedTruth
@@ -26,7 +27,7 @@ def drawn(name, count, seed):
     images = np.random.default_rng(seed).integers(0, 256, (count, 40, 40, 3), dtype=np.uint8)
     source = SourceSplit(
         ids=[f"{name}{i}" for i in range(count)],
-        labels=np.arange(count) % 3,
+        targets=np.arange(count) % 3,
         read=images.__getitem__,
         signature=name,
     )
@@ -35,7 +36,7 @@ def drawn(name, count, seed):
 
 def dataset_of(galleries=None, distractors=None):
     splits = {"train": drawn("train", 12, 0), "val": drawn("val", 6, 1), "test": drawn("test", 5, 2)}
-    info = DatasetInfo(name="drawn", source="shapes")
+    info = DatasetInfo(name="drawn", source=BuiltInSource("shapes"))
     return Dataset(
         info, ("a", "b", "c"), splits, HygieneReport(), galleries=galleries, distractors=distractors
     ).unlocked()
@@ -110,7 +111,7 @@ def test_test_searches_what_val_was_made_of_too(context):
 
 def test_distractors_lengthen_the_gallery_and_are_never_found(context):
     noise = Dataset(
-        DatasetInfo(name="noise", source="shapes"),
+        DatasetInfo(name="noise", source=BuiltInSource("shapes")),
         ("any",),
         {"train": drawn("noise", 9, 5), "val": drawn("x", 0, 6), "test": drawn("y", 0, 7)},
         HygieneReport(),
@@ -135,7 +136,7 @@ def test_listed_positives_are_asked_for_and_junk_is_passed_over(context):
 
 
 def test_leave_one_out_needs_no_other_split(context):
-    where = context(galleries={"val": Gallery(splits=("val",), is_rest=True)})
+    where = context(galleries={"val": Gallery(splits=("val",), leave_one_out=True)})
     sides = QueryGallery(where, PAPER, "val")
     assert sides.own.tolist() == list(range(6))
     assert sides.truth.positives(0).tolist() == [3]

@@ -1,4 +1,4 @@
-"""Folders that list their queries: each layout by hand, and mistakes named with file, query and image."""
+"""Query lists: each layout by hand, and mistakes named with file, query and image."""
 
 import json
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from raybench.catalog.dataset_info import Queries
 from raybench.core.errors import DataError
-from raybench.data.listings import read_copydays, read_json, read_landmarks
+from raybench.data.query_lists import read_copydays, read_json, read_landmarks
 
 NAMES = [f"image_{i}" for i in range(8)]
 GND = {
@@ -18,7 +18,7 @@ GND = {
 }
 
 
-def asked(**changes):
+def settings(**changes):
     return Queries(kind="listed", **changes)
 
 
@@ -56,7 +56,7 @@ def revisited(draw):
     [("easy", [1, 4], [2, 7]), ("medium", [1, 2, 4], [7]), ("hard", [2], [1, 4, 7])],
 )
 def test_difficulties_divide_the_lists_as_revisitop_does(revisited, difficulty, positives, junk):
-    listing = read_json(revisited(), asked(difficulty=difficulty))
+    listing = read_json(revisited(), settings(difficulty=difficulty))
     assert listing.truth.positives(0).tolist() == positives
     assert listing.truth.junk(0).tolist() == junk
     assert listing.gallery == tuple(f"jpg/{name}.png" for name in NAMES)
@@ -65,28 +65,28 @@ def test_difficulties_divide_the_lists_as_revisitop_does(revisited, difficulty, 
 
 def test_a_set_of_ones_own_lists_names_and_no_grades(revisited):
     folder = revisited(gnd=[{"ok": ["image_3", 0], "junk": ["image_1"]}])
-    truth = read_json(folder, asked()).truth
+    truth = read_json(folder, settings()).truth
     assert (truth.positives(0).tolist(), truth.junk(0).tolist()) == ([0, 3], [1])
     with pytest.raises(DataError, match=r"without grades, so there is no 'hard'; leave `difficulty` out"):
-        read_json(folder, asked(difficulty="hard"))
+        read_json(folder, settings(difficulty="hard"))
 
 
 def test_boxes_are_read_only_where_queries_are_to_be_cut(revisited):
     folder = revisited()
-    assert read_json(folder, asked()).boxes == (None,)
-    assert read_json(folder, asked(crop=True)).boxes == ((0.0, 0.0, 2.6, 3.0),)
+    assert read_json(folder, settings()).boxes == (None,)
+    assert read_json(folder, settings(crop=True)).boxes == ((0.0, 0.0, 2.6, 3.0),)
 
 
 def test_a_query_that_is_in_the_gallery_is_junk_of_its_own(revisited):
     own = {"imlist": [*NAMES, "query.png"]}
-    assert read_json(revisited(**own), asked()).truth.junk(0).tolist() == [7, 8]
-    truth = read_json(revisited(**own, gnd=[{"ok": [0, 8]}]), asked()).truth
+    assert read_json(revisited(**own), settings()).truth.junk(0).tolist() == [7, 8]
+    truth = read_json(revisited(**own, gnd=[{"ok": [0, 8]}]), settings()).truth
     assert (truth.positives(0).tolist(), truth.junk(0).tolist()) == ([0, 8], [])
 
 
 def test_a_query_without_positives_is_no_error(revisited):
     folder = revisited(gnd=[{"easy": [], "hard": [], "junk": []}])
-    assert read_json(folder, asked()).truth.positives(0).tolist() == []
+    assert read_json(folder, settings()).truth.positives(0).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_query_without_positives_is_no_error(revisited):
 )
 def test_what_is_wrong_is_named_with_its_query(revisited, changes, said):
     with pytest.raises(DataError, match=said):
-        read_json(revisited(**changes), asked())
+        read_json(revisited(**changes), settings())
 
 
 @pytest.mark.parametrize(
@@ -118,19 +118,19 @@ def test_what_is_wrong_is_named_with_its_query(revisited, changes, said):
 def test_a_box_that_is_none_is_refused(revisited, box):
     folder = revisited(gnd=[{"ok": [1], "bbx": box}])
     with pytest.raises(DataError, match=r"query 'query': 'bbx' must be \[left, top, right, bottom\]"):
-        read_json(folder, asked(crop=True))
+        read_json(folder, settings(crop=True))
 
 
 def test_a_pickle_is_refused_unopened_with_the_way_to_convert_it(revisited):
     folder = revisited()
     (folder / "gnd.pkl").write_bytes(b"\x80\x04cos\nsystem\n.")
     with pytest.raises(DataError, match=r"convert it once: `g = pickle.load"):
-        read_json(folder, asked(file="gnd.pkl"))
+        read_json(folder, settings(file="gnd.pkl"))
 
 
 def test_copies_ask_for_the_original_of_their_first_four_digits(draw):
     folder = draw("original/200000.jpg", "original/200100.jpg", "strong/200101.jpg", "strong/200002.jpg")
-    listing = read_copydays(folder, asked(layout="copydays"))
+    listing = read_copydays(folder, settings(layout="copydays"))
     assert listing.queries == ("strong/200002.jpg", "strong/200101.jpg")
     assert [listing.truth.positives(query).tolist() for query in range(2)] == [[0], [1]]
     assert listing.gallery == ("original/200000.jpg", "original/200100.jpg")
@@ -139,16 +139,16 @@ def test_copies_ask_for_the_original_of_their_first_four_digits(draw):
 def test_copydays_without_an_original_or_a_folder_is_refused(draw):
     folder = draw("original/200000.jpg")
     with pytest.raises(DataError, match=r"no image in .*strong.*; put Copydays' strong ones there"):
-        read_copydays(folder, asked())
+        read_copydays(folder, settings())
     draw("strong/200100.jpg")
     with pytest.raises(DataError, match=r"200100.jpg' has no original"):
-        read_copydays(folder, asked())
+        read_copydays(folder, settings())
 
 
 def landmarks(draw, solution):
     folder = draw("index/a/b/c/abc1.jpg", "index/a/b/d/abd1.jpg", "test/1/2/3/123.jpg", "test/4/5/6/456.jpg")
     (folder / "solution.csv").write_text(solution)
-    return read_landmarks(folder, asked(layout="landmarks", file="solution.csv"))
+    return read_landmarks(folder, settings(layout="landmarks", file="solution.csv"))
 
 
 def test_landmarks_choose_by_public_queries_and_leave_ignored_ones_out(draw):

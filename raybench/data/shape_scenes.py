@@ -1,9 +1,9 @@
-"""`shapes`: textured shapes over textured backgrounds, drawn from a seed; no file, no download.
+"""Generator of the `shapes` images: textured shapes over textured backgrounds, drawn from a seed.
 
 Every image holds a main object (the largest, nearest the centre and in front) and one to three smaller ones,
 so that one generator serves classification (the main object's class), retrieval (its identity), detection
-(boxes) and segmentation (masks). An identity is an individual: a class with its own two colours, pattern and
-stretch, met again elsewhere at another size, angle and brightness.
+(boxes) and segmentation (masks). An identity is an individual: a class with two colours, a pattern and a
+stretch of its own, which appears in other images at another size, angle and brightness.
 """
 
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ from raybench.data.shape_outlines import OUTLINES, checks, stripes
 
 CLASS_NAMES: tuple[str, ...] = tuple(OUTLINES)
 NUM_IDENTITIES = 80
-"""Individuals in the world, the same for every seed; identity i is of class i % 10."""
+"""Individuals, the same for every seed; identity i is of class i % 10."""
 MAX_OBJECTS = 4
 """The main object, which is always object 0, and up to three others behind it."""
 MIN_VISIBLE = 6
@@ -26,7 +26,7 @@ CHUNK = 250
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenes:
-    """Images and all that is known of them: n images, k = MAX_OBJECTS places in each, some empty."""
+    """Images with complete annotations: n images, k = MAX_OBJECTS object slots in each, some empty."""
 
     images: UInt8[np.ndarray, "n h w 3"]
     labels: Int64[np.ndarray, " n"]
@@ -43,8 +43,8 @@ class Scenes:
     @property
     def masks(self) -> Bool[np.ndarray, "n k h w"]:
         """Visible part of each object; masks of one image never overlap."""
-        places = np.arange(1, MAX_OBJECTS + 1, dtype=np.uint8)[None, :, None, None]
-        return np.asarray(self.instance_map[:, None] == places)
+        slots = np.arange(1, MAX_OBJECTS + 1, dtype=np.uint8)[None, :, None, None]
+        return np.asarray(self.instance_map[:, None] == slots)
 
     @property
     def is_present(self) -> Bool[np.ndarray, "n k"]:
@@ -52,7 +52,7 @@ class Scenes:
 
 
 def generate(seed: int, num_images: int, size: int = 32) -> Scenes:
-    """Draw `num_images` scenes; use another seed per split.
+    """Draw scenes; use another seed for each split.
 
     The same arguments give the same images (to within rounding of a grey level between processors), and
     the first images do not depend on how many are asked for. Classes are drawn uniformly.
@@ -99,7 +99,7 @@ def _individuals() -> _Individuals:
 
 
 def _draw_chunk(rng: np.random.Generator, num_images: int, size: int) -> Scenes:
-    """Draws the randomness of a whole chunk, then renders its first `num_images`."""
+    """Draw the random numbers of a whole chunk, then render its first `num_images`."""
     n, k = CHUNK, MAX_OBJECTS
     identities = rng.integers(NUM_IDENTITIES, size=(n, k))
     is_main = np.arange(k) == 0
@@ -108,12 +108,12 @@ def _draw_chunk(rng: np.random.Generator, num_images: int, size: int) -> Scenes:
     centre = (0.5 + rng.uniform(-1, 1, (n, k, 2)) * reach) * size
     angle = np.where(is_main, rng.uniform(-0.6, 0.6, (n, k)), rng.uniform(-np.pi, np.pi, (n, k)))
     brightness = rng.uniform(0.7, 1.15, (n, k))
-    is_wanted = np.arange(k) <= rng.integers(1, k, size=(n, 1))
+    is_drawn = np.arange(k) <= rng.integers(1, k, size=(n, 1))
     canvas = _backgrounds(rng, n, size)
     noise = rng.normal(0, 0.04, canvas.shape).astype(np.float32)
 
     kept = slice(num_images)
-    identities, is_wanted = identities[kept], is_wanted[kept]
+    identities, is_drawn = identities[kept], is_drawn[kept]
     coverage, fill = _render(
         identities.ravel(),
         radius[kept].reshape(-1, 1, 1),
@@ -123,12 +123,12 @@ def _draw_chunk(rng: np.random.Generator, num_images: int, size: int) -> Scenes:
         size,
     )
     coverage = coverage.reshape(num_images, k, size, size)
-    instance_map, is_present = _stack(coverage, is_wanted)
+    instance_map, is_present = _stack(coverage, is_drawn)
     painted = canvas[kept]
     fill = fill.reshape(num_images, k, size, size, 3)
-    for place in reversed(range(k)):
-        alpha = (coverage[:, place] * is_present[:, place, None, None])[..., None]
-        painted = painted + alpha * (fill[:, place] - painted)
+    for slot in reversed(range(k)):
+        alpha = (coverage[:, slot] * is_present[:, slot, None, None])[..., None]
+        painted = painted + alpha * (fill[:, slot] - painted)
     images = (np.clip(painted + noise[kept], 0, 1) * 255).round().astype(np.uint8)
     identities = np.where(is_present, identities, -1)
     object_labels = np.where(is_present, identities % len(CLASS_NAMES), -1)
@@ -171,41 +171,41 @@ def _render(
     brightness: Float[np.ndarray, "m 1 1"],
     size: int,
 ) -> tuple[Float32[np.ndarray, "m h w"], Float32[np.ndarray, "m h w 3"]]:
-    """Each object alone on its canvas: coverage in [0, 1] and colour."""
-    world = _individuals()
+    """Render each object alone on its canvas: coverage in [0, 1] and colour."""
+    individuals = _individuals()
     pixels = (np.arange(size) + 0.5).astype(np.float32)
     dx = (pixels[None, None, :] - centre[:, 0, None, None]).astype(np.float32)
     dy = (pixels[None, :, None] - centre[:, 1, None, None]).astype(np.float32)
     scale = (1 / radius).astype(np.float32)
     cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
     u = (cos * dx + sin * dy) * scale
-    v = (cos * dy - sin * dx) * scale / world.stretch[identities][:, None, None].astype(np.float32)
+    v = (cos * dy - sin * dx) * scale / individuals.stretch[identities][:, None, None].astype(np.float32)
     distance, weave = np.empty_like(u), np.empty_like(u)
     classes = identities % len(OUTLINES)
     for label, outline in enumerate(OUTLINES.values()):
         chosen = classes == label
         distance[chosen] = outline(u[chosen], v[chosen])
-    frequency = world.frequency[identities][:, None, None].astype(np.float32)
+    frequency = individuals.frequency[identities][:, None, None].astype(np.float32)
     for is_checked, pattern in ((True, checks), (False, stripes)):
-        chosen = world.is_checked[identities] == is_checked
+        chosen = individuals.is_checked[identities] == is_checked
         weave[chosen] = pattern(u[chosen], v[chosen], frequency[chosen])
     coverage = np.clip(0.5 - distance / scale, 0, 1)  # One pixel wide, centred on the outline.
-    colours = (world.colours[identities] * brightness).astype(np.float32)
+    colours = (individuals.colours[identities] * brightness).astype(np.float32)
     first, second = colours[:, 0, None, None], colours[:, 1, None, None]
     return coverage, first + weave[..., None] * (second - first)
 
 
 def _stack(
-    coverage: Float32[np.ndarray, "n k h w"], is_wanted: Bool[np.ndarray, "n k"]
+    coverage: Float32[np.ndarray, "n k h w"], is_drawn: Bool[np.ndarray, "n k"]
 ) -> tuple[UInt8[np.ndarray, "n h w"], Bool[np.ndarray, "n k"]]:
-    """Who is in front at each pixel, from object 0 backwards, and who can be seen at all."""
+    """The front object of each pixel, object 0 being foremost, and which objects are visible."""
     n, k, h, w = coverage.shape
     instance_map = np.zeros((n, h, w), dtype=np.uint8)
     is_present = np.zeros((n, k), dtype=bool)
-    for place in range(k):
-        visible = (coverage[:, place] >= 0.5) & (instance_map == 0) & is_wanted[:, place, None, None]
-        is_present[:, place] = visible.sum(axis=(1, 2)) >= MIN_VISIBLE
-        instance_map[visible & is_present[:, place, None, None]] = place + 1
+    for slot in range(k):
+        visible = (coverage[:, slot] >= 0.5) & (instance_map == 0) & is_drawn[:, slot, None, None]
+        is_present[:, slot] = visible.sum(axis=(1, 2)) >= MIN_VISIBLE
+        instance_map[visible & is_present[:, slot, None, None]] = slot + 1
     return instance_map, is_present
 
 
@@ -213,8 +213,8 @@ def _boxes(instance_map: UInt8[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n k
     """Tightest box around each object's visible pixels."""
     n, h, w = instance_map.shape
     boxes = np.zeros((n, MAX_OBJECTS, 4), dtype=np.float32)
-    for place in range(MAX_OBJECTS):
-        mask = instance_map == place + 1
+    for slot in range(MAX_OBJECTS):
+        mask = instance_map == slot + 1
         columns, rows = mask.any(axis=1), mask.any(axis=2)
         sides = (
             columns.argmax(1),
@@ -222,5 +222,5 @@ def _boxes(instance_map: UInt8[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n k
             w - columns[:, ::-1].argmax(1),
             h - rows[:, ::-1].argmax(1),
         )
-        boxes[:, place] = np.stack(sides, axis=1) * mask.any(axis=(1, 2))[:, None]
+        boxes[:, slot] = np.stack(sides, axis=1) * mask.any(axis=(1, 2))[:, None]
     return boxes

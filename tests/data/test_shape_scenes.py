@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from raybench.data.shape_outlines import OUTLINES
-from raybench.data.shapes import CLASS_NAMES, MAX_OBJECTS, MIN_VISIBLE, NUM_IDENTITIES, Scenes, generate
+from raybench.data.shape_scenes import CLASS_NAMES, MAX_OBJECTS, MIN_VISIBLE, NUM_IDENTITIES, Scenes, generate
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,84 @@
+"""Where a dataset's images come from: one record per kind of source, with its reader's settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from raybench.core.registry import Registry
+
+BUILT_IN: Registry[str] = Registry("built-in dataset source")
+"""Name → entry point of a reader of images that need no file: drawn, or shipped with a library."""
+BUILT_IN.add("digits", "raybench.data.built_in:read_digits")
+BUILT_IN.add("shapes", "raybench.data.built_in:read_shapes")
+BUILT_IN.add("shapes_individuals", "raybench.data.built_in:read_shapes_individuals")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInSource:
+    """Images that a function makes; no file and no download."""
+
+    location: str
+    """Name in BUILT_IN."""
+    kind: Literal["built_in"] = "built_in"
+
+    @property
+    def reader(self) -> str:
+        return BUILT_IN[self.location]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder of class folders, below split folders or not."""
+
+    reader: ClassVar[str] = "raybench.data.from_folder:read_folder"
+    location: str
+    """Path; absolute in a checked spec."""
+    kind: Literal["folder"] = "folder"
+
+
+@dataclass(frozen=True, slots=True)
+class TorchvisionSource:
+    """A classification dataset of torchvision, downloaded where torchvision offers it."""
+
+    reader: ClassVar[str] = "raybench.data.from_torchvision:read_torchvision"
+    location: str
+    """Class name in `torchvision.datasets`."""
+    kind: Literal["torchvision"] = "torchvision"
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceSource:
+    """A dataset of the Hugging Face hub, or a folder written by `save_to_disk`."""
+
+    reader: ClassVar[str] = "raybench.data.from_huggingface:read_huggingface"
+    location: str
+    """`org/name`, or the folder."""
+    image_column: str = "image"
+    label_column: str = "label"
+    revision: str | None = None
+    """Commit, branch or tag."""
+    kind: Literal["huggingface"] = "huggingface"
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetSource:
+    """A Parquet file of encoded images, one row per image."""
+
+    reader: ClassVar[str] = "raybench.data.from_parquet:read_parquet"
+    location: str
+    """Path; absolute in a checked spec."""
+    image_column: str = "image"
+    label_column: str = "label"
+    kind: Literal["parquet"] = "parquet"
+
+
+UserSource = FolderSource | TorchvisionSource | HuggingFaceSource | ParquetSource
+Source = BuiltInSource | UserSource
+"""Every source has a `kind`, a `location` and a `reader`, the entry point of a `data.source.Reader`."""
+USER_SOURCES: Mapping[str, type[UserSource]] = {
+    "folder": FolderSource,
+    "torchvision": TorchvisionSource,
+    "huggingface": HuggingFaceSource,
+    "parquet": ParquetSource,
+}
+"""Key of a spec's dataset → the source that it describes."""
