@@ -8,10 +8,9 @@ from raybench.core.errors import SpecError
 from raybench.core.records import Pair, TrialRecord, TrialRequest, TrialStatus
 from raybench.metrics import METRICS
 from raybench.spec import ExperimentSpec, diff
-from raybench.store import artifacts, ledger
+from raybench.store import ledger
 from raybench.store.files import StoragePath
-from raybench.store.measurements import withdraw_measurements
-from raybench.store.predictions import withdraw_predictions
+from raybench.store.withdrawal import withdraw_results
 from raybench.tuning.study import PairStudy, StudyPlan
 
 ENDED: tuple[TrialStatus, ...] = ("completed", "stopped")
@@ -68,9 +67,7 @@ def withdraw_superseded(storage: StoragePath, study: PairStudy) -> None:
     wanted = {request.trial_id for request in study.final_requests()}
     stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in wanted]
     for record in stale:
-        withdraw_measurements(storage, record.experiment, record.trial_id)
-        withdraw_predictions(storage, record.experiment, record.trial_id)
-        artifacts.withdraw(storage, record.experiment, record.trial_id)
+        withdraw_results(storage, record.experiment, record.trial_id)
         ledger.write_record(
             storage, replace(record, status="failed", reason="superseded by a better search trial")
         )

@@ -1,1 +1,1 @@
-"""What an experiment keeps: measurements, predictions, the ledger of trials, artifacts, inference costs."""
+"""Results in a storage: measurements, predictions, trial records, artifacts, inference costs."""

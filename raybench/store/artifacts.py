@@ -1,9 +1,4 @@
-"""What a final trial leaves beside its measurements: classifier, evaluators' curves, values per query.
-
-STORAGE/classifiers/<experiment>/<trial>.safetensors          weights only, no code
-STORAGE/curves/<experiment>/<trial>.<evaluator>.json          rows of each figure, and warnings
-STORAGE/per_query/<experiment>/<trial>.npz                    one value per query and metric
-"""
+"""Artifacts of a final trial: the classifier's weights, evaluators' curves, metric values per query."""
 
 import json
 import zipfile
@@ -13,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raybench.core.errors import StorageError
 from raybench.core.records import Split
 from raybench.store import layout
-from raybench.store.files import StoragePath, glob_sorted, open_binary, read_bytes, remove, write_atomic
+from raybench.store.files import StoragePath, open_binary, read_bytes, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +18,7 @@ if TYPE_CHECKING:
 def write_classifier(
     storage: StoragePath, experiment: str, trial_id: str, state: "Mapping[str, torch.Tensor]"
 ) -> None:
-    """Keep a classifier's tensors as safetensors, whole or not at all."""
+    """Write a classifier's weights as safetensors, which hold no code."""
     from safetensors.torch import save  # Deferred: it loads torch.
 
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
@@ -31,7 +26,7 @@ def write_classifier(
 
 
 def read_classifier(storage: StoragePath, experiment: str, trial_id: str) -> "dict[str, torch.Tensor] | None":
-    """The tensors, on the CPU; None if none are kept or the file is damaged (the trial is fitted again)."""
+    """The weights, on the CPU; None if the file is missing or damaged, so that the trial is fitted again."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -50,7 +45,7 @@ def write_curves(
     curves: Mapping[str, Any],
     warnings: tuple[str, ...],
 ) -> None:
-    """Keep the rows of an evaluator's figures, if it has any figure or warning."""
+    """Write the rows of an evaluator's figures and its warnings, if there are any."""
     if not curves and not warnings:
         return
     content = json.dumps({"curves": curves, "warnings": warnings}, indent=1).encode()
@@ -59,7 +54,7 @@ def write_curves(
 
 
 def read_curves(storage: StoragePath, experiment: str, trial_id: str, evaluator: str) -> dict[str, Any]:
-    """`{"curves": {figure: [row, ...]}, "warnings": [...]}`; both empty if there are none.
+    """`{"curves": {figure: [row, ...]}, "warnings": [...]}`; both empty if nothing was written.
 
     Raises:
         StorageError: if the file is there but cannot be read.
@@ -80,11 +75,13 @@ def write_per_query(
     trial_id: str,
     per_query: "Mapping[Split, Mapping[str, np.ndarray]]",
 ) -> None:
-    """Keep values per query as arrays named `split/metric`."""
+    """Write values per query as arrays named `split/metric`."""
     import numpy as np
 
     arrays: dict[str, Any] = {
-        f"{split}/{metric}": values for split, found in per_query.items() for metric, values in found.items()
+        f"{split}/{metric}": values
+        for split, by_metric in per_query.items()
+        for metric, values in by_metric.items()
     }
     path = layout.per_query_file(storage, experiment, trial_id)
     write_atomic(path, lambda file: np.savez(file, **arrays))
@@ -93,37 +90,19 @@ def write_per_query(
 def per_query_of(
     storage: StoragePath, experiment: str, trial_id: str, split: Split, metric: str
 ) -> "np.ndarray | None":
-    """One value per query, NaN where a query has no positive, shape [q]; None if none were kept.
+    """One value per query, NaN where a query has no positive, shape [q]; None if none were written.
 
     Raises:
         StorageError: if the file is there but cannot be read.
     """
-    path = layout.per_query_file(storage, experiment, trial_id)
     import numpy as np
 
+    path = layout.per_query_file(storage, experiment, trial_id)
     try:
-        with open_binary(path) as file, np.load(file, allow_pickle=False) as kept:
+        with open_binary(path) as file, np.load(file, allow_pickle=False) as arrays:
             name = f"{split}/{metric}"
-            return np.asarray(kept[name], dtype=np.float64) if name in kept else None
+            return np.asarray(arrays[name], dtype=np.float64) if name in arrays else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
-
-
-def withdraw(storage: StoragePath, experiment: str, trial_id: str) -> None:
-    """Remove all that `trial_id` left.
-
-    Raises:
-        StorageError: if a file cannot be removed.
-    """
-    files = [
-        layout.classifier_file(storage, experiment, trial_id),
-        layout.per_query_file(storage, experiment, trial_id),
-        *glob_sorted(layout.curves_dir(storage, experiment), f"{trial_id}.*.json"),
-    ]
-    for file in files:
-        try:
-            remove(file)
-        except OSError as error:
-            raise StorageError(f"cannot remove {str(file)!r}: {error.strerror or error}.") from error

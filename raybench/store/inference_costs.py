@@ -1,6 +1,6 @@
-"""What a forward pass costs: one record per checkpoint and way of running it, under `STORAGE/costs/`.
+"""Inference cost: one record per checkpoint, hardware, input size, batch size and dtype.
 
-A table of its own, because timings differ from run to run: the measurement table stays equal to the last bit.
+Kept apart from the measurement table, because timings differ from run to run and that table does not.
 """
 
 import json
@@ -20,12 +20,12 @@ DIRECTIONS: Mapping[str, Direction] = {
     "latency_ms": "min",
     "peak_memory_mib": "min",
 }
-"""Column of a measured cost → which way is better."""
+"""Cost metric → which direction is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceCost:
-    """What one backbone costs on one machine, run in one way. Without any head, in evaluation mode."""
+    """Cost of a backbone without head, in evaluation mode, on one machine."""
 
     backbone: str
     """Catalogue name; two names of one checkpoint share a record."""
@@ -40,35 +40,35 @@ class InferenceCost:
     """Of weights and inputs: `float32` or `bfloat16`."""
     num_params: int
     flops_g: float
-    """Billions of floating-point operations per image, a multiplication and an addition counted as two; those
-    of matrix products, convolutions and attention. What works element by element is not counted."""
+    """Billions of floating-point operations per image in matrix products, convolutions and attention; a
+    multiply-add counts as two. Element-wise operations are not counted."""
     images_per_second: float
-    """Batch size over the median time of a timed batch."""
+    """Batch size divided by the median time of a batch."""
     images_per_second_low: float
     images_per_second_high: float
-    """The same over the third and the first quartile: half of the timed batches lie between."""
+    """The same for the third and the first quartile of the times: half of the batches lie in between."""
     latency_ms: float
     """Median time of a batch of one image, milliseconds."""
     peak_memory_mib: float
-    """Most that torch's allocator had given out at once, weights and the batch included, MiB; Python, its
-    libraries and their workspaces come on top."""
+    """Peak of torch's allocator, weights and batch included, MiB. Python and libraries
+    come on top."""
     num_batches: int
-    """How many batches were timed after the warm-up."""
+    """Timed batches, after the warm-up."""
     versions: Mapping[str, str]
 
     @property
     def identity(self) -> tuple[str, str, int, int, str]:
-        """What tells two costs apart; measuring again replaces."""
+        """Fields that identify a cost; measuring it again replaces it."""
         return (self.checkpoint_digest, self.hardware, self.input_size, self.batch_size, self.dtype)
 
 
 def cost_file(storage: StoragePath, identity: Sequence[object]) -> StoragePath:
-    """Where the cost of that identity lies or would lie."""
+    """File of the cost with that identity."""
     return costs_dir(storage) / f"{digest_of(list(identity))}.json"
 
 
 def write_cost(storage: StoragePath, cost: InferenceCost) -> None:
-    """Keep a cost, whole or not at all, in the place of an earlier one of the same identity.
+    """Write a cost, replacing an earlier one with the same identity.
 
     Raises:
         StorageUnavailableError: if the storage cannot be written.
@@ -78,10 +78,10 @@ def write_cost(storage: StoragePath, cost: InferenceCost) -> None:
 
 
 def read_costs(storage: StoragePath) -> list[InferenceCost]:
-    """Every cost kept in a storage, by backbone and identity; empty if none was measured.
+    """All costs of a storage, sorted by backbone and identity; empty if none was measured.
 
     Raises:
-        StorageError: if one cannot be read; `raybench cost` measures it again once it is removed.
+        StorageError: if one cannot be read.
     """
     costs = map_concurrently(_read_cost, glob_sorted(costs_dir(storage), "*.json"), storage)
     return sorted(costs, key=lambda cost: (cost.backbone, cost.identity))

@@ -107,12 +107,8 @@ def measurements_file(
     return measurements_dir(storage) / experiment / f"{trial_id}{suffix}.parquet"
 
 
-def predictions_dir(storage: StoragePath) -> StoragePath:
-    return storage / "predictions"
-
-
 def predictions_file(storage: StoragePath, experiment: str, trial_id: str) -> StoragePath:
-    return predictions_dir(storage) / experiment / f"{trial_id}.parquet"
+    return storage / "predictions" / experiment / f"{trial_id}.parquet"
 
 
 def classifier_file(storage: StoragePath, experiment: str, trial_id: str) -> StoragePath:

@@ -1,6 +1,6 @@
 """The measurement table: append, read, validate.
 
-Each final trial writes one Parquet file, so that writers never meet. Evaluators write files of their own.
+Each final trial writes one Parquet file and each of its evaluators another, so no two writers share a file.
 """
 
 import json
@@ -20,7 +20,7 @@ from raybench.core.records import Measurement
 from raybench.metrics import METRICS
 from raybench.store.files import StoragePath, glob_sorted
 from raybench.store.layout import measurements_dir, measurements_file
-from raybench.store.tables import read_table, read_tables, remove_tables, write_table
+from raybench.store.tables import read_table, read_tables, write_table
 
 COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
     ("experiment", pl.String(), "name of the spec that asked for it"),
@@ -39,7 +39,7 @@ COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
 
 SCHEMA = pl.Schema([(name, dtype) for name, dtype, _ in COLUMNS])
 IDENTITY = ("experiment", "backbone", "task", "split", "condition", "metric", "seed")
-"""What tells two measurements apart; a second value of the same identity is an error, never averaged."""
+"""Columns that identify a measurement; two values with one identity are an error, never averaged."""
 
 
 def write_measurements(
@@ -77,7 +77,7 @@ def read_measurements(storage: StoragePath, experiment: str | None = None) -> pl
     Two runs of the same spec on CPU give equal tables (`DataFrame.equals`).
 
     Raises:
-        NonFiniteMeasurementError, OutOfBoundsError, DuplicateMeasurementError: if the table is not sound.
+        NonFiniteMeasurementError, OutOfBoundsError, DuplicateMeasurementError: if a value is invalid.
         StorageError: if the storage, the experiment or a file cannot be read.
     """
     return validated(read_tables(measurements_dir(storage), experiment, SCHEMA))
@@ -89,31 +89,19 @@ def measurements_of(storage: StoragePath, experiment: str, trial_id: str) -> lis
     Raises:
         StorageError: if a file cannot be read.
     """
-    own = measurements_file(storage, experiment, trial_id)
-    files = [own, *glob_sorted(own.parent, f"{trial_id}.*.parquet")] if own.is_file() else []
-    frames = [read_table(file, SCHEMA) for file in files]
+    file = measurements_file(storage, experiment, trial_id)
+    files = [file, *glob_sorted(file.parent, f"{trial_id}.*.parquet")] if file.is_file() else []
+    frames = [read_table(path, SCHEMA) for path in files]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *frames]).sort(IDENTITY).to_dicts()
 
 
 def measured_experiments(storage: StoragePath) -> list[str]:
-    """Names of the experiments that measured something on this storage, sorted."""
+    """Sorted names of the experiments that have measurements in this storage."""
     return sorted({file.parent.name for file in glob_sorted(measurements_dir(storage), "*/*.parquet")})
 
 
-def withdraw_measurements(storage: StoragePath, experiment: str, trial_id: str) -> None:
-    """Remove a final trial's measurements, those of its evaluators included.
-
-    Called when a longer search finds another winner: both would claim the same identity.
-
-    Raises:
-        StorageError: if a file cannot be removed.
-    """
-    own = measurements_file(storage, experiment, trial_id)
-    remove_tables([own, *glob_sorted(own.parent, f"{trial_id}.*.parquet")], trial_id)
-
-
 def validated(frame: pl.DataFrame) -> pl.DataFrame:
-    """`frame` sorted by identity, if every value is finite and in bounds and every identity unique."""
+    """Check that values are finite and in bounds and identities unique; return `frame` sorted by identity."""
     value = pl.col("value")
     if (bad := frame.filter(value.is_null() | ~value.is_finite())).height:
         raise NonFiniteMeasurementError(

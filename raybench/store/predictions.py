@@ -7,8 +7,8 @@ import polars as pl
 
 from raybench.core.records import Pair, Split
 from raybench.store.files import StoragePath
-from raybench.store.layout import predictions_dir, predictions_file
-from raybench.store.tables import read_table, read_tables, remove_tables, write_table
+from raybench.store.layout import predictions_file
+from raybench.store.tables import read_table, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ PREDICTION_SCHEMA = pl.Schema(
 
 
 class PredictionsOfSplit(Protocol):
-    """What the fitted classifier says about n examples; `evaluation.outcomes.Predictions` is one."""
+    """Ids [n], targets [n] and logits [n, c] of a split; `evaluation.outcomes.Predictions` is one."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -56,9 +56,9 @@ def write_predictions(
     identity = {"experiment": experiment, "backbone": pair.backbone, "task": pair.task}
     origin = identity | {"seed": seed, "trial_id": trial_id}
     frames = []
-    for split, found in predictions.items():
-        logits = pl.Series("logits", found.logits.astype("float32")).arr.to_list()
-        frame = pl.DataFrame({"example_id": found.ids, "target": found.targets, "logits": logits})
+    for split, examples in predictions.items():
+        logits = pl.Series("logits", examples.logits.astype("float32")).arr.to_list()
+        frame = pl.DataFrame({"example_id": examples.ids, "target": examples.targets, "logits": logits})
         columns = [pl.lit(value).alias(name) for name, value in (origin | {"split": split}).items()]
         frames.append(frame.with_columns(columns).select(PREDICTION_SCHEMA.names()).cast(PREDICTION_SCHEMA))
     write_table(predictions_file(storage, experiment, trial_id), pl.concat(frames))
@@ -70,31 +70,12 @@ def predictions_of(
     """Split → (ids, targets [n], logits [n, c]) of one trial, in the order they were written.
 
     Raises:
-        StorageError: if they are not there or cannot be read.
+        StorageError: if they are missing or cannot be read.
     """
     frame = read_table(predictions_file(storage, experiment, trial_id), PREDICTION_SCHEMA)
-    found: dict[Split, tuple[tuple[str, ...], NDArray[Any], NDArray[Any]]] = {}
+    by_split: dict[Split, tuple[tuple[str, ...], NDArray[Any], NDArray[Any]]] = {}
     for split in frame["split"].unique(maintain_order=True):
         rows = frame.filter(split=split)
         logits = rows["logits"].list.to_array(rows["logits"].list.len()[0]).to_numpy()
-        found[split] = (tuple(rows["example_id"]), rows["target"].to_numpy(), logits)
-    return found
-
-
-def read_predictions(storage: StoragePath, experiment: str | None = None) -> pl.DataFrame:
-    """Per-example predictions, columns as in PREDICTION_SCHEMA, sorted by pair, split, seed and example.
-
-    Raises:
-        StorageError: if the storage, the experiment or a file cannot be read.
-    """
-    frame = read_tables(predictions_dir(storage), experiment, PREDICTION_SCHEMA)
-    return frame.sort("experiment", "backbone", "task", "split", "seed", "example_id", maintain_order=True)
-
-
-def withdraw_predictions(storage: StoragePath, experiment: str, trial_id: str) -> None:
-    """Remove a final trial's predictions.
-
-    Raises:
-        StorageError: if the file cannot be removed.
-    """
-    remove_tables([predictions_file(storage, experiment, trial_id)], trial_id)
+        by_split[split] = (tuple(rows["example_id"]), rows["target"].to_numpy(), logits)
+    return by_split

@@ -1,6 +1,5 @@
-"""Parquet tables of a storage: one file per trial, read back as one frame."""
+"""Parquet tables of a storage: one file per trial, read as one frame."""
 
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from raybench.store.files import (
     glob_sorted,
     map_concurrently,
     path_or_buffer,
-    remove,
     write_atomic,
 )
 
 SCHEMA_VERSION = 1
-"""Raised when a column changes its meaning. Stored in every file's metadata as `raybench.schema`."""
+"""Incremented when a column changes its meaning. Every file's metadata holds it as `raybench.schema`."""
 
 _VERSION_KEY = "raybench.schema"
 
@@ -43,21 +41,24 @@ def read_tables(folder: StoragePath, experiment: str | None, schema: pl.Schema) 
         raise StorageError(
             f"no storage at {str(folder.parent)!r}; give the folder that `raybench run` named."
         )
-    # An experiment's name is no pattern.
-    among = (folder, "*/*.parquet") if experiment is None else (folder / experiment, "*.parquet")
-    files = glob_sorted(*among)
+    # The name is joined, not globbed: it may hold wildcard characters.
+    files = (
+        glob_sorted(folder, "*/*.parquet")
+        if experiment is None
+        else glob_sorted(folder / experiment, "*.parquet")
+    )
     sources: list[Any] = map_concurrently(path_or_buffer, files, folder)
     for file, source in zip(files, sources, strict=True):
         _require_version(file, source)
-    try:  # All at once: file by file takes eight times as long.
+    try:  # All files in one call, which is eight times as fast as one by one.
         frames = [pl.read_parquet(sources, glob=False).select(schema.names())] if files else []
-    except (OSError, pl.exceptions.PolarsError):
+    except (OSError, pl.exceptions.PolarsError):  # Find the file to blame.
         frames = [read_table(file, schema) for file in files]
     return pl.concat([pl.DataFrame(schema=schema), *(frame.cast(schema) for frame in frames)])
 
 
 def read_table(file: StoragePath, schema: pl.Schema) -> pl.DataFrame:
-    """One file.
+    """The rows of one file.
 
     Raises:
         StorageError: if it cannot be read; the message names the file.
@@ -66,19 +67,6 @@ def read_table(file: StoragePath, schema: pl.Schema) -> pl.DataFrame:
         return pl.read_parquet(path_or_buffer(file), glob=False).select(schema.names())
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _unreadable(file, error) from error
-
-
-def remove_tables(files: Sequence[StoragePath], trial_id: str) -> None:
-    """Remove a trial's files, as far as they exist.
-
-    Raises:
-        StorageError: if one cannot be removed.
-    """
-    try:
-        for file in files:
-            remove(file)
-    except OSError as error:
-        raise StorageError(f"cannot remove results of {trial_id!r}: {error.strerror or error}.") from error
 
 
 def _require_version(file: StoragePath, source: Path | BytesIO) -> None:

@@ -16,7 +16,8 @@ from raybench.core.errors import (
 from raybench.core.records import Measurement, Pair, TrialRecord
 from raybench.report.render.terminal import FORMATS, rank_storage
 from raybench.store import ledger
-from raybench.store.measurements import withdraw_measurements, write_measurements
+from raybench.store.measurements import write_measurements
+from raybench.store.withdrawal import withdraw_results
 
 TASKS = ("knn@digits", "linear_probe@digits")
 VALUES = {"good": (0.75, 0.9), "fair": (0.5, 0.8), "poor": (0.25, 0.7)}
@@ -121,7 +122,7 @@ def test_every_format_names_every_backbone_and_task(storage, output_format):
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_an_incomplete_table_is_refused_or_marked(storage, output_format):
-    withdraw_measurements(storage, "e", "poor-knn@digits-0")
+    withdraw_results(storage, "e", "poor-knn@digits-0")
     with pytest.raises(MissingMeasurementError, match=r"1 of 6 pairs have no score: 'poor' on 'knn@digits'"):
         rank_storage(storage, output_format=output_format)
     marked = rank_storage(storage, output_format=output_format, allow_missing=True)

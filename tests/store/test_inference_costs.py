@@ -1,4 +1,4 @@
-"""The table of costs: what is kept comes back, and what cannot be read is named."""
+"""Inference costs: written, replaced, read, and refused if damaged."""
 
 from dataclasses import replace
 
@@ -26,25 +26,25 @@ COST = InferenceCost(
 )
 
 
-def test_what_is_written_is_read(any_storage):
+def test_costs_are_read_as_they_were_written(any_storage):
     other = replace(COST, backbone="a", checkpoint_digest="d")
     write_cost(any_storage, COST)
     write_cost(any_storage, other)
     assert read_costs(any_storage) == [other, COST]
 
 
-def test_measuring_again_replaces_and_another_machine_stands_beside(any_storage):
+def test_a_new_cost_replaces_that_of_the_same_machine_only(any_storage):
     write_cost(any_storage, COST)
     write_cost(any_storage, replace(COST, images_per_second=50.0))
     write_cost(any_storage, replace(COST, hardware="Faster"))
     assert sorted(cost.images_per_second for cost in read_costs(any_storage)) == [50.0, 100.0]
 
 
-def test_a_storage_without_costs_has_none(any_storage):
+def test_a_storage_without_costs_gives_an_empty_list(any_storage):
     assert read_costs(any_storage) == []
 
 
-def test_a_torn_file_is_named(tmp_path):
+def test_a_damaged_file_is_named(tmp_path):
     write_cost(tmp_path, COST)
     file = cost_file(tmp_path, COST.identity)
     file.write_text(file.read_text()[:40])
