@@ -107,7 +107,7 @@ _HYBRID: _Rows = (
     ("mobilevit_xxs.cvnets_in1k", SUP, IN1K, 256, 0.95, "cvnets-license", MOBILEVIT, "starter"),
 )
 
-BACKBONES: Registry[BackboneInfo] = Registry("backbone")
+BACKBONES: Registry[BackboneInfo] = Registry("backbone", BackboneInfo)
 
 
 def _add_rows(family: Family, rows: _Rows) -> None:

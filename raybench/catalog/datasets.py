@@ -23,7 +23,7 @@ from raybench.core.registry import Registry, suggest
 
 __all__ = ["DATASETS", "SPLIT_SPELLINGS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
 
-DATASETS: Registry[DatasetInfo] = Registry("dataset")
+DATASETS: Registry[DatasetInfo] = Registry("dataset", DatasetInfo)
 _PREFIXES: Mapping[str, type[UserSource]] = {
     "folder": FolderSource,
     "torchvision": TorchvisionSource,

@@ -1,40 +1,88 @@
-"""What `raybench list KIND` prints: the tables as rows of plain values. Torch-free."""
+"""Rows that `raybench list KIND` prints, as plain values. Torch-free."""
 
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.backbones import BACKBONES, group_names
 from raybench.catalog.budgets import BUDGETS
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.datasets import DATASETS
 from raybench.catalog.evaluators import EVALUATORS
-from raybench.catalog.search_spaces import PACKED, Choice, Dimension
-from raybench.catalog.tasks import PROTOCOLS
-from raybench.core.errors import UnknownNameError
-from raybench.core.registry import suggest
+from raybench.catalog.evaluators.info import EvaluatorInfo
+from raybench.catalog.search_spaces import Choice, Dimension
+from raybench.catalog.tasks import PROTOCOLS, ProtocolInfo
+from raybench.core.errors import PluginError, UnknownNameError
+from raybench.core.registry import Registry, suggest
+from raybench.metrics import METRICS, Metric
 
 Cell = str | int | float | None
 Row = dict[str, Cell]
+T = TypeVar("T")
 
 
-def backbones() -> list[Row]:
-    return [
-        {
-            "name": info.name,
-            "family": info.family,
-            "method": info.method,
-            "pretrain_data": info.pretrain_data,
-            "pretrain_images": info.pretrain_images,
-            "input_size": info.input_size,
-            "params_m": info.params_m,
-            "licence": info.licence,
-            "groups": " ".join("@" + group for group in info.groups),
-            "citation": info.citation,
-        }
-        for info in BACKBONES.values()
-    ]
+def _listed(registry: Registry[T], columns: Callable[[T], Row]) -> list[Row]:
+    """Name, origin and `columns` of every row."""
+    return [{"name": name, "origin": registry.origin(name), **columns(row)} for name, row in registry.items()]
 
 
-def groups() -> list[Row]:
+def _backbone(info: BackboneInfo) -> Row:
+    return {
+        "family": info.family,
+        "method": info.method,
+        "pretrain_data": info.pretrain_data,
+        "pretrain_images": info.pretrain_images,
+        "input_size": info.input_size,
+        "params_m": info.params_m,
+        "licence": info.licence,
+        "groups": " ".join("@" + group for group in info.groups),
+        "citation": info.citation,
+    }
+
+
+def _dataset(info: DatasetInfo) -> Row:
+    return {
+        "source": f"{info.source.kind}:{info.source.location}",
+        "annotation": info.annotation,
+        "num_classes": info.num_classes,
+        "num_images": info.num_images,
+        "splits": " ".join(info.splits),
+        "examples_per_class": info.examples_per_class,
+        "queries": _queries(info),
+        "licence": info.licence,
+        "citation": info.citation,
+        "by_hand": "yes" if info.steps else "",
+    }
+
+
+def _protocol(info: ProtocolInfo) -> Row:
+    return {
+        "objective": info.objective,
+        "metrics": " ".join(info.metrics),
+        "max_epochs": info.max_epochs,
+        "cpus": info.cpus,
+        "gpus": info.gpus,
+        "presets": " ".join(info.presets),
+        "doc": info.doc,
+    }
+
+
+def _evaluator(info: EvaluatorInfo) -> Row:
+    return {
+        "needs": info.needs,
+        "headline": info.headline,
+        "presets": " ".join(info.presets),
+        "metrics": " ".join(info.metrics),
+        "doc": info.doc,
+    }
+
+
+def _metric(metric: Metric) -> Row:
+    low, high = metric.bounds
+    return {"direction": metric.direction, "low": low, "high": high, "doc": metric.doc}
+
+
+def _groups() -> list[Row]:
     members = {
         name: [row for row, info in BACKBONES.items() if name in info.groups] for name in group_names()
     }
@@ -44,43 +92,8 @@ def groups() -> list[Row]:
     ]
 
 
-def datasets() -> list[Row]:
-    return [
-        {
-            "name": info.name,
-            "source": f"{info.source.kind}:{info.source.location}",
-            "annotation": info.annotation,
-            "num_classes": info.num_classes,
-            "num_images": info.num_images,
-            "splits": " ".join(info.splits),
-            "examples_per_class": info.examples_per_class,
-            "queries": _queries(info),
-            "licence": info.licence,
-            "citation": info.citation,
-            "by_hand": "yes" if info.steps else "",
-        }
-        for info in DATASETS.values()
-    ]
-
-
-def protocols() -> list[Row]:
-    return [
-        {
-            "name": info.name,
-            "objective": info.objective,
-            "metrics": " ".join(info.metrics),
-            "max_epochs": info.max_epochs,
-            "cpus": info.cpus,
-            "gpus": info.gpus,
-            "presets": " ".join(info.presets),
-            "doc": info.doc,
-        }
-        for info in PROTOCOLS.values()
-    ]
-
-
-def tasks() -> list[Row]:
-    """Every protocol on every dataset of the catalogue that it can use; folders and the hub make more."""
+def _tasks() -> list[Row]:
+    """Every protocol on every dataset of the catalogue that it can use; folders and the hub add more."""
     return [
         {"name": f"{protocol}@{dataset}", "protocol": protocol, "dataset": dataset}
         for dataset, info in DATASETS.items()
@@ -90,39 +103,43 @@ def tasks() -> list[Row]:
     ]
 
 
-def spaces() -> list[Row]:
-    """Searched dimensions first, then the packed ones, protocol by protocol."""
-    rows: list[Row] = []
-    for protocol, info in PROTOCOLS.items():
-        for name, dimension in info.space.items():
-            rows.append(
-                {
-                    "protocol": protocol,
-                    "name": name,
-                    "values": _values(dimension),
-                    "default": str(dimension.default),
-                    "searched": "by Tune",
-                }
-            )
-        for key, grid in PACKED.items():
-            owner, _, solver = key.partition(":")
-            if owner != protocol:
-                continue
-            where = "in one trial" + (f" ({solver})" if solver else "")
-            rows += [
-                {
-                    "protocol": protocol,
-                    "name": name,
-                    "values": " ".join(map(str, values)),
-                    "default": None,
-                    "searched": where,
-                }
-                for name, values in grid.items()
-            ]
-    return rows
+def _spaces() -> list[Row]:
+    """Protocol by protocol, dimensions searched by Tune, then packed ones."""
+    return [row for info in PROTOCOLS.values() for row in (*_searched(info), *_packed(info))]
 
 
-def budgets() -> list[Row]:
+def _searched(info: ProtocolInfo) -> list[Row]:
+    return [
+        {
+            "protocol": info.name,
+            "name": name,
+            "values": _values(dimension),
+            "default": str(dimension.default),
+            "searched": "by Tune",
+        }
+        for name, dimension in info.space.items()
+    ]
+
+
+def _packed(info: ProtocolInfo) -> list[Row]:
+    """Packed hyperparameters with their values and the solvers that use them."""
+    solvers: dict[tuple[str, str], list[str]] = {}
+    for solver, grid in info.packed.items():
+        for name, values in grid.items():
+            solvers.setdefault((name, " ".join(map(str, values))), []).extend([solver] if solver else [])
+    return [
+        {
+            "protocol": info.name,
+            "name": name,
+            "values": values,
+            "default": None,
+            "searched": "in one trial" + (f" ({', '.join(names)})" if names else ""),
+        }
+        for (name, values), names in solvers.items()
+    ]
+
+
+def _budgets() -> list[Row]:
     return [
         {
             "name": budget.name,
@@ -135,45 +152,16 @@ def budgets() -> list[Row]:
     ]
 
 
-def evaluators() -> list[Row]:
-    return [
-        {
-            "name": info.name,
-            "needs": info.needs,
-            "headline": info.headline,
-            "presets": " ".join(info.presets),
-            "metrics": " ".join(info.metrics),
-            "doc": info.doc,
-        }
-        for info in EVALUATORS.values()
-    ]
-
-
-def metrics() -> list[Row]:
-    from raybench.metrics import METRICS  # Deferred: the tables above need no metric.
-
-    return [
-        {
-            "name": metric.name,
-            "direction": metric.direction,
-            "low": metric.bounds[0],
-            "high": metric.bounds[1],
-            "doc": metric.doc,
-        }
-        for metric in METRICS.values()
-    ]
-
-
 LISTINGS: Mapping[str, Callable[[], list[Row]]] = {
-    "backbones": backbones,
-    "groups": groups,
-    "datasets": datasets,
-    "protocols": protocols,
-    "tasks": tasks,
-    "spaces": spaces,
-    "budgets": budgets,
-    "evaluators": evaluators,
-    "metrics": metrics,
+    "backbones": lambda: _listed(BACKBONES, _backbone),
+    "groups": _groups,
+    "datasets": lambda: _listed(DATASETS, _dataset),
+    "protocols": lambda: _listed(PROTOCOLS, _protocol),
+    "tasks": _tasks,
+    "spaces": _spaces,
+    "budgets": _budgets,
+    "evaluators": lambda: _listed(EVALUATORS, _evaluator),
+    "metrics": lambda: _listed(METRICS, _metric),
 }
 """Kind → its rows, in the order of their tables."""
 
@@ -193,6 +181,12 @@ def listing(kind: str) -> list[Row]:
     return LISTINGS[kind]()
 
 
+def plugin_failures() -> list[PluginError]:
+    """Failures of the plug-ins that listing has loaded."""
+    registries: tuple[Registry[Any], ...] = (BACKBONES, DATASETS, PROTOCOLS, EVALUATORS, METRICS)
+    return [failure for registry in registries for failure in registry.failures]
+
+
 def _queries(info: DatasetInfo) -> str:
     """How queries and gallery are divided, in a few words; empty where the gallery is train."""
     queries = info.queries
@@ -200,12 +194,12 @@ def _queries(info: DatasetInfo) -> str:
         return ""
     if queries.kind == "first":
         most = f" of at most {queries.max_per_class}" if queries.max_per_class else ""
-        said = [f"first {queries.fraction:g}{most} per class"]
+        words = [f"first {queries.fraction:g}{most} per class"]
     else:
         is_graded = queries.kind == "listed" and queries.layout == "json"
-        said = [queries.kind, queries.difficulty if is_graded else "", "cut" if queries.crop else ""]
+        words = [queries.kind, queries.difficulty if is_graded else "", "cut" if queries.crop else ""]
     noise = "distractors" if queries.distractors else ""
-    return ", ".join(word for word in [*said, noise, f"same {queries.shares}"] if word)
+    return ", ".join(word for word in [*words, noise, f"same {queries.shares}"] if word)
 
 
 def _values(dimension: Dimension) -> str:

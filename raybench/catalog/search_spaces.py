@@ -1,7 +1,7 @@
-"""Search spaces: what Tune varies between trials, and what one packed trial tries at once.
+"""Search spaces: hyperparameters that Tune varies between trials, and grids that one trial trains at once.
 
-A `SearchSpace` names the dimensions a sampler draws from. The grids in `packed_grid` are not drawn:
-a single trial trains all their cells in one stream of the features and chooses among them on val.
+A sampler draws from the dimensions of a `SearchSpace`. A packed grid is not drawn from: one trial trains all
+its cells in a single pass over the features and chooses among them on val.
 """
 
 import math
@@ -13,7 +13,7 @@ from raybench.core.records import Hparams, HparamValue
 
 End = Literal["low", "high"]
 EDGE_TOLERANCE = 0.01
-"""A value within 1 % of the dimension's width (in its own scale) from an end lies on the edge."""
+"""A value lies on an edge if it is within 1 % of the dimension's width, in its own scale, of an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One of a few options without an order."""
+    """One of a few unordered options."""
 
     options: tuple[HparamValue, ...]
     default: HparamValue
@@ -47,6 +47,9 @@ class Choice:
 Dimension = Float | Int | Choice
 SearchSpace = Mapping[str, Dimension]
 Grid = Mapping[str, tuple[HparamValue, ...]]
+"""Packed hyperparameter → its values."""
+PackedGrids = Mapping[str | None, Grid]
+"""Value of the hyperparameter `solver` → grid of one trial; the key is None in protocols without solvers."""
 
 
 def log_spaced(low_power: float, high_power: float, num: int) -> tuple[float, ...]:
@@ -61,12 +64,12 @@ def log_spaced(low_power: float, high_power: float, num: int) -> tuple[float, ..
 
 LINEAR_PROBE: SearchSpace = {
     "solver": Choice(options=("sgd", "adamw", "lbfgs"), default="adamw"),
-    # The paper's probe puts a BatchNorm without affine before the head for some backbones and nothing for
-    # others (bob/inventory 3.3); here it is a choice that every backbone gets.
+    # The paper's released linear_probe.py puts a BatchNorm without affine before the head of some backbones
+    # only; here it is a choice for every backbone.
     "feature_norm": Choice(options=("standardize", "none", "l2"), default="standardize"),
     # Linear-evaluation recipes scale lr by batch/256; 1024 takes fewer steps for less time.
     "batch_size": Choice(options=(256, 1024), default=256),
-    # The schedule's length; the paper's probe takes 90 (bob/inventory 3.3). Scaled down by `fit_epochs`.
+    # Length of the schedule; 90 in the paper's released linear_probe.py. Scaled down by `fit_epochs`.
     "epochs": Int(low=10, high=100, default=100),
 }
 
@@ -76,25 +79,28 @@ KNN: SearchSpace = {
 }
 
 FINETUNE: SearchSpace = {
-    # Defaults are the paper's values, ranges span everything its configs show: lr 2.5e-4 to 1e-3,
-    # weight decay 1e-3 to 0.05, layer decay 0.65 and 0.75, drop-path 0.1 and 0.2 (bob/inventory 3.1, 3.2, 6).
+    # Defaults are the paper's values; ranges contain all values of its released configs: lr 2.5e-4 to 1e-3,
+    # weight decay 1e-3 to 0.05, layer decay 0.65 and 0.75, drop-path 0.1 and 0.2.
     "lr": Float(low=1e-5, high=3e-3, log=True, default=1e-3),
     "weight_decay": Float(low=1e-3, high=0.3, log=True, default=0.05),
     "layer_decay": Float(low=0.5, high=1.0, default=0.75),
     "drop_path": Float(low=0.0, high=0.3, default=0.1),
 }
 
-PACKED: Mapping[str, Grid] = {
-    # DINOv2's linear evaluation trains 13 learning rates at once (1e-5 to 0.1, `eval/linear.py`); ours start
-    # and end higher because standardised features carry SGD further. 13 × 4 = 52 heads.
-    "linear_probe": {"lr": log_spaced(-4, 1, 13), "weight_decay": (0.0, 1e-5, 1e-4, 1e-3)},
+# DINOv2's linear evaluation trains 13 learning rates at once (1e-5 to 0.1, `eval/linear.py`); ours start and
+# end higher because standardised features carry SGD further. 13 × 4 = 52 heads.
+_GRADIENT_GRID: Grid = {"lr": log_spaced(-4, 1, 13), "weight_decay": (0.0, 1e-5, 1e-4, 1e-3)}
+LINEAR_PROBE_GRIDS: PackedGrids = {
+    "sgd": _GRADIENT_GRID,
+    "adamw": _GRADIENT_GRID,
     # DINOv2's logistic regression tries C in 10**linspace(-6, 5, 45) (`eval/log_regression.py`); 40 here.
-    "linear_probe:lbfgs": {"inverse_l2": log_spaced(-6, 5, 40)},
-    # k: DINO's 10, 20, 100, 200 (`eval_knn.py`) and the small ones that few-shot tasks need. Weighting: plain
-    # vote, or softmax(similarity / temperature) with DINO's 0.07 among the temperatures.
-    "knn": {"k": (1, 3, 5, 10, 20, 50, 100, 200), "weighting": ("uniform", 0.02, 0.05, 0.07, 0.1, 0.2, 0.5)},
+    "lbfgs": {"inverse_l2": log_spaced(-6, 5, 40)},
 }
-"""Protocol, or `protocol:solver`, → grid of one packed trial."""
+KNN_GRIDS: PackedGrids = {
+    # k: DINO's 10, 20, 100, 200 (`eval_knn.py`) and small ones for few-shot tasks. Weighting: plain vote, or
+    # softmax(similarity / temperature) with DINO's 0.07 among the temperatures.
+    None: {"k": (1, 3, 5, 10, 20, 50, 100, 200), "weighting": ("uniform", 0.02, 0.05, 0.07, 0.1, 0.2, 0.5)}
+}
 
 _NATURAL_ENDS: Mapping[str, tuple[float, ...]] = {
     "weight_decay": (0.0,),
@@ -102,22 +108,11 @@ _NATURAL_ENDS: Mapping[str, tuple[float, ...]] = {
     "drop_path": (0.0,),
     "layer_decay": (1.0,),
 }
-"""Ends that mean "none of it" (or "nearest only"): there is nothing beyond them to try."""
-
-
-def packed_grid(protocol: str, hparams: Hparams) -> Grid:
-    """What one trial of `protocol` with these hyperparameters tries at once; empty if nothing is packed.
-
-    >>> sorted(packed_grid("linear_probe", {"solver": "lbfgs"}))
-    ['inverse_l2']
-    >>> packed_grid("finetune", {})
-    {}
-    """
-    return PACKED.get(f"{protocol}:{hparams.get('solver')}") or PACKED.get(protocol, {})
+"""Ends with nothing beyond to try: no weight decay, nearest neighbour only, no decay between layers."""
 
 
 def fit_epochs(space: SearchSpace, max_epochs: int) -> SearchSpace:
-    """The same space with its `epochs`, if it has any, scaled to end at `max_epochs`; default included.
+    """Scale the dimension `epochs`, if the space has one, to end at `max_epochs`; the default too.
 
     >>> fit_epochs(LINEAR_PROBE, 20)["epochs"]
     Int(low=2, high=20, log=False, default=20)
@@ -139,7 +134,7 @@ def defaults(space: SearchSpace) -> dict[str, HparamValue]:
 
 
 def num_choices(space: SearchSpace) -> int | None:
-    """How many distinct choices a finite space holds; None where a dimension is continuous.
+    """Number of distinct choices in a finite space; None if a dimension is continuous.
 
     >>> num_choices(KNN), num_choices(FINETUNE)
     (3, None)
@@ -153,28 +148,28 @@ def num_choices(space: SearchSpace) -> int | None:
 
 
 def edges(space: SearchSpace, hparams: Hparams) -> dict[str, End]:
-    """Numeric dimensions whose value lies on an end of the space: the best may lie beyond it.
+    """Numeric dimensions whose value lies on an end of the space, so that the best may lie beyond it.
 
-    Ends with nothing beyond (weight decay 0, layer decay 1, k = 1) are not edges. Hyperparameters
-    that the space does not have are ignored.
+    Ends with nothing beyond (weight decay 0, layer decay 1, k = 1) are not edges. Hyperparameters that are
+    not in the space are ignored.
 
     >>> edges(FINETUNE, {"lr": 3e-3, "weight_decay": 0.05, "drop_path": 0.0})
     {'lr': 'high'}
     """
-    found: dict[str, End] = {}
+    on_edge: dict[str, End] = {}
     for name, dimension in space.items():
         if isinstance(dimension, Choice) or name not in hparams or dimension.low == dimension.high:
             continue
         end = _end_of(dimension, float(hparams[name]))
         if end and getattr(dimension, end) not in _NATURAL_ENDS.get(name, ()):
-            found[name] = end
-    return found
+            on_edge[name] = end
+    return on_edge
 
 
 def packed_edges(grid: Grid, chosen: Hparams) -> dict[str, End]:
-    """The same for a packed grid: dimensions whose chosen cell is the grid's first or last number.
+    """Dimensions of a packed grid whose chosen value is the smallest or largest number; see `edges`.
 
-    >>> packed_edges(PACKED["knn"], {"k": 200, "weighting": "uniform"})
+    >>> packed_edges(KNN_GRIDS[None], {"k": 200, "weighting": "uniform"})
     {'k': 'high'}
     """
     space = {name: _span(values) for name, values in grid.items() if name in chosen}
@@ -201,7 +196,7 @@ def extension(dimension: Dimension, end: End) -> tuple[float, float]:
 
 
 def _end_of(dimension: Float | Int, value: float) -> End | None:
-    """Which end `value` touches, measured in the dimension's own scale."""
+    """The end that `value` lies on, in the dimension's own scale."""
     scale = math.log if dimension.log else float
     low, high, position = scale(dimension.low), scale(dimension.high), scale(value)
     tolerance = EDGE_TOLERANCE * (high - low)
@@ -211,7 +206,7 @@ def _end_of(dimension: Float | Int, value: float) -> End | None:
 
 
 def _span(values: tuple[HparamValue, ...]) -> Float | None:
-    """From the smallest to the largest number of a grid's dimension; None without numbers."""
+    """Range of the numbers among the values; None if there are none."""
     numbers = sorted(float(value) for value in values if not isinstance(value, str))
     if not numbers:
         return None

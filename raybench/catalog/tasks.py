@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from raybench.catalog.dataset_info import Annotation
 from raybench.catalog.evaluators.info import Needs
 from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
-from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, SearchSpace, fit_epochs
+from raybench.catalog.search_spaces import (
+    FINETUNE,
+    KNN,
+    KNN_GRIDS,
+    LINEAR_PROBE,
+    LINEAR_PROBE_GRIDS,
+    Grid,
+    PackedGrids,
+    SearchSpace,
+    defaults,
+    fit_epochs,
+)
 from raybench.core.errors import UnknownNameError
 from raybench.core.records import Hparams
 from raybench.core.registry import Registry
@@ -40,6 +51,8 @@ class ProtocolInfo:
     doc: str
     annotations: tuple[Annotation, ...] = ("classes",)
     """Annotations of datasets that it can use."""
+    packed: PackedGrids = field(default_factory=dict)
+    """Grids that one trial trains at once."""
     evaluators: tuple[Needs, ...] = ()
     """What evaluators may need to measure its classifiers; empty where it fits none."""
     presets: Mapping[str, Hparams] = field(default_factory=dict)
@@ -50,6 +63,15 @@ class ProtocolInfo:
     def space_within(self, max_epochs: int) -> SearchSpace:
         """The search space with its epochs scaled to end at `max_epochs`."""
         return fit_epochs(self.space, max_epochs)
+
+    def packed_grid(self, hparams: Hparams) -> Grid:
+        """The grid that one trial with these hyperparameters trains at once; empty if nothing is packed.
+
+        >>> list(PROTOCOLS["linear_probe"].packed_grid({"solver": "lbfgs"}))
+        ['inverse_l2']
+        """
+        solver = {**defaults(self.space), **hparams}["solver"] if "solver" in self.space else None
+        return self.packed.get(None if solver is None else str(solver), {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +87,7 @@ class Task:
         return f"{self.protocol.name}@{self.dataset}"
 
 
-PROTOCOLS: Registry[ProtocolInfo] = Registry("protocol")
+PROTOCOLS: Registry[ProtocolInfo] = Registry("protocol", ProtocolInfo)
 for _protocol in (
     ProtocolInfo(
         name="linear_probe",
@@ -73,6 +95,7 @@ for _protocol in (
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=LINEAR_PROBE,
+        packed=LINEAR_PROBE_GRIDS,
         max_epochs=100,  # The paper's probe: 90 (bob/inventory 3.3).
         cpus=1,
         gpus=0.125,
@@ -86,6 +109,7 @@ for _protocol in (
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=KNN,
+        packed=KNN_GRIDS,
         max_epochs=1,
         cpus=1,
         gpus=0.125,

@@ -3,6 +3,7 @@
 RaybenchError
 ├── SpecError                  the experiment file is wrong             (the user can fix it)
 ├── UnknownNameError           a name is not in its registry            (the user can fix it)
+├── PluginError                an installed plug-in cannot be loaded    (the user can fix it)
 ├── DataError                  a dataset cannot be read as described    (the user can fix it)
 │   └── UnreadableImageError   one image cannot be decoded; it is named
 ├── CheckpointError            weights do not fit or cannot be read     (the user can fix it)
@@ -44,6 +45,10 @@ class UnknownNameError(RaybenchError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError's own __str__ prints the repr: a sentence in quotes.
+
+
+class PluginError(RaybenchError):
+    """A package that adds catalogue rows cannot be loaded, or adds a name that is taken."""
 
 
 class DataError(RaybenchError):

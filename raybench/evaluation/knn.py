@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from raybench.backbones.loading import load_backbone
-from raybench.catalog.search_spaces import packed_edges, packed_grid
+from raybench.catalog.search_spaces import packed_edges
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams, HparamValue
 from raybench.evaluation.classifier import Classifier, report_of
@@ -48,7 +48,7 @@ class KnnRun:
     def __init__(self, context: TrialContext, hparams: Hparams) -> None:
         self._context = context
         self._hparams = hparams
-        self._grid = packed_grid("knn", hparams)
+        self._grid = PROTOCOLS["knn"].packed_grid(hparams)
         self._is_packed = any(name not in hparams for name in self._grid)
         self._chosen: Cell | None = None
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raybench.catalog.search_spaces import packed_edges, packed_grid
+from raybench.catalog.search_spaces import LINEAR_PROBE_GRIDS, packed_edges
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams, HparamValue
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
@@ -50,7 +50,7 @@ def grid_cells(hparams: Hparams) -> tuple[dict[str, HparamValue], ...]:
     >>> len(grid_cells({"solver": "sgd"})), grid_cells({"solver": "sgd", "lr": 0.1, "weight_decay": 0.0})
     (52, ({'lr': 0.1, 'weight_decay': 0.0},))
     """
-    grid = packed_grid("linear_probe", hparams)
+    grid = PROTOCOLS["linear_probe"].packed_grid(hparams)
     options = [(hparams[name],) if name in hparams else values for name, values in grid.items()]
     return tuple(dict(zip(grid, values, strict=True)) for values in itertools.product(*options))
 
@@ -63,7 +63,8 @@ class _Probe(HeadOnFeatures):
         self._hparams = hparams
         self._seed = seed
         self._cells = grid_cells(hparams)
-        self._is_packed = any(name not in hparams for name in packed_grid("linear_probe", hparams))
+        self._grid = PROTOCOLS["linear_probe"].packed_grid(hparams)
+        self._is_packed = any(name not in hparams for name in self._grid)
         self._best: EpochResult | None = None
 
     def _rung(self, epoch: int, weights: torch.Tensor, cells: tuple[Cell, ...], val: Any) -> EpochResult:
@@ -82,7 +83,7 @@ class _Probe(HeadOnFeatures):
             ),
             chosen=chosen,
             grid=self._scored_cells(cells, scores) if self._is_packed else (),
-            edges=packed_edges(packed_grid("linear_probe", self._hparams), chosen) if self._is_packed else {},
+            edges=packed_edges(self._grid, chosen) if self._is_packed else {},
         )
         if rung.is_better(self._best, PROTOCOLS["linear_probe"].objective):
             self._best, self._head = rung, head
@@ -169,5 +170,5 @@ class LogisticRun(_Probe):
         wanted = [float(cell["inverse_l2"]) for cell in self._cells]
         if self._is_packed:
             return wanted
-        grid = packed_grid("linear_probe", {"solver": "lbfgs"})["inverse_l2"]
+        grid = LINEAR_PROBE_GRIDS["lbfgs"]["inverse_l2"]
         return [float(c) for c in grid if float(c) < wanted[0]] + wanted

@@ -15,7 +15,7 @@ from raybench.catalog.backbones import find_backbone, split_random
 from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.catalog.dataset_sources import FolderSource, ParquetSource
 from raybench.catalog.datasets import DATASETS
-from raybench.catalog.search_spaces import Float, edges, extension, packed_grid
+from raybench.catalog.search_spaces import Float, edges, extension
 from raybench.catalog.tasks import parse_task
 from raybench.core.errors import StorageError, UnknownNameError
 from raybench.core.records import HparamValue, Pair, TrialRecord, digest_of
@@ -119,10 +119,10 @@ def render(recipe: Mapping[str, Any]) -> str:
 
 def edge_sentences(spec: ExperimentSpec, winner: TrialRecord) -> dict[str, str]:
     """Hyperparameter → what to try, where the winner's value is the last of its space or packed grid."""
-    protocol = parse_task(winner.task).protocol.name
-    space = dict(spec.space_of(protocol))
+    protocol = parse_task(winner.task).protocol
+    space = dict(spec.space_of(protocol.name))
     touched: dict[str, Any] = dict(edges(space, winner.hparams)) | dict(winner.edges)
-    for name, values in packed_grid(protocol, winner.hparams).items():
+    for name, values in protocol.packed_grid(winner.hparams).items():
         numbers = [float(value) for value in values if not isinstance(value, str)]
         if numbers:
             low, high = min(numbers), max(numbers)

@@ -49,7 +49,7 @@ class ArrayMetric(Metric):
     compute: ArrayFunction
 
 
-METRICS: Registry[Metric] = Registry("metric")
+METRICS: Registry[Metric] = Registry("metric", Metric)
 
 
 def declare(name: str, *, direction: Direction, bounds: tuple[float, float], doc: str = "") -> None:

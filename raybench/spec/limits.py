@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raybench.catalog.budgets import BUDGETS, Budget
-from raybench.catalog.search_spaces import PACKED, Choice, Dimension
+from raybench.catalog.search_spaces import Choice, Dimension
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import HparamValue
 from raybench.core.registry import suggest
@@ -71,10 +71,7 @@ def check_hparams(
     for protocol in protocols:
         space = PROTOCOLS[protocol].space
         packed = {
-            name: values
-            for key, grid in PACKED.items()
-            if key.split(":")[0] == protocol
-            for name, values in grid.items()
+            name: values for grid in PROTOCOLS[protocol].packed.values() for name, values in grid.items()
         }
         for name, value in hparams.items():
             location = ("hparams", name)

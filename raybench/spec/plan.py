@@ -8,7 +8,7 @@ from pathlib import Path
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
-from raybench.catalog.search_spaces import defaults, num_choices, packed_grid
+from raybench.catalog.search_spaces import num_choices
 from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.core.records import Pair
 from raybench.spec.experiment import ExperimentSpec
@@ -124,7 +124,7 @@ def _protocol_plan(spec: ExperimentSpec, protocol: str) -> ProtocolPlan:
     num_pairs = len(tasks) * len(spec.backbones)
     num_packed = 1
     if spec.hparams is None:
-        for values in packed_grid(protocol, defaults(PROTOCOLS[protocol].space)).values():
+        for values in PROTOCOLS[protocol].packed_grid({}).values():
             num_packed *= len(values)
     return ProtocolPlan(
         protocol=protocol,

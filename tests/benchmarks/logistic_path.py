@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from raybench.catalog.search_spaces import packed_grid
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.evaluation.linear_probe import linear_probe
 from tests.benchmarks.clock import in_turn
 from tests.benchmarks.ratio import Ratio
@@ -21,7 +21,7 @@ def measure(quick: bool) -> list[Ratio]:
         "val": make_features(2_000, num_features, num_classes, seed=1, noise=7.0),
     }
     context = context_of(splits, num_classes)
-    strengths = [float(c) for c in packed_grid("linear_probe", HPARAMS)["inverse_l2"]]
+    strengths = [float(c) for c in PROTOCOLS["linear_probe"].packed_grid(HPARAMS)["inverse_l2"]]
     accuracies: dict[str, list[float]] = {}
 
     def ours() -> None:

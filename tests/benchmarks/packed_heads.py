@@ -2,7 +2,7 @@
 
 import torch
 
-from raybench.catalog.search_spaces import packed_grid
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import HparamValue
 from raybench.evaluation.linear_probe import linear_probe
 from raybench.features.store import FeatureSet
@@ -29,7 +29,7 @@ def _compare(solver: str, splits: dict[str, FeatureSet], quick: bool) -> list[Ra
     context = context_of(splits, NUM_CLASSES)
     hparams = {"solver": solver, "feature_norm": "standardize", "batch_size": BATCH_SIZE, "epochs": 1}
     grid = list(linear_probe(context, hparams, 0, 1).run_epochs())[-1].grid
-    names = packed_grid("linear_probe", hparams)
+    names = PROTOCOLS["linear_probe"].packed_grid(hparams)
     cells = [{name: grid[i][name] for name in names} for i in range(len(grid))]
 
     def alone(index: int) -> float:

@@ -1,4 +1,4 @@
-"""Spaces draw what they promise, and say when the best value lies on their edge."""
+"""Search spaces: defaults inside, edges recognised, epochs scaled; packed grids by protocol and solver."""
 
 import math
 
@@ -7,8 +7,9 @@ import pytest
 from raybench.catalog.search_spaces import (
     FINETUNE,
     KNN,
+    KNN_GRIDS,
     LINEAR_PROBE,
-    PACKED,
+    LINEAR_PROBE_GRIDS,
     Choice,
     Float,
     Int,
@@ -18,7 +19,6 @@ from raybench.catalog.search_spaces import (
     fit_epochs,
     num_choices,
     packed_edges,
-    packed_grid,
 )
 from raybench.catalog.tasks import PROTOCOLS
 
@@ -35,14 +35,25 @@ def test_defaults_lie_inside_their_space(protocol):
 
 
 def test_the_linear_probe_packs_52_heads_and_40_strengths():
-    assert math.prod(map(len, packed_grid("linear_probe", {"solver": "adamw"}).values())) == 52
-    assert len(packed_grid("linear_probe", {"solver": "lbfgs"})["inverse_l2"]) == 40
+    probe = PROTOCOLS["linear_probe"]
+    for solver in ("sgd", "adamw"):
+        assert math.prod(map(len, probe.packed_grid({"solver": solver}).values())) == 52
+    assert len(probe.packed_grid({"solver": "lbfgs"})["inverse_l2"]) == 40
 
 
-@pytest.mark.parametrize("key", PACKED)
-def test_packed_values_are_distinct(key):
-    for values in PACKED[key].values():
-        assert len(set(values)) == len(values)
+def test_without_a_solver_the_grid_is_that_of_the_default_one():
+    assert PROTOCOLS["linear_probe"].packed_grid({}) == LINEAR_PROBE_GRIDS["adamw"]
+    assert PROTOCOLS["knn"].packed_grid({}) == KNN_GRIDS[None]
+    assert PROTOCOLS["finetune"].packed_grid({}) == {}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_packed_values_are_distinct_and_solvers_exist(protocol):
+    info = PROTOCOLS[protocol]
+    solvers = info.space.get("solver")
+    assert set(info.packed) <= {None, *(solvers.options if isinstance(solvers, Choice) else ())}
+    for grid in info.packed.values():
+        assert all(len(set(values)) == len(values) for values in grid.values())
 
 
 def test_finetuning_defaults_are_the_papers():
@@ -66,21 +77,21 @@ def test_a_single_valued_dimension_has_no_edge():
 
 
 @pytest.mark.parametrize("hparams", [{"drop_path": 0.0}, {"layer_decay": 1.0}])
-def test_an_end_with_nothing_beyond_is_no_edge(hparams):
+def test_an_end_with_nothing_beyond_it_is_no_edge(hparams):
     assert edges(FINETUNE, hparams) == {}
 
 
 def test_the_first_and_last_value_of_a_packed_dimension_are_edges():
-    grid = PACKED["linear_probe"]
+    grid = LINEAR_PROBE_GRIDS["sgd"]
     lowest, highest = grid["lr"][0], grid["lr"][-1]
     assert packed_edges(grid, {"lr": lowest, "weight_decay": 1e-3}) == {"lr": "low", "weight_decay": "high"}
     assert packed_edges(grid, {"lr": highest, "weight_decay": 0.0}) == {"lr": "high"}
     assert packed_edges(grid, {"lr": grid["lr"][5], "weight_decay": 1e-4}) == {}
 
 
-def test_one_neighbour_is_no_edge_but_the_most_are():
-    assert packed_edges(PACKED["knn"], {"k": 1, "weighting": 0.07}) == {}
-    assert packed_edges(PACKED["knn"], {"k": 200, "weighting": "uniform"}) == {"k": "high"}
+def test_the_largest_number_of_neighbours_is_an_edge_but_one_neighbour_is_not():
+    assert packed_edges(KNN_GRIDS[None], {"k": 1, "weighting": 0.07}) == {}
+    assert packed_edges(KNN_GRIDS[None], {"k": 200, "weighting": "uniform"}) == {"k": "high"}
 
 
 def test_an_extension_goes_a_decade_or_half_the_width_further():
@@ -100,7 +111,7 @@ def test_epochs_are_scaled_to_end_at_the_budget(max_epochs):
     assert 1 <= epochs.low <= epochs.default == epochs.high == max_epochs
 
 
-def test_a_space_without_epochs_is_left_alone():
+def test_a_space_without_epochs_is_unchanged():
     assert fit_epochs(FINETUNE, 3) == FINETUNE
 
 

@@ -4,6 +4,6 @@ from raybench.catalog.evaluators import adversarial, calibration, corruption, oo
 from raybench.catalog.evaluators.info import EvaluatorInfo
 from raybench.core.registry import Registry
 
-EVALUATORS: Registry[EvaluatorInfo] = Registry("evaluator")
+EVALUATORS: Registry[EvaluatorInfo] = Registry("evaluator", EvaluatorInfo)
 for _file in (calibration, selective, ood, adversarial, corruption, shift):
     EVALUATORS.add(_file.INFO.name, _file.INFO)

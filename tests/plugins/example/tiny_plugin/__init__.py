@@ -1,0 +1,1 @@
+"""Example plug-in: rows in `rows.py`, one module per implementation."""

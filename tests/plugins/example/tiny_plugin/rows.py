@@ -1,0 +1,82 @@
+"""Rows that this package adds to raybench. Imports nothing heavy: `raybench list` loads this module."""
+
+from dataclasses import replace
+from typing import Any
+
+from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.datasets import DATASETS as RAYBENCH_DATASETS
+from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
+from raybench.catalog.tasks import WITHOUT_GRADIENTS, ProtocolInfo
+from raybench.metrics import ArrayMetric, Metric
+
+COLOUR_GRID = BackboneInfo(
+    name="colour_grid.none",
+    entry_point="tiny_plugin.network:colour_grid",
+    kwargs={"side": 4},
+    weights="entry_point",
+    preprocessing={
+        "input_size": 32,
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+    },
+    family="unknown",
+    method="none",
+    pretrain_data="none",
+    pretrain_images=0,
+    params_m=0.0,
+)
+
+DATASETS = [replace(RAYBENCH_DATASETS["digits"], name="tiny_digits")]
+
+NEAREST_MEAN = ProtocolInfo(
+    name="nearest_mean",
+    entry_point="tiny_plugin.nearest_mean:nearest_mean",
+    metrics=("accuracy", "top3_accuracy"),
+    objective="accuracy",
+    space={},
+    max_epochs=1,
+    cpus=1,
+    gpus=0,
+    uses_features=True,
+    evaluators=WITHOUT_GRADIENTS,
+    doc="The class whose mean training feature is nearest.",
+)
+
+
+class MarginSettings(EvaluatorSettings):
+    """Nothing to set."""
+
+
+MARGIN = EvaluatorInfo(
+    name="margin",
+    entry_point="tiny_plugin.margin:margin",
+    needs="predictions",
+    metrics=("mean_margin",),
+    headline="mean_margin",
+    settings=MarginSettings,
+    presets={"standard": MarginSettings()},
+    doc="How far is the best class ahead of the second best?",
+)
+
+
+def _top3_accuracy(logits: Any, targets: Any) -> float:
+    best = logits.argsort(axis=1)[:, -3:]
+    return float((best == targets[:, None]).any(axis=1).mean())
+
+
+def metrics() -> list[Metric]:
+    """One metric of logits and targets, and one that the evaluator computes."""
+    return [
+        ArrayMetric(
+            name="top3_accuracy",
+            compute=_top3_accuracy,
+            direction="max",
+            bounds=(0.0, 1.0),
+            doc="Share of examples whose class is among the best three.",
+        ),
+        Metric(
+            name="mean_margin", direction="max", bounds=(0.0, float("inf")), doc="Lead of the best class."
+        ),
+    ]
