@@ -1,20 +1,20 @@
 # syntax=docker/dockerfile:1
-# One image is head, worker, submitter and driver; a second one, without PyTorch, is the MLflow server of infra/mlflow.
+# Two images: `runtime` for Ray's head, workers, submitter and driver; `mlflow`, without PyTorch, for the server of infra/mlflow.
 #   docker build -t raybench:0.1.0 .                                                 GPU (PyTorch's CUDA wheels)
 #   docker build -t raybench:0.1.0-cpu --build-arg VARIANT=cpu --build-arg TORCH_INDEX_URL=... .   CPU only
 #   docker build -t raybench-mlflow:0.1.0 --target mlflow .                          MLflow server
 #   docker build --target reports --output reports .                                 SBOMs, pip-audit.json, verdict.txt
-#   docker build --target audited .                                                  fails unless nothing is known
-# For a build that repeats, give the base with its digest: --build-arg BASE_IMAGE=python:3.11.13-slim-bookworm@sha256:...
-# A release also gives VERSION, REVISION (git rev-parse HEAD), CREATED (date -u +%FT%TZ) and SOURCE (the repository's URL).
-# Where no engine is: infra/image/rehearse.py carries these instructions out in a clean root.
+#   docker build --target audited .                                                  fails if a vulnerability is known
+# For a reproducible build, pin the base by digest: --build-arg BASE_IMAGE=python:3.11.13-slim-bookworm@sha256:...
+# A release also sets VERSION, REVISION (git rev-parse HEAD), CREATED (date -u +%FT%TZ) and SOURCE (the repository's URL).
+# Without a container engine: infra/image/rehearse.py executes these instructions in a clean root file system.
 ARG BASE_IMAGE=python:3.11.13-slim-bookworm
 
 FROM ${BASE_IMAGE} AS lists
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /build
-# Only these: a change of the source leaves the layers of dependencies, of several GB, as they are.
+# Only these files, so that a change of the source does not rebuild the dependency layers of several GB.
 COPY pyproject.toml requirements.lock infra/image/requirements.py ./
 RUN python requirements.py project > project.txt \
     && python requirements.py mlflow server > mlflow.txt \
@@ -23,11 +23,11 @@ RUN python requirements.py project > project.txt \
 
 FROM lists AS dependencies
 ARG VARIANT=gpu
-# Where PyTorch's CPU wheels are: only the CPU variant needs it. Their versions end in +cpu, which the lock's pins admit.
+# Index of PyTorch's CPU wheels, for the CPU variant only. Their versions end in +cpu, which the lock's pins admit.
 ARG TORCH_INDEX_URL=""
 RUN python -m venv /opt/raybench
 ENV PATH=/opt/raybench/bin:$PATH
-# The cache is a mount, no layer.
+# pip's cache is a mount and no part of a layer.
 # hadolint ignore=DL3042
 RUN --mount=type=cache,target=/root/.cache/pip \
     case "${VARIANT}" in \
@@ -51,13 +51,13 @@ COPY README.md LICENSE ./
 COPY raybench ./raybench
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
-# The image itself is built without asking a service on the network, and a vulnerability that is published today does not
-# stop a repair from being built. `reports` says what is known, `audited` stops a pipeline; neither is part of `runtime`.
+# `runtime` does not depend on the audit: a vulnerability published today must not block the build of a fix. `reports` lists known
+# vulnerabilities, `audited` fails a pipeline.
 FROM dependencies AS audit
 RUN python -m venv /opt/audit && /opt/audit/bin/pip install --no-cache-dir -c requirements.lock -r audit.txt
 COPY --from=mlflow-dependencies /opt/mlflow /opt/mlflow
 COPY infra/image/verdict.py ./
-# pip-audit ends with 1 where something is known, and verdict.py says what its report is worth.
+# pip-audit exits with 1 if a vulnerability is known; verdict.py checks that its report is complete.
 RUN mkdir /reports \
     && /opt/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file /reports/sbom.json /opt/raybench/bin/python \
     && /opt/audit/bin/cyclonedx-py environment --output-file /reports/sbom-mlflow.json /opt/mlflow/bin/python \
@@ -72,8 +72,8 @@ FROM audit AS audited
 RUN cat /reports/verdict.txt && exit "$(cat /reports/verdict.exit)"
 
 FROM ${BASE_IMAGE} AS base
-# tini: as process 1 it passes signals on and buries the dead (KubeRay starts a shell of its own instead).
-# wget: the health checks below, and KubeRay's probes for Ray before 2.53. Debian keeps one version of each at a time.
+# tini: as process 1 it forwards signals and reaps zombie processes (KubeRay starts a shell instead).
+# wget: for the health checks below, and KubeRay's probes for Ray before 2.53. No version pins: Debian keeps one version of each.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini wget \
@@ -94,7 +94,7 @@ ENV PATH=/opt/mlflow/bin:$PATH
 USER 1000:1000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --retries=3 \
     CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5000/health"]
-# On loopback, where the container's own health check asks; who opens it says so, and who may ask (infra/mlflow).
+# Loopback by default, enough for the health check; infra/mlflow opens it, with authentication.
 CMD ["mlflow", "server", "--host=127.0.0.1", "--port=5000", "--backend-store-uri=sqlite:////storage/mlflow.db", "--artifacts-destination=/storage/artifacts"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -114,15 +114,15 @@ ENV PATH=/opt/raybench/bin:$PATH \
     HF_HOME=/cache/hub \
     RAY_AUTH_MODE=token \
     RAY_USAGE_STATS_ENABLED=0
-# A layer of its own, of 13 MB: a new version of the source is not several GB to push and to pull.
+# A separate layer of 13 MB, so that a new version of the source does not push and pull several GB.
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --no-cache-dir /wheel/*.whl
 USER 1000:1000
-# The node's own agent. Kubernetes ignores this line and uses the probes of KubeRay.
+# Asks the Ray node's agent. Kubernetes ignores this line and uses KubeRay's probes.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --retries=3 \
     CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:52365/api/local_raylet_healthz"]
 CMD ["raybench", "--help"]
-# Last, because what is after a changed argument is built anew.
+# Last, because everything after a changed argument is rebuilt.
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=unknown

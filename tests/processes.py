@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-DEADLINE_SECONDS = 600
+DEADLINE_SECONDS = 900
 """Limit for anything a test waits for: far above what a loaded machine needs, so that only a hang fails."""
 SERVER_PORTS = range(20_000, 32_000)
 """Below Linux's ephemeral ports (from 32768), above those of Ray's workers (10002 to 19999)."""

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile into stages and instructions; as much of its language as ours uses, and no more."""
+"""Parse a Dockerfile into stages and instructions; supports only what this project's Dockerfile uses."""
 
 import json
 import re
@@ -18,20 +18,20 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction; its lines are joined, its variables not yet replaced."""
+    """One instruction, with continued lines joined and variables not yet replaced."""
 
     keyword: str
     arguments: str
-    """Without the flags."""
+    """Everything after the keyword and the flags."""
     flags: tuple[tuple[str, str], ...] = ()
-    """(Name, value) of `--name=value`, in order: `--mount` may be given several times."""
+    """(Name, value) of each `--name=value`, in order; `--mount` may occur several times."""
 
     def flag(self, name: str) -> str | None:
         return dict(self.flags).get(name)
 
     @property
     def words(self) -> list[str]:
-        """The arguments of a command in brackets, or the words of a line."""
+        """The JSON list of a command in brackets, or the words of a line."""
         line = self.arguments.removeprefix("CMD").strip() if self.keyword == "HEALTHCHECK" else self.arguments
         return list(json.loads(line)) if line.startswith("[") else line.split()
 
@@ -43,22 +43,22 @@ class Instruction:
 
 @dataclass
 class Stage:
-    """What follows one FROM."""
+    """The instructions after one FROM."""
 
     name: str
     source: str
-    """Another stage, an image with its variables, or `scratch`."""
+    """Another stage, an image, or `scratch`."""
     instructions: list[Instruction] = field(default_factory=list)
 
     def all(self, keyword: str) -> list[Instruction]:
-        return [found for found in self.instructions if found.keyword == keyword]
+        return [entry for entry in self.instructions if entry.keyword == keyword]
 
 
 def read(text: str) -> tuple[dict[str, str], list[Stage]]:
-    """(Arguments before the first stage with their defaults, the stages in order).
+    """Parse a Dockerfile: (arguments before the first stage with their defaults, stages in order).
 
     Raises:
-        ValueError: at an instruction that is none of `KEYWORDS`, or a stage without a name.
+        ValueError: for an instruction outside `KEYWORDS` or a stage without a name.
     """
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     logical = "\n".join(lines).replace("\\\n", " ").splitlines()
@@ -92,7 +92,7 @@ def _instruction(line: str) -> Instruction:
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """`$NAME` and `${NAME}` replaced; what has no value is empty.
+    """Replace `$NAME` and `${NAME}`; undefined variables become empty.
 
     >>> expand("${A}/bin:$B", {"A": "/opt"})
     '/opt/bin:'
@@ -101,7 +101,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
 
 
 def sent_to_the_build(path: str, ignored: list[str]) -> bool:
-    """Whether `.dockerignore`, as its lines, lets a file of the context through: the last match decides.
+    """True if the lines of `.dockerignore` include a file in the build context; the last match decides.
 
     >>> lines = ["*", "!raybench", "**/*.pyc"]
     >>> [sent_to_the_build(path, lines) for path in ("runs/a", "raybench/cli/a.py", "raybench/a.pyc")]
@@ -118,7 +118,7 @@ def sent_to_the_build(path: str, ignored: list[str]) -> bool:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Docker's rule: a star stops at a slash, two stars do not."""
+    """Docker's matching: `*` does not match a slash, `**` does."""
     if pattern.startswith("**/"):
         return fnmatchcase(name.rpartition("/")[2], pattern[3:])
     return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)

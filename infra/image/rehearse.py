@@ -1,26 +1,26 @@
-"""Carries out the Dockerfile's instructions in a clean root, then asks the images to work.
+"""Execute the Dockerfile's instructions in a clean root file system, then test the images.
 
     apt-get install debootstrap iproute2
-    sudo python infra/image/rehearse.py                       images and reports, and what smoke.py asks
+    sudo python infra/image/rehearse.py                       images and reports, and the checks of smoke.py
     sudo python infra/image/rehearse.py --target mlflow       one of them
 
-For machines without a container engine. The Dockerfile is read, not copied: its RUN, COPY, ENV, ARG, WORKDIR,
-SHELL and USER are followed, bind and cache mounts too. What differs from `docker build`:
+For machines without a container engine. The Dockerfile itself is read: RUN, COPY, ENV, ARG, WORKDIR, SHELL
+and USER are executed, including bind and cache mounts. Differences to `docker build`:
 
-- The base is Debian bookworm by debootstrap, with Debian's own python3.11 and pip and a link `python` beside
-  it, instead of the image python:3.11.x-slim-bookworm: another digest, another Python and another pip.
-- pip and apt use this machine's settings (configuration, certificates, PIP_* variables; `--expose` for the
-  folders that these name). They are mounted for a RUN only and leave nothing behind.
+- The base is Debian bookworm from debootstrap, with Debian's python3.11 and pip and a link `python`, instead
+  of the image python:3.11.x-slim-bookworm: another digest, another Python and another pip.
+- pip and apt use this machine's settings (configuration, certificates, PIP_* variables; `--expose` adds
+  folders that these refer to). They are mounted during a RUN only and leave nothing behind.
 - A RUN has all of root's capabilities and this machine's network; layers are folders, not archives.
-- CUDA is installed and imported, but no GPU is looked for.
+- CUDA is installed and imported, but no GPU is used.
 
-On 2026-11-25, on two cores that others kept busy (load 6 to 20): base 302 MB; stage dependencies 7,379 MB in
+On 2026-11-25, on two busy cores (load 6 to 20): base 302 MB; stage dependencies 7,379 MB in
 27 min, mlflow-dependencies 940 MB in 146 s, base 86 MB, wheel 63 MB in 48 s, audit 1,030 MB. A Ray node was
-healthy after 53 s, MLflow's server after 21 s (93 s at load 16). The audit's service gave no answers there.
-With `--only-smoke` the quickstart took 252 s as user 1000 on a read-only root, with the ranking that `make
-quickstart` gives.
+healthy after 53 s, MLflow's server after 21 s (93 s at load 16). The vulnerability service did not answer.
+With `--only-smoke` the quickstart took 252 s as user 1000 on a read-only root, with the same ranking as
+`make quickstart`.
 
-Layers and pip's cache stay in the work folder; `--only-smoke` asks what an earlier rehearsal built.
+Layers and pip's cache stay in the work folder; `--only-smoke` tests the result of an earlier rehearsal.
 """
 
 import argparse
@@ -43,20 +43,26 @@ ROOT = Path(__file__).parents[2]
 SUITE, PACKAGES = "bookworm", "python3.11,python3.11-venv,python3-pip,ca-certificates,netbase,tzdata"
 TARGETS = ("reports", "mlflow", "runtime")
 BASE_VARIABLES = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
-PASSED_ON = ("PIP_", "SSL_CERT", "REQUESTS_CA", "CURL_CA")
-"""Variables of this machine that a RUN needs to reach its package indexes."""
-SHOWN = ("/etc/pip.conf", "/etc/xdg/pip", "/root/.config/pip", "/etc/ssl/certs", "/etc/resolv.conf")
+FORWARDED_VARIABLES = ("PIP_", "SSL_CERT", "REQUESTS_CA", "CURL_CA")
+"""Prefixes of variables that a RUN needs to reach package indexes."""
+MOUNTED_SETTINGS = (
+    "/etc/pip.conf",
+    "/etc/xdg/pip",
+    "/root/.config/pip",
+    "/etc/ssl/certs",
+    "/etc/resolv.conf",
+)
 
 
 @dataclass
 class Built:
-    """A stage that was carried out, and what the stages after it inherit."""
+    """An executed stage, and the state that later stages inherit."""
 
     layers: tuple[Path, ...]
     variables: dict[str, str] = field(default_factory=lambda: dict(BASE_VARIABLES))
-    """ENV."""
+    """Set by ENV."""
     arguments: dict[str, str] = field(default_factory=dict)
-    """ARG."""
+    """Set by ARG."""
     folder: str = "/"
     user: str = "0:0"
     shell: list[str] = field(default_factory=lambda: ["/bin/sh", "-c"])
@@ -79,17 +85,17 @@ class Rehearsal:
         self, work: Path, arguments: dict[str, str], exposed: Sequence[Path], *, is_built: bool
     ) -> None:
         self.work = work
-        self._given = arguments
+        self._build_arguments = arguments
         self._is_built = is_built
         _, stages = dockerfile.read((ROOT / "Dockerfile").read_text())
         self.stages = {stage.name: stage for stage in stages}
         self._ignored = dockerfile.ignored_lines(ROOT)
         self._done: dict[str, Built] = {}
-        shown = [Path(path) for path in SHOWN if Path(path).exists()] + list(exposed)
-        self._settings = [Mount(target=str(path), source=path) for path in shown]
+        settings = [Path(path) for path in MOUNTED_SETTINGS if Path(path).exists()] + list(exposed)
+        self._settings = [Mount(target=str(path), source=path) for path in settings]
 
     def build(self, name: str) -> Built:
-        """Carry a stage out, after those it needs."""
+        """Execute a stage, after the stages that it needs."""
         if name in self._done:
             return self._done[name]
         stage = self.stages[name]
@@ -102,14 +108,14 @@ class Rehearsal:
         layer.mkdir(parents=True, exist_ok=True)
         built = self._source(stage.source).child(layer)
         for instruction in stage.instructions:
-            self._follow(instruction, built)
+            self._execute(instruction, built)
         self._done[name] = built
         if not self._is_built:
             print(f"stage {name}: {size_mb(layer):,.0f} MB in {time.monotonic() - started:.0f} s", flush=True)
         return built
 
     def lineage(self, name: str) -> list[dockerfile.Stage]:
-        """The stage and those it starts from, itself first."""
+        """The stage and the stages below it, topmost first."""
         stage = self.stages[name]
         return [stage, *(self.lineage(stage.source) if stage.source in self.stages else [])]
 
@@ -126,7 +132,7 @@ class Rehearsal:
         return Built(layers=(self._base(),))
 
     def _base(self) -> Path:
-        """What stands in for the image that Python's maintainers publish."""
+        """Create the substitute for the image python:3.11.x-slim-bookworm."""
         base = self.work / "base"
         if not (base / "usr/local/bin/python").is_symlink():
             started = time.monotonic()
@@ -137,12 +143,12 @@ class Rehearsal:
             print(f"base: {size_mb(base):,.0f} MB in {time.monotonic() - started:.0f} s", flush=True)
         return base
 
-    def _follow(self, instruction: dockerfile.Instruction, built: Built) -> None:
+    def _execute(self, instruction: dockerfile.Instruction, built: Built) -> None:
         known = {**built.arguments, **built.variables}
         match instruction.keyword:
             case "ARG":
                 name, _, default = instruction.arguments.partition("=")
-                built.arguments[name] = self._given.get(name, default.strip('"'))
+                built.arguments[name] = self._build_arguments.get(name, default.strip('"'))
             case "ENV":
                 built.variables.update(instruction.settings(known))
             case "WORKDIR":
@@ -173,7 +179,7 @@ class Rehearsal:
             self._writable(built).copy([context / source for source in sources], target)
 
     def _context(self, folder: Path, sources: list[str]) -> Path:
-        """The part of the sources that .dockerignore sends to the engine."""
+        """Copy the sources that .dockerignore includes into `folder`."""
         files = [file for source in sources for file in _files(ROOT / source)]
         for file in files:
             path = file.relative_to(ROOT)
@@ -184,7 +190,7 @@ class Rehearsal:
 
     def _run(self, instruction: dockerfile.Instruction, built: Built) -> None:
         mounts = [self._mount(value) for name, value in instruction.flags if name == "mount"]
-        machine = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+        machine = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED_VARIABLES)}
         done = self._writable(built).run(
             [*built.shell, instruction.arguments],
             variables={"HOME": "/root", **machine, **built.arguments, **built.variables},
@@ -209,8 +215,8 @@ class Rehearsal:
             )
             return Mount(target=target, source=cache, is_writable=True)
         layers = self.build(options["from"]).layers
-        (found,) = [path for layer in layers if (path := layer / options["source"].lstrip("/")).exists()]
-        return Mount(target=target, source=found)
+        (source,) = [path for layer in layers if (path := layer / options["source"].lstrip("/")).exists()]
+        return Mount(target=target, source=source)
 
 
 def _needed_by(stage: dockerfile.Stage) -> list[str]:
@@ -234,9 +240,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/var/tmp/raybench-image"), help="%(default)s")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument(
-        "--expose", action="append", type=Path, default=[], help="a folder that pip's settings name"
+        "--expose", action="append", type=Path, default=[], help="a folder that pip's settings refer to"
     )
-    parser.add_argument("--only-smoke", action="store_true", help="ask what an earlier rehearsal has built")
+    parser.add_argument("--only-smoke", action="store_true", help="test the result of an earlier rehearsal")
     options = parser.parse_args()
     require_root()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -245,7 +251,7 @@ def main() -> None:
     problems = []
     for target in options.target or TARGETS:
         built = rehearsal.build(target)
-        if target in smoke.QUESTIONS:
+        if target in smoke.CHECKS:
             image = smoke.Image(
                 stages=rehearsal.lineage(target),
                 root=rehearsal.root(target),
@@ -253,9 +259,9 @@ def main() -> None:
                 user=built.user,
                 folder=built.folder,
             )
-            problems += smoke.ask(target, image)
+            problems += smoke.run_checks(target, image)
     if problems:
-        raise SystemExit(f"{len(problems)} of the image's answers are wrong: {'; '.join(problems)}")
+        raise SystemExit(f"{len(problems)} checks failed: {'; '.join(problems)}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Prints lists of requirements out of pyproject.toml, which is their only home.
+"""Print lists of requirements from pyproject.toml, their only source.
 
-    python requirements.py project          all that raybench needs
-    python requirements.py mlflow server    one dependency, and the extra `server`
-    python requirements.py build            what building the wheel needs
+    python requirements.py project          all dependencies of raybench
+    python requirements.py mlflow server    one dependency and the extra `server`
+    python requirements.py build            the build dependencies
 
-The Dockerfile installs from these lists, so that a layer of dependencies does not change with the source.
+The Dockerfile installs from these lists, so that dependency layers do not change with the source.
 """
 
 import re
@@ -17,10 +17,10 @@ PYPROJECT = "pyproject.toml"
 
 
 def requirements(content: dict[str, Any], words: list[str]) -> list[str]:
-    """The requirements that the words name: `project`, `build`, an extra or one dependency.
+    """Requirements for the given words: `project`, `build`, an extra, or one dependency.
 
     Raises:
-        SystemExit: if a word names none of them.
+        SystemExit: for an unknown word.
     """
     project = content["project"]
     lists = {

@@ -1,6 +1,6 @@
-"""Folders that a command takes for the root of the machine: stacked layers, in namespaces of their own.
+"""Run commands in a root file system made of stacked layers, in their own namespaces.
 
-Every command gets its own mounts and its own process tree; both end with it, whatever it leaves running.
+Every command gets its own mounts and process tree, which end with it, whatever it leaves running.
 """
 
 import os
@@ -13,24 +13,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """A folder or file of this machine (or another root) shown inside the root."""
+    """A folder or file of this machine, or of another root, mounted inside the root."""
 
     target: str
     source: Path | None = None
-    """None: an empty folder in memory, that everybody may write into."""
+    """None: an empty, world-writable folder in memory."""
     is_writable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Root:
-    """A stack of layers."""
+    """A root file system: a stack of layers."""
 
     layers: tuple[Path, ...]
     """The topmost first."""
     scratch: Path
-    """Where it is mounted; nothing is kept there."""
+    """Temporary mount point."""
     upper: Path | None = None
-    """Takes what commands write. None: the root is read-only, as with `readOnlyRootFilesystem`."""
+    """Layer to which commands write. None: the root is read-only, as with `readOnlyRootFilesystem`."""
 
     def run(
         self,
@@ -43,26 +43,26 @@ class Root:
         has_network: bool = True,
         timeout: float = 3600,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command inside; its output, both streams together, is text.
+        """Run a command inside the root; both output streams are combined, as text.
 
-        Without network there is a loopback of its own, so that no port of this machine is in the way.
+        Without network it has its own loopback interface, so that it cannot clash with ports of this machine.
         """
         setting = [f"{name}={value}" for name, value in variables.items()]
         inside = ["chroot", f"--userspec={user}", str(self._merged), "/usr/bin/env", "-i", *setting]
-        # chroot has no option for the folder to start in, other than /.
+        # chroot cannot start in another folder than /.
         start = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', folder, *command]
-        lines = [*self._stack(), *_system(self._merged)]
+        lines = [*self._stack(), *_system_mounts(self._merged)]
         for mount in mounts:
-            lines += _shown(mount, self._merged)
+            lines += _mount_lines(mount, self._merged)
         if not has_network:
             lines.append("ip link set lo up")
         lines.append(shlex.join([*inside, *start]) + " && code=0 || code=$?")
-        for mount in reversed(mounts):  # One may lie within another.
-            lines += _forgotten(mount, self._merged)
-        return self._carry_out([*lines, "exit $code"], has_network, timeout)
+        for mount in reversed(mounts):  # They may be nested.
+            lines += _unmount_lines(mount, self._merged)
+        return self._run_lines([*lines, "exit $code"], has_network, timeout)
 
     def copy(self, sources: Sequence[Path], target: str, *, other: "Root | None" = None) -> None:
-        """Docker's COPY: of a folder its content; a file under its name if `target` ends with a slash."""
+        """Docker's COPY: copies a folder's content; a file keeps its name if `target` ends with a slash."""
         into = self._merged / target.lstrip("/")
         lines = self._stack()
         if other is not None:
@@ -76,7 +76,7 @@ class Root:
                 f"if [ -d {origin} ]; then mkdir -p {place}; {copy} {origin}/. {place}; "
                 f"else {copy} {origin} {place}; fi"
             )
-        done = self._carry_out(lines, True, 3600)
+        done = self._run_lines(lines, True, 3600)
         if done.returncode:
             raise OSError(done.stdout)
 
@@ -88,7 +88,7 @@ class Root:
         self._merged.mkdir(parents=True, exist_ok=True)
         stack = ":".join(str(layer) for layer in self.layers)
         if self.upper is None:
-            # An overlay of one folder alone is refused: an empty one makes two.
+            # The kernel refuses an overlay of one folder, so add an empty one.
             (self.scratch / "empty").mkdir(exist_ok=True)
             options = f"lowerdir={self.scratch / 'empty'}:{stack}"
         else:
@@ -97,7 +97,7 @@ class Root:
             options = f"lowerdir={stack},upperdir={self.upper},workdir={work}"
         return [f"mount -t overlay overlay -o {shlex.quote(options)} {shlex.quote(str(self._merged))}"]
 
-    def _carry_out(
+    def _run_lines(
         self, lines: list[str], has_network: bool, timeout: float
     ) -> "subprocess.CompletedProcess[str]":
         namespaces = ["--mount", "--pid", "--fork", "--kill-child", *([] if has_network else ["--net"])]
@@ -113,8 +113,8 @@ class Root:
         )
 
 
-def _system(root: Path) -> list[str]:
-    """What the kernel gives every container. Of the devices those that need no hardware."""
+def _system_mounts(root: Path) -> list[str]:
+    """Shell lines that mount /proc and /dev, with the devices that need no hardware."""
     lines = [f"mount -t proc proc {root}/proc", f"mount -t tmpfs -o mode=755 tmpfs {root}/dev"]
     for device in ("null", "zero", "full", "random", "urandom", "tty"):
         lines += [f"touch {root}/dev/{device}", f"mount --bind /dev/{device} {root}/dev/{device}"]
@@ -123,7 +123,7 @@ def _system(root: Path) -> list[str]:
     return [*lines, f"mkdir {root}/dev/shm", f"mount -t tmpfs -o mode=1777 tmpfs {root}/dev/shm"]
 
 
-def _shown(mount: Mount, root: Path) -> list[str]:
+def _mount_lines(mount: Mount, root: Path) -> list[str]:
     place = shlex.quote(str(root / mount.target.lstrip("/")))
     if mount.source is None:
         return [f"mkdir -p {place}", f"mount -t tmpfs -o mode=1777 tmpfs {place}"]
@@ -134,15 +134,15 @@ def _shown(mount: Mount, root: Path) -> list[str]:
     return bind if mount.is_writable else [*bind, f"mount -o remount,bind,ro {place}"]
 
 
-def _forgotten(mount: Mount, root: Path) -> list[str]:
-    """The mount ends, and an empty place that was made for it goes: it is no part of the layer."""
+def _unmount_lines(mount: Mount, root: Path) -> list[str]:
+    """Shell lines that unmount, and remove the mount point if it is empty and so no part of the layer."""
     place = shlex.quote(str(root / mount.target.lstrip("/")))
     empty = f"[ -d {place} ] && rmdir {place} || {{ [ -s {place} ] || rm -f {place}; }}"
     return [f"umount --lazy {place}", f"{{ {empty}; }} 2> /dev/null || true"]
 
 
 def size_mb(folder: Path) -> float:
-    """What a folder occupies, in MB of 10⁶ bytes, links counted once."""
+    """Disk usage of a folder in MB (10⁶ bytes), hard links counted once."""
     done = subprocess.run(
         ["du", "-s", "--block-size=1", str(folder)], capture_output=True, text=True, check=True
     )
@@ -150,10 +150,10 @@ def size_mb(folder: Path) -> float:
 
 
 def require_root() -> None:
-    """Mounts and chroot are the administrator's.
+    """Require root, for mounts and chroot.
 
     Raises:
-        SystemExit: for anybody else.
+        SystemExit: for other users.
     """
     if os.geteuid() != 0:
         raise SystemExit("the rehearsal mounts layers and changes the root: run it as root (sudo).")

@@ -1,1 +1,1 @@
-"""Ratios against bare loops and other tools: `python -m tests.benchmarks`. Nothing here is a test."""
+"""Benchmarks against bare loops and other tools: `python -m tests.benchmarks`. They are not tests."""

@@ -1,7 +1,6 @@
-"""`python -m tests.benchmarks [--quick] [--only NAME ...]`: prints the table and writes it as JSON.
+"""`python -m tests.benchmarks [--quick] [--only NAME ...]`: print a table of ratios and write it as JSON.
 
-A ratio that is missed is a line in the table, never an error. The exit code is 1 where a row could not be
-measured at all.
+A missed target is a line in the table, not an error. The exit code is 1 if a row could not be measured.
 """
 
 import argparse
@@ -26,7 +25,7 @@ ROWS = {
     "mlflow": ("mlflow_per_trial", "measure"),
     "rank": ("rank_start", "measure"),
     "shared-memory": ("shared_memory", "measure"),
-    "attacks": ("bench_attacks", "measure"),
+    "attacks": ("attacks", "measure"),
     "retrieval": ("bench_retrieval", "measure"),
 }
 """Name → module and function; each returns the ratios of its row."""
@@ -34,13 +33,13 @@ VERSIONS = ("torch", "timm", "ray", "mlflow", "polars", "scikit-learn", "numpy")
 
 
 def main() -> int:
-    """Measure, print, write; returns the exit code."""
+    """Measure, print and write; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=ROWS, help="this row only; may be repeated")
-    parser.add_argument("--quick", action="store_true", help="small sizes: is it working, not how fast")
+    parser.add_argument("--only", action="append", choices=ROWS, help="only this row (repeatable)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that the benchmarks work")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where to write")
     arguments = parser.parse_args()
-    # Read by the libraries when they load, and inherited by everything started here.
+    # The libraries read these variables when they load, also in child processes.
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     import torch
 
@@ -52,16 +51,16 @@ def main() -> int:
         module, function = ROWS[name]
         started = time.monotonic()
         try:
-            found = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)(arguments.quick)
+            row = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)(arguments.quick)
         except Exception:
             traceback.print_exc()
             failed.append(name)
             continue
-        ratios += found
-        said = "; ".join(f"{r.name}: {r.measured:.3g} (≤ {r.target:.3g}) {r.verdict}" for r in found)
-        print(f"[{time.monotonic() - started:4.0f} s] {said}", file=sys.stderr, flush=True)
+        ratios += row
+        summary = "; ".join(f"{r.name}: {r.measured:.3g} (≤ {r.target:.3g}) {r.verdict}" for r in row)
+        print(f"[{time.monotonic() - started:4.0f} s] {summary}", file=sys.stderr, flush=True)
     content = {
-        **_circumstances(arguments.quick),
+        **_environment(arguments.quick),
         "not_measured": failed,
         "rows": [r.as_dict() for r in ratios],
     }
@@ -73,8 +72,8 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _circumstances(is_quick: bool) -> dict[str, object]:
-    """What the numbers depend on beside the code."""
+def _environment(is_quick: bool) -> dict[str, object]:
+    """Machine, load and versions, which the numbers depend on."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")

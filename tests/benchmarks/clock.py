@@ -1,4 +1,4 @@
-"""CPU seconds of this process, its threads and its children; two sides in turn, medians."""
+"""CPU seconds of this process, its threads and children, for alternating measurements."""
 
 import resource
 import statistics
@@ -9,16 +9,18 @@ Side = Callable[[], object]
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process with all threads, and of children that were waited for."""
+    """User and system time of this process, all its threads, and children that have been waited for."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def in_turn(sides: Mapping[str, Side], rounds: int, *, warm_up: bool = True) -> dict[str, float]:
-    """Run A B A B ...; the median CPU seconds of each side.
+    """Median CPU seconds of each side, run alternately (A B A B …).
 
     Args:
-        warm_up: run every side once before, uncounted: first calls load code and fill caches.
+        sides: name → action.
+        rounds: runs per side.
+        warm_up: run every side once first, because first calls load code and fill caches.
     """
     if warm_up:
         for side in sides.values():

@@ -1,4 +1,4 @@
-"""Frozen features of decoded images and of JPEG files, against a bare forward pass on ready tensors."""
+"""Feature extraction from decoded images and JPEG files, against a bare forward pass on ready tensors."""
 
 import tempfile
 from collections.abc import Callable
@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 
 def measure(quick: bool) -> list[Ratio]:
-    """From decoded images: resizing, cropping, normalising, checks and the writing of the store included."""
+    """From decoded images: resize, crop, normalise, check, and write the feature store."""
     images = make_images(64 if quick else 256, 256, 320)
     dataset = dataset_of(images)
     return [
@@ -39,7 +39,7 @@ def measure(quick: bool) -> list[Ratio]:
 
 
 def measure_jpeg(quick: bool) -> list[Ratio]:
-    """From files: listing, the duplicate check's own decoding and hashing, and all of the above included."""
+    """From files: list them, check for duplicates (decoding and hashing), then as from decoded images."""
     images = make_images(64 if quick else 256, 375, 500)
     with tempfile.TemporaryDirectory() as folder:
         files = _write_jpegs(images, Path(folder))
@@ -75,7 +75,7 @@ def _compare(
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     ready = torch.stack([(to_pixels(np.asarray(image), preprocessing) - mean) / std for image in images])
     model = load_backbone(info).model
-    found: dict[str, np.ndarray] = {}
+    features: dict[str, np.ndarray] = {}
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -83,18 +83,18 @@ def _compare(
             store = FeatureStore(Path(folder))
             store.ensure(info, dataset, splits, batch_size=BATCH_SIZE)
             parts = [store.get(info, dataset, split, batch_size=BATCH_SIZE).features for split in splits]
-            found["ours"] = np.concatenate(parts)
+            features["ours"] = np.concatenate(parts)
 
     def theirs() -> None:
         decode()
-        timm.create_model(architecture, num_classes=0)  # A checkpoint has to be loaded on either side.
+        timm.create_model(architecture, num_classes=0)  # Both sides load a checkpoint.
         with torch.inference_mode():
             batches = [model(batch).numpy() for batch in ready.split(BATCH_SIZE)]
-        found["theirs"] = np.concatenate(batches)
+        features["theirs"] = np.concatenate(batches)
 
     spent = in_turn({"ours": ours, "theirs": theirs}, rounds=3 if quick else 5)
-    # Splits come in their own order, and the class folders are carved: compare as sets of rows.
-    rows = [np.sort(found[side].sum(axis=1)) for side in ("ours", "theirs")]
+    # The splits reorder the images, so compare sorted rows.
+    rows = [np.sort(features[side].sum(axis=1)) for side in ("ours", "theirs")]
     gap = float(np.abs(rows[0] - rows[1]).max() / np.abs(rows[1]).max())
     per_image = {side: value / len(ready) for side, value in spent.items()}
     return Ratio(

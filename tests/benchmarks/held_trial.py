@@ -1,4 +1,4 @@
-"""A trial on stored features that stays alive until its input ends, so that its memory can be looked at."""
+"""A trial on stored features that stays alive until its standard input ends, to measure its memory."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""40 regularisation strengths of logistic regression: our warm path against scikit-learn's cold fits."""
+"""Logistic regression for 40 regularisation strengths: warm-started path against scikit-learn's cold fits."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -48,14 +48,14 @@ def measure(quick: bool) -> list[Ratio]:
     return [
         Ratio(
             name="40 regularisation strengths",
-            ours="warm path with its early end",
+            ours="warm-started path with early stopping",
             theirs="scikit-learn, 40 cold fits",
             target=1 / 3.5,
             measured=spent["ours"] / spent["theirs"],
             gate=f"best val accuracy {best['ours']:.4f} and {best['theirs']:.4f}; at equal C within "
             f"{same_c:.4f}",
             is_gate_passed=gap <= TOLERANCE,
-            note=f"The path ended after {num_fits} of 40 strengths: eight in a row were no better on val.",
+            note=f"The path stopped after {num_fits} of 40 strengths: eight in a row did not improve val.",
             numbers={f"{side}_cpu_seconds": value for side, value in spent.items()},
         )
     ]

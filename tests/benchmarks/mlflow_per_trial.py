@@ -1,4 +1,4 @@
-"""Bringing one trial (30 metrics, 15 parameters) to MLflow, against one raw `log_batch` of the same size."""
+"""Tracking one trial (30 metrics, 15 parameters) in MLflow, against one raw `log_batch` of the same size."""
 
 import tempfile
 import time
@@ -40,12 +40,12 @@ def measure(quick: bool) -> list[Ratio]:
             spent["run"].append(
                 _timed(lambda: _raw(client, experiment_id, num_trials, is_whole_run=True)) / num_trials
             )
-        unsent = tracker.close(120)
-        num_wanted = num_trials * (rounds + 1)
-        num_found = _count_complete(storage / "mlflow.db")
+        unsent = tracker.close(timeout=None)
+        num_expected = num_trials * (rounds + 1)
+        num_complete = _count_complete(storage / "mlflow.db")
     median = {side: sorted(values)[len(values) // 2] for side, values in spent.items()}
     slowest = max(calls)
-    is_complete = num_found == num_wanted and not unsent
+    is_complete = num_complete == num_expected and not unsent
     return [
         Ratio(
             name="MLflow per trial",
@@ -53,7 +53,7 @@ def measure(quick: bool) -> list[Ratio]:
             theirs="one raw `log_batch` of 30 metrics and 15 parameters on a run that exists",
             target=1.5,
             measured=median["ours"] / median["batch"],
-            gate=f"{num_found} of {num_wanted} runs complete in MLflow",
+            gate=f"{num_complete} of {num_expected} runs complete in MLflow",
             is_gate_passed=is_complete,
             note=f"{1000 * median['ours']:.0f} and {1000 * median['batch']:.0f} ms of CPU/trial; a raw run "
             f"(create, one `log_batch`, terminate, no tags) takes {1000 * median['run']:.0f} ms, "
@@ -88,7 +88,7 @@ def _records(round_index: int, num_trials: int) -> list[TrialRecord]:
             seed=0,
             max_epochs=1,
         )
-        # With `wall_seconds`, which the tracker adds, they are NUM_METRICS.
+        # The tracker adds `wall_seconds`, which makes NUM_METRICS.
         metrics = {f"val/metric_{m}": 0.01 * m for m in range(NUM_METRICS - 1)}
         blank = TrialRecord.failed(request, "").as_dict()
         times = {"wall_seconds": 1.0, "started_at": time.time()}
@@ -97,7 +97,7 @@ def _records(round_index: int, num_trials: int) -> list[TrialRecord]:
 
 
 def _ours(tracker: Tracker, storage: Path, records: list[TrialRecord], calls: list[float]) -> None:
-    """Log and wait until all of it is in MLflow; the ledger holds the records already."""
+    """Log all records and wait until they are in MLflow."""
     for record in records:
         if ledger.read_record(storage, EXPERIMENT, record.trial_id) is None:
             ledger.write_record(storage, record)
@@ -136,7 +136,7 @@ def _raw(client: Any, experiment_id: str, num_trials: int, *, is_whole_run: bool
 
 
 def _count_complete(database: Path) -> int:
-    """Trial runs that have ended with all their metrics and parameters."""
+    """Number of finished trial runs with all metrics and parameters."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{database}")

@@ -1,4 +1,4 @@
-"""A protocol whose trials do nothing, registered from outside: what is left is the cost of a trial."""
+"""A protocol whose trials do nothing, to measure the overhead per trial."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,8 +24,8 @@ class NoopRun:
     def report(self, split: Any) -> SplitReport:
         examples = self._dataset.split(split)
         logits = np.zeros((len(examples), self._dataset.num_classes), dtype=np.float32)
-        found = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
-        return SplitReport(metrics=VALUES, num_examples=len(examples), predictions=found)
+        predictions = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+        return SplitReport(metrics=VALUES, num_examples=len(examples), predictions=predictions)
 
 
 def noop(context: Any, hparams: Any, seed: int, max_epochs: int, fixed: Any = None) -> NoopRun:
@@ -33,7 +33,7 @@ def noop(context: Any, hparams: Any, seed: int, max_epochs: int, fixed: Any = No
 
 
 def register() -> None:
-    """Make `noop@...` a task of this process; Ray calls it in every worker it starts."""
+    """Register the protocol in this process; Ray calls it in every worker."""
     if "noop" in PROTOCOLS:
         return
     PROTOCOLS.add(
@@ -48,11 +48,11 @@ def register() -> None:
             cpus=1,
             gpus=0,
             uses_features=False,
-            doc="Nothing.",
+            doc="Does nothing.",
         ),
     )
 
 
 def with_noop(runtime_env: dict[str, Any] | None) -> dict[str, Any]:
-    """Ray's `RAY_RUNTIME_ENV_HOOK`: every worker registers the protocol before its first trial."""
+    """Ray's `RAY_RUNTIME_ENV_HOOK`: let every worker register the protocol at its start."""
     return {**(runtime_env or {}), "worker_process_setup_hook": f"{__name__}.register"}

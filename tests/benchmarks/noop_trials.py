@@ -1,7 +1,7 @@
-"""One side of the overhead row, in a process of its own: `python -m tests.benchmarks.noop_trials SIDE N`.
+"""One side of the overhead benchmark in its own process: `python -m tests.benchmarks.noop_trials SIDE N`.
 
-Prints when the first trials were over (`begin`), when N more were (`end`), and when nothing of them was
-waiting for MLflow any more (`drained`).
+Prints the times at which the first trials have ended (`begin`), N more have ended (`end`), and all of them
+are in MLflow (`drained`).
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NUM_FIRST = 10
-"""Trials before the counting begins: workers start and load code meanwhile."""
+"""Trials that are not counted: workers start and load code during them."""
 SLOTS = 2
 SPEC = """
 name: noop
@@ -29,7 +29,7 @@ def mark(name: str) -> None:
 
 
 class Counter:
-    """Marks the moments at which trials end."""
+    """Prints the times at which trials end."""
 
     def __init__(self, num_first: int, num_counted: int) -> None:
         self._num_first, self._last = num_first, num_first + num_counted
@@ -47,7 +47,7 @@ class Counter:
 
 
 def with_raybench(num_trials: int, *, is_tracked: bool) -> None:
-    """As `run.py` does it, with the marks in `on_end`."""
+    """As in `experiment/run.py`, with marks in `on_end`."""
     from raybench.experiment.progress import make_progress
     from raybench.experiment.run import final_record, make_studies, withdraw_superseded
     from raybench.spec import load_spec
@@ -96,7 +96,7 @@ def with_raybench(num_trials: int, *, is_tracked: bool) -> None:
             collect=lambda request, reason: final_record(storage, request, reason),
             on_end=on_end,
         )
-        unsent = tracker.close(60) if is_tracked else []
+        unsent = tracker.close(timeout=None) if is_tracked else []
         records = ledger.read_records(storage, spec.name)
         is_complete = all(record.status == "completed" for record in records) and not unsent
         if is_complete and len(records) == NUM_FIRST + num_trials + 1:
@@ -106,7 +106,7 @@ def with_raybench(num_trials: int, *, is_tracked: bool) -> None:
 
 
 def with_tune(num_trials: int, *, is_reused: bool) -> None:
-    """Bare Tune: its default function trainable, or the fastest it offers."""
+    """Bare Tune: its default function trainable, or its fastest setting."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if is_reused:
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

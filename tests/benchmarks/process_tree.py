@@ -1,8 +1,8 @@
-"""CPU seconds of a command and of everything it starts, Ray's daemons and workers included, over time.
+"""CPU seconds of a command and everything it starts, including Ray's daemons and workers, over time.
 
-Ray's processes leave their parent's session and are not waited for, so `getrusage` does not see them. They do
-inherit an environment variable, by which they are found in /proc twenty times a second. What a process does
-after it was last seen is lost: at most 50 ms for each one that dies.
+`getrusage` does not count Ray's processes, because they leave their parent's session and are not waited for.
+But they inherit an environment variable, by which they are found in /proc twenty times a second. The last
+50 ms of a process may be missed.
 """
 
 import bisect
@@ -20,7 +20,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Timeline:
-    """Total CPU seconds as time went on."""
+    """Total CPU seconds over time."""
 
     times: list[float] = field(default_factory=list)
     """Seconds since the epoch."""
@@ -29,7 +29,7 @@ class Timeline:
     returncode: int = -1
 
     def cpu_at(self, moment: float) -> float:
-        """CPU seconds spent until `moment`, between samples in proportion."""
+        """CPU seconds spent until `moment`, interpolated between samples."""
         right = min(max(bisect.bisect_left(self.times, moment), 1), len(self.times) - 1)
         (t0, t1), (c0, c1) = self.times[right - 1 : right + 1], self.totals[right - 1 : right + 1]
         share = min(max((moment - t0) / (t1 - t0), 0.0), 1.0) if t1 > t0 else 1.0
@@ -41,14 +41,14 @@ class Timeline:
 
 
 def run_and_watch(command: list[str], *, environment: dict[str, str], timeout: float) -> Timeline:
-    """Run `command` to its end.
+    """Run `command` to its end and sample its CPU time.
 
     Raises:
-        subprocess.CalledProcessError: it failed; the exception carries its output.
+        subprocess.CalledProcessError: if it fails; the exception holds its output.
     """
     value = secrets.token_hex(8)
     needle = f"{MARKER}={value}".encode()
-    timeline, seen, strangers = Timeline(), dict[tuple[int, int], float](), set[tuple[int, int]]()
+    timeline, seen, others = Timeline(), dict[tuple[int, int], float](), set[tuple[int, int]]()
     process = subprocess.Popen(
         command,
         env={**environment, MARKER: value},
@@ -59,7 +59,7 @@ def run_and_watch(command: list[str], *, environment: dict[str, str], timeout: f
     )
     deadline = time.monotonic() + timeout
     while process.poll() is None:
-        _look(needle, seen, strangers)
+        _sample(needle, seen, others)
         timeline.times.append(time.time())
         timeline.totals.append(sum(seen.values()))
         if time.monotonic() > deadline:
@@ -72,19 +72,21 @@ def run_and_watch(command: list[str], *, environment: dict[str, str], timeout: f
     return timeline
 
 
-def _look(needle: bytes, seen: dict[tuple[int, int], float], strangers: set[tuple[int, int]]) -> None:
-    """Note the CPU seconds of every living process that carries the marker."""
+def _sample(needle: bytes, seen: dict[tuple[int, int], float], others: set[tuple[int, int]]) -> None:
+    """Update the CPU seconds of every live process with the marker."""
     for name in (entry.name for entry in Path("/proc").iterdir()):
         if not name.isdigit():
             continue
         try:
             fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
-            identity = (int(name), int(fields[19]))  # The pid may be given out again; its start time not.
-            if identity in strangers:
+            identity = (int(name), int(fields[19]))  # A pid may be reused, with another start time.
+            if identity in others:
                 continue
             if identity not in seen and needle not in Path("/proc", name, "environ").read_bytes():
-                if time.time() - _started(identity[1]) > 1.0:  # Between fork and exec it is still itself.
-                    strangers.add(identity)
+                if (
+                    time.time() - _started(identity[1]) > 1.0
+                ):  # Between fork and exec it still has the parent's environment.
+                    others.add(identity)
                 continue
             seen[identity] = (int(fields[11]) + int(fields[12])) / _TICKS
         except OSError:
@@ -92,5 +94,5 @@ def _look(needle: bytes, seen: dict[tuple[int, int], float], strangers: set[tupl
 
 
 def _started(start_ticks: int) -> float:
-    """Seconds since the epoch at which a process with this start time began."""
+    """Start time of a process, from ticks since boot to seconds since the epoch."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + start_ticks / _TICKS

@@ -1,4 +1,4 @@
-"""`raybench rank`, from the shell's prompt to the table, against importing polars."""
+"""`raybench rank`, from the start of the command to the table, against importing polars."""
 
 import os
 import subprocess
@@ -19,11 +19,11 @@ def measure(quick: bool) -> list[Ratio]:
         storage = Path(folder)
         _fill(storage)
         raybench = str(Path(sys.executable).with_name("raybench"))
-        said: dict[str, str] = {}
+        output: dict[str, str] = {}
 
         def call(side: str, command: list[str]) -> None:
             environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
-            said[side] = subprocess.run(
+            output[side] = subprocess.run(
                 command, check=True, capture_output=True, text=True, env=environment
             ).stdout
 
@@ -35,8 +35,8 @@ def measure(quick: bool) -> list[Ratio]:
             },
             rounds=5 if quick else 15,
         )
-    in_order = [line.split(",")[1] for line in said["rank"].splitlines()[1:]]
-    wanted = [f"backbone-{i:02d}" for i in reversed(range(NUM_BACKBONES))]
+    in_order = [line.split(",")[1] for line in output["rank"].splitlines()[1:]]
+    expected = [f"backbone-{i:02d}" for i in reversed(range(NUM_BACKBONES))]
     return [
         Ratio(
             name="start of `raybench rank`",
@@ -44,8 +44,8 @@ def measure(quick: bool) -> list[Ratio]:
             theirs="`python -c 'import polars'`",
             target=3.0,
             measured=spent["rank"] / spent["polars"],
-            gate="the ranking is the known one" if in_order == wanted else f"another ranking: {in_order}",
-            is_gate_passed=in_order == wanted,
+            gate="the ranking is as expected" if in_order == expected else f"another ranking: {in_order}",
+            is_gate_passed=in_order == expected,
             note=f"{spent['rank']:.2f} s, {spent['polars']:.2f} s and, for Python alone, "
             f"{spent['python']:.2f} s of CPU.",
             numbers={f"{side}_cpu_seconds": value for side, value in spent.items()},
@@ -54,7 +54,7 @@ def measure(quick: bool) -> list[Ratio]:
 
 
 def _fill(storage: Path) -> None:
-    """A small storage: one Parquet file per final trial, as runs write them."""
+    """Write a small storage: one Parquet file per final trial."""
     for backbone in range(NUM_BACKBONES):
         for task in range(NUM_TASKS):
             for seed in range(2):

@@ -1,4 +1,4 @@
-"""One row of the table: a cost divided by another cost, and whether both gave the same result."""
+"""One row of the table: the ratio of two costs, and whether both sides gave the same result."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,20 +7,20 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """What was compared, what came out, and whether the comparison counts."""
+    """A measured ratio, its target, and whether the results agree."""
 
     name: str
     ours: str
     theirs: str
     target: float
-    """The ratio is to be at most this."""
+    """Largest acceptable ratio."""
     measured: float
     gate: str
-    """What both sides have in common, in words and numbers."""
+    """How far the results of both sides agree; without agreement the ratio is void."""
     is_gate_passed: bool
     note: str = ""
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    """Medians and single measurements behind the ratio; unit in the name."""
+    """Medians and single measurements; unit in the name."""
 
     @property
     def verdict(self) -> str:
@@ -32,21 +32,29 @@ class Ratio:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def shown(ratio: float) -> str:
-    """A ratio as people say it.
+def formatted(ratio: float) -> str:
+    """A ratio with three significant digits.
 
-    >>> shown(0.0123), shown(1.0456), shown(13.2)
+    >>> formatted(0.0123), formatted(1.0456), formatted(13.2)
     ('0.0123', '1.05', '13.2')
     """
     return f"{ratio:.3g}"
 
 
 def markdown(ratios: list[Ratio]) -> str:
-    """The table, with the notes below it."""
-    heading = "| row | raybench | opponent | target | measured | verdict | same result |"
+    """The table, with notes below."""
+    heading = "| row | raybench | compared with | target | measured | verdict | same result |"
     lines = [heading, "|---|---|---|---|---|---|---|"]
     for r in ratios:
-        cells = (r.name, r.ours, r.theirs, f"≤ {shown(r.target)}", shown(r.measured), r.verdict, r.gate)
+        cells = (
+            r.name,
+            r.ours,
+            r.theirs,
+            f"≤ {formatted(r.target)}",
+            formatted(r.measured),
+            r.verdict,
+            r.gate,
+        )
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"- **{r.name}**: {r.note}" for r in ratios if r.note]
     return "\n".join([*lines, *(["", *notes] if notes else [])])

@@ -1,4 +1,4 @@
-"""`raybench run` twice on one storage: the second finds everything done."""
+"""`raybench run` twice on one storage: the second run has nothing to do."""
 
 import os
 import statistics
@@ -23,7 +23,7 @@ seeds: [0]
 
 
 def measure(quick: bool) -> list[Ratio]:
-    """The first run is measured once, the second five times; both from the prompt to the ranking."""
+    """Measure the first run once and the second one five times, from the command to the ranking."""
     raybench = str(Path(sys.executable).with_name("raybench"))
     environment = {
         key: os.environ[key] for key in os.environ if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
@@ -34,8 +34,8 @@ def measure(quick: bool) -> list[Ratio]:
         command = [raybench, "run", str(spec if quick else QUICKSTART), "--storage", str(storage)]
 
         def ranking() -> str:
-            asked = [raybench, "rank", str(storage), "--format", "json"]
-            return subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+            rank = [raybench, "rank", str(storage), "--format", "json"]
+            return subprocess.run(rank, check=True, capture_output=True, text=True).stdout
 
         first = run_and_watch(command, environment=environment, timeout=900)
         table, features = ranking(), _written(storage)
@@ -59,14 +59,14 @@ def measure(quick: bool) -> list[Ratio]:
             if is_same
             else "ranking or feature sets changed",
             is_gate_passed=is_same,
-            note=f"{second:.2f} of {first.cpu_total:.0f} s of CPU, all of it starting up: what is left to do "
-            "is read from the ledger, and neither Ray nor torch is loaded.",
+            note=f"{second:.2f} of {first.cpu_total:.0f} s of CPU, all of it start-up: the ledger says that "
+            "nothing is left to do, so neither Ray nor torch is loaded.",
             numbers=seconds,
         )
     ]
 
 
 def _written(storage: Path) -> dict[str, int]:
-    """Feature set → when it was written, nanoseconds."""
+    """Feature set → time of writing, nanoseconds."""
     root = storage / "features"
     return {e.key: (root / e.key / "manifest.json").stat().st_mtime_ns for e in FeatureStore(root).entries()}

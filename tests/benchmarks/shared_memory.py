@@ -1,4 +1,4 @@
-"""Eight processes that run a trial each on the same stored features, against one: memory in PSS."""
+"""Memory (PSS) of eight processes with a trial each on the same stored features, against one."""
 
 import contextlib
 import json
@@ -16,14 +16,15 @@ from raybench.features.store import FeatureStore
 from tests.benchmarks.ratio import Ratio
 from tests.benchmarks.synthetic import INFO, large_dataset
 
-NUM_FEATURES = 512  # resnet18's.
+NUM_FEATURES = 512
+"""Of resnet18."""
 NUM_TRIALS = 8
 ALLOWED_GIB = 1.3
 PROTOCOLS = ("linear_probe", "knn")
 
 
 def measure(quick: bool) -> list[Ratio]:
-    """PSS counts a page shared by k processes as 1/k of it in each, so the sum is what the machine holds."""
+    """Compare by PSS, which counts a page shared by k processes as 1/k in each: sums are the real total."""
     gibibytes = 1 / 16 if quick else 1.0
     num_examples = int(gibibytes * 2**30 / (4 * NUM_FEATURES))
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +37,7 @@ def _compare(protocol: str, folder: str, num_examples: int, gibibytes: float) ->
     more = (eight["pss"] - one["pss"]) / 2**30
     mapped = eight["mapped_pss_at_end"] / 2**30
     accuracies = set(one["accuracies"] + eight["accuracies"])
-    # What is not the features: eight interpreters with torch, which one trial has once.
+    # Without the features: eight interpreters with torch.
     rest = (eight["pss_at_end"] - eight["mapped_pss_at_end"]) / NUM_TRIALS / 2**30
     return Ratio(
         name=f"{NUM_TRIALS} trials of `{protocol}` on one node",
@@ -70,17 +71,17 @@ def _fill(root: Path, num_examples: int) -> None:
 
 
 def _hold(protocol: str, folder: str, num_examples: int, count: int) -> dict:
-    """Start `count` trials, look at their memory until all have ended, then let them go."""
+    """Start `count` trials, sample their memory until all have trained, then end them."""
     command = [sys.executable, "-m", "tests.benchmarks.held_trial", protocol, folder, str(num_examples)]
     root = Path(__file__).parents[2]
     highest = {"pss": 0.0, "rss": 0.0}
     with contextlib.ExitStack() as stack:
-        said = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(count)]
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(count)]
         processes = [
             stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, cwd=root))
-            for file in said
-        ]  # Leaving the stack closes their input, which is what they wait for.
-        while not all(os.fstat(file.fileno()).st_size for file in said):
+            for file in outputs
+        ]  # Leaving the stack closes their input, which ends them.
+        while not all(os.fstat(file.fileno()).st_size for file in outputs):
             time.sleep(0.2)
             if any(process.poll() for process in processes):
                 raise RuntimeError("a trial has failed: see its error above")
@@ -90,14 +91,14 @@ def _hold(protocol: str, folder: str, num_examples: int, count: int) -> dict:
         mapped = sum(_mapped_features(process.pid) for process in processes)
         at_end = sum(_memory(process.pid)["pss"] for process in processes)
         accuracies = []
-        for file in said:
+        for file in outputs:
             file.seek(0)
             accuracies.append(json.load(file)["accuracy"])
     return {**highest, "pss_at_end": at_end, "mapped_pss_at_end": mapped, "accuracies": accuracies}
 
 
 def _memory(pid: int) -> dict[str, float]:
-    """Bytes a process holds: proportional and resident set."""
+    """Proportional and resident set size of a process, bytes."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -107,7 +108,7 @@ def _memory(pid: int) -> dict[str, float]:
 
 
 def _mapped_features(pid: int) -> float:
-    """Bytes of the process's proportional set that are the store's files."""
+    """Proportional set size of the feature store's files in a process, bytes."""
     total, is_features = 0.0, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         first = line.split(maxsplit=1)[0]

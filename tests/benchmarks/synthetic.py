@@ -1,4 +1,4 @@
-"""Data with a fixed seed: features with a signal in them, images, and a trial's context around them."""
+"""Synthetic data with a fixed seed: separable features, images, and a trial's context."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ INFO = BackboneInfo(name="resnet18.random", timm="resnet18", weights="random")
 def make_features(
     num_examples: int, num_features: int, num_classes: int, *, seed: int, noise: float
 ) -> FeatureSet:
-    """Gaussian classes: centres of the same `num_features` and `num_classes` agree between seeds."""
+    """Gaussian classes; the centres depend on `num_features` and `num_classes` only, not on the seed."""
     centres = np.random.default_rng(0).standard_normal((num_classes, num_features), dtype=np.float32)
     rng = np.random.default_rng(1 + seed)
     targets = rng.integers(num_classes, size=num_examples)
@@ -32,8 +32,8 @@ def make_features(
     return FeatureSet(features=features, targets=targets, ids=[f"{i:07d}" for i in range(num_examples)])
 
 
-class FeaturesInHand:
-    """Stands where the feature store stands, and hands over features that were made before."""
+class FixedFeatures:
+    """Replaces the feature store and returns given features."""
 
     def __init__(self, splits: Mapping[str, FeatureSet]) -> None:
         self._splits = splits
@@ -43,9 +43,9 @@ class FeaturesInHand:
 
 
 def context_of(splits: Mapping[str, FeatureSet], num_classes: int) -> TrialContext:
-    """What a protocol needs to run on features alone."""
+    """Context of a protocol that needs features only."""
     dataset: Any = SimpleNamespace(num_classes=num_classes)
-    store: Any = FeaturesInHand(splits)
+    store: Any = FixedFeatures(splits)
     return TrialContext(
         backbone_info=INFO,
         dataset=dataset,
@@ -56,7 +56,7 @@ def context_of(splits: Mapping[str, FeatureSet], num_classes: int) -> TrialConte
 
 
 def make_images(num_images: int, height: int, width: int) -> np.ndarray:
-    """Smooth random images, uint8 [n, h, w, 3]: noise at three scales, so that a JPEG is of usual size."""
+    """Smooth random images, uint8 [n, h, w, 3]: noise at three scales, so that JPEGs have a usual size."""
     rng = np.random.default_rng(0)
     images = np.empty((num_images, height, width, 3), dtype=np.uint8)
     for image in images:
@@ -70,7 +70,7 @@ def make_images(num_images: int, height: int, width: int) -> np.ndarray:
 
 
 def dataset_of(images: np.ndarray) -> Dataset:
-    """Decoded images as a dataset's train split."""
+    """A dataset of decoded images."""
     split = SourceSplit(
         ids=[f"{i:05d}" for i in range(len(images))],
         targets=np.arange(len(images)) % 2,
@@ -84,7 +84,7 @@ def dataset_of(images: np.ndarray) -> Dataset:
 
 
 def large_dataset(num_train: int, num_val: int = 256) -> Dataset:
-    """Many examples without images: for features that are in the store already."""
+    """Many examples without images, for features that are stored already."""
     splits: dict[Split, Examples] = {}
     for name, size in (("train", num_train), ("val", num_val), ("test", 2)):
         source = SourceSplit(
@@ -99,4 +99,4 @@ def large_dataset(num_train: int, num_val: int = 256) -> Dataset:
 
 
 def _no_image(position: int) -> np.ndarray:
-    raise LookupError(f"there is no image {position}: features were to be found in the store")
+    raise LookupError(f"there is no image {position}: its features should have been in the store")

@@ -1,4 +1,4 @@
-"""What a trial costs that does nothing: raybench with tracking, Tune's default, Tune with reused actors."""
+"""Cost of a trial that does nothing: raybench with tracking, Tune's default, Tune with reused actors."""
 
 import os
 import statistics
@@ -14,39 +14,39 @@ SIDES = ("raybench", "untracked", "reused", "default")
 
 @dataclass(frozen=True)
 class PerTrial:
-    """Seconds per trial, between the first few and the last."""
+    """Seconds per trial, without the first few."""
 
     cpu: float
     wall: float
-    said: str
+    outcome: str
 
 
 def measure(quick: bool) -> list[Ratio]:
-    """Every side in processes of its own, so that nobody's imports are another's."""
+    """Measure every side in its own processes, so that no side profits from imports of another."""
     num_trials, rounds = (30, 1) if quick else (110, 3)
-    found: dict[str, list[PerTrial]] = {side: [] for side in SIDES}
+    results: dict[str, list[PerTrial]] = {side: [] for side in SIDES}
     for _ in range(rounds):
         for side in SIDES:
-            found[side].append(_measure_side(side, num_trials if side != "default" else num_trials // 10))
-    cpu = {side: statistics.median(r.cpu for r in results) for side, results in found.items()}
-    wall = {side: statistics.median(r.wall for r in results) for side, results in found.items()}
+            results[side].append(_measure_side(side, num_trials if side != "default" else num_trials // 10))
+    cpu = {side: statistics.median(r.cpu for r in measured) for side, measured in results.items()}
+    wall = {side: statistics.median(r.wall for r in measured) for side, measured in results.items()}
     common = {
         "ours": "no-op trials through `tune_experiment`, ledger and MLflow, backlog included",
-        "gate": found["raybench"][-1].said,
-        "is_gate_passed": all("all trials" in r.said for results in found.values() for r in results),
+        "gate": results["raybench"][-1].outcome,
+        "is_gate_passed": all("all trials" in r.outcome for measured in results.values() for r in measured),
         "numbers": {
             **{f"{side}_cpu_seconds_per_trial": value for side, value in cpu.items()},
             **{f"{side}_wall_seconds_per_trial": value for side, value in wall.items()},
         },
     }
-    said = ", ".join(f"{side} {1000 * cpu[side]:.0f} ({1000 * wall[side]:.0f})" for side in SIDES)
+    summary = ", ".join(f"{side} {1000 * cpu[side]:.0f} ({1000 * wall[side]:.0f})" for side in SIDES)
     return [
         Ratio(
             name="per-trial overhead, to Tune's default",
             theirs="Tune's default function trainable",
             target=1 / 15,
             measured=cpu["raybench"] / cpu["default"],
-            note=f"ms of CPU of all processes per trial (wall on two slots in brackets): {said}. By wall: "
+            note=f"ms of CPU of all processes per trial (wall on two slots in brackets): {summary}. By wall: "
             f"{wall['raybench'] / wall['default']:.3f}.",
             **common,
         ),
@@ -73,6 +73,6 @@ def _measure_side(side: str, num_trials: int) -> PerTrial:
         for line in timeline.output.splitlines()
         if len(words := line.split()) == 3 and words[0] == "mark"
     }
-    said = next((x for x in timeline.output.splitlines() if "all trials" in x), "trials are missing")
+    outcome = next((x for x in timeline.output.splitlines() if "all trials" in x), "trials are missing")
     cpu = timeline.cpu_at(marks["drained"]) - timeline.cpu_at(marks["begin"])
-    return PerTrial(cpu / num_trials, (marks["end"] - marks["begin"]) / num_trials, said)
+    return PerTrial(cpu / num_trials, (marks["end"] - marks["begin"]) / num_trials, outcome)

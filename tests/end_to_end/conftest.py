@@ -1,4 +1,4 @@
-"""A small experiment on bundled data, run through the command line as a user would."""
+"""Fixtures that run the command line on the small experiment, as a user would."""
 
 import os
 import signal
@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.ray_nodes import RealCluster, environment
-
-SPEC = """
-name: small
-backbones: [mini_resnet.supervised, mini_resnet.random]
-tasks: [knn@digits, linear_probe@digits]
-search: {sampler: qmc, num_trials: 3, early_stopping: none}
-budget: quick
-max_epochs: {linear_probe: 3}
-seeds: [0, 1]
-"""
+from tests.end_to_end.small_experiment import SPEC
+from tests.processes import DEADLINE_SECONDS
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +23,19 @@ def spec_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def raybench() -> Callable[..., subprocess.CompletedProcess[str]]:
-    def call(*arguments: object, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+    """`raybench(argument, …, NAME=value)`: run the command line with more environment variables."""
+
+    def call(
+        *arguments: object, timeout: float = DEADLINE_SECONDS, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "raybench.cli", *map(str, arguments)]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment() | variables,
+            check=False,
         )
 
     return call
@@ -42,7 +43,7 @@ def raybench() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def finished(raybench, spec_file, tmp_path_factory) -> Path:
-    """A storage on which the small experiment has been run undisturbed."""
+    """A storage with an undisturbed run of the small experiment."""
     storage = tmp_path_factory.mktemp("finished")
     outcome = raybench("run", spec_file, "--storage", storage, "--num-cpus", 2)
     assert outcome.returncode == 0, outcome.stderr + outcome.stdout
@@ -58,7 +59,7 @@ def two_nodes() -> Iterator[RealCluster]:
 
 @pytest.fixture
 def start(spec_file):
-    """Starts `raybench run` in a process group of its own, which does not outlive the test."""
+    """`start(storage)`: start `raybench run` in its own process group, which ends with the test."""
     drivers = []
 
     def call(storage: object, spec: Path = spec_file, **variables: str) -> subprocess.Popen[str]:
@@ -80,4 +81,4 @@ def start(spec_file):
         if driver.poll() is None:
             os.killpg(driver.pid, signal.SIGKILL)
             driver.wait()
-        driver.stdout.close()  # Nobody has read the output of a driver that a test has killed.
+        driver.stdout.close()  # Left open where a test has killed its driver.

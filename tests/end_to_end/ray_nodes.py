@@ -1,35 +1,25 @@
-"""A real Ray cluster on this machine: several `ray start`s on loopback, with a token; how to kill them."""
+"""A real Ray cluster on this machine: several `ray start`s on loopback, with a token."""
 
-import contextlib
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-START_SECONDS = 90
+from tests.processes import DEADLINE_SECONDS, free_port, kill_tree, wait_for_port
 
 
 def environment() -> dict[str, str]:
-    """The caller's, without what would change where a run is tracked or executed."""
+    """This process's environment without the variables that choose a tracking server or a Ray cluster."""
     dropped = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
     return {key: value for key, value in os.environ.items() if key not in dropped}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class RealCluster:
-    """A head and further nodes of one CPU each. Use it as a context; it leaves nothing running."""
+    """Context manager: a head and more nodes, by default with one CPU each."""
 
     def __init__(
         self,
@@ -41,10 +31,10 @@ class RealCluster:
     ) -> None:
         """
         Args:
-            with_jobs: the head serves `ray job submit` at `dashboard`.
-            head_options: more for the head's `ray start`.
-            head_variables: more for the head's environment, which the other nodes do not get.
-            variables: what the nodes, and so the drivers of submitted jobs, find in their environment.
+            with_jobs: serve `ray job submit` at `dashboard`.
+            head_options: more options of the head's `ray start`.
+            head_variables: more environment variables of the head only.
+            variables: more environment variables of all nodes, and so of the drivers of submitted jobs.
         """
         self.environment = {
             **environment(),
@@ -53,7 +43,7 @@ class RealCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
-        """For a driver on the head, and for `ray job`."""
+        """Environment of a driver on the head, and of `ray job`."""
         self.nodes: list[subprocess.Popen[bytes]] = []
         port, dashboard_port = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
@@ -100,13 +90,13 @@ class RealCluster:
     def add_node(
         self, *options: str, waits: bool = True, inside: Sequence[str] = (), **variables: str
     ) -> "subprocess.Popen[bytes]":
-        """Start one more node; with `waits`, return when the cluster has it.
+        """Start one more node.
 
         Args:
-            options: more for its `ray start`.
-            waits: for the cluster to have it.
-            inside: a command that runs the one that follows it, as `unshare` does.
-            variables: more for its environment.
+            options: more options of its `ray start`.
+            waits: return only when it has joined the cluster.
+            inside: prefix of its command, such as `unshare …`.
+            variables: more environment variables.
         """
         node = self._start(f"--address={self.address}", *options, inside=inside, variables=variables)
         if waits:
@@ -114,13 +104,13 @@ class RealCluster:
         return node
 
     def job(self, *arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        """`ray job …`, to its end."""
+        """Run `ray job …` to its end."""
         return subprocess.run(
             ["ray", "job", *arguments],
             capture_output=True,
             text=True,
             check=False,
-            timeout=400,
+            timeout=DEADLINE_SECONDS,
             cwd=cwd,
             env=self.environment | {"RAY_API_SERVER_ADDRESS": self.dashboard},
         )
@@ -128,57 +118,23 @@ class RealCluster:
     def _start(
         self, *options: str, inside: Sequence[str] = (), variables: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[bytes]":
-        # A folder each, or the second would unpack working directories over the first one's; a short path,
-        # for it holds sockets.
+        # One folder per node: a shared one would mix up their working directories. The path is short because
+        # it holds sockets.
         self._folders.append(tempfile.mkdtemp(prefix="ray"))
-        shape = [] if any(option.startswith("--num-cpus") for option in options) else ["--num-cpus=1"]
-        command = ["ray", "start", *options, *shape, "--node-ip-address=127.0.0.1", "--block"]
-        own = {**self._variables, **({} if self.nodes else self._head_variables), **(variables or {})}
+        cpus = [] if any(option.startswith("--num-cpus") for option in options) else ["--num-cpus=1"]
+        command = ["ray", "start", *options, *cpus, "--node-ip-address=127.0.0.1", "--block"]
+        variables = {**self._variables, **({} if self.nodes else self._head_variables), **(variables or {})}
         agent = [f"--dashboard-agent-listen-port={free_port()}"]
         self.nodes.append(
             subprocess.Popen(
                 [*inside, *command, *agent, f"--temp-dir={self._folders[-1]}"],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=self.environment | own,
+                env=self.environment | variables,
                 start_new_session=True,
             )
         )
         return self.nodes[-1]
-
-
-def descendants(ancestor: int) -> list[int]:
-    """Ids of the processes below one."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # It has ended meanwhile.
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
-
-    def is_below(process: int) -> bool:
-        while process in parents and process != ancestor:
-            process = parents[process]
-        return process == ancestor
-
-    return [process for process in parents if process != ancestor and is_below(process)]
-
-
-def kill_tree(process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL for a process and everything that it started, whatever its process group."""
-    for victim in [process.pid, *descendants(process.pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
-    process.wait()
-
-
-def wait_for_port(process: "subprocess.Popen[bytes]", port: int) -> None:
-    give_up = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None, "the process has ended"
-            assert time.monotonic() < give_up, f"nothing listens on port {port}"
-            time.sleep(0.2)
 
 
 def _wait_for_nodes(variables: dict[str, str], count: int) -> None:
@@ -188,4 +144,4 @@ ray.init(log_to_driver=False, logging_level="error")
 while sum(node["Alive"] for node in ray.nodes()) < {count}:
     time.sleep(0.2)
 """
-    subprocess.run([sys.executable, "-c", program], env=variables, check=True, timeout=START_SECONDS)
+    subprocess.run([sys.executable, "-c", program], env=variables, check=True, timeout=DEADLINE_SECONDS)

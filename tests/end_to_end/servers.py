@@ -1,4 +1,4 @@
-"""The servers of a deployment, real ones on loopback: PostgreSQL, an S3 endpoint, MLflow on both."""
+"""Real servers of a deployment on loopback: PostgreSQL, an S3 endpoint, and MLflow on both."""
 
 import contextlib
 import os
@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,25 +16,24 @@ from typing import IO
 
 import pytest
 
-from tests.end_to_end.ray_nodes import environment, free_port, kill_tree, wait_for_port
+from tests.end_to_end.ray_nodes import environment
+from tests.processes import free_port, kill_tree, wait_for_port, wait_until
 
-START_SECONDS = 120
 BUCKET = "raybench"
 S3_VARIABLES = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
 
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
-    """The URI of an empty database on a PostgreSQL that asks for a password.
+    """URI of an empty database on a PostgreSQL server with a password.
 
-    The URI names its driver: SQLAlchemy 2.1 takes `postgresql://` for psycopg 3.
-
-    PostgreSQL refuses to run as root, so root starts it as `postgres` or `nobody`.
+    The URI names its driver because SQLAlchemy 2.1 takes `postgresql://` for psycopg 3. PostgreSQL refuses
+    to run as root, so root starts it as `postgres` or `nobody`.
     """
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs and not (found := shutil.which("initdb")):
+    if not programs and not (program := shutil.which("initdb")):
         pytest.skip("PostgreSQL is not installed (Debian's package is `postgresql`)")
-    binaries = programs[-1].parent if programs else Path(found).parent
+    binaries = programs[-1].parent if programs else Path(program).parent
     folder = Path(tempfile.mkdtemp(prefix="postgresql"))
     password, port = secrets.token_urlsafe(24), free_port()
     (folder / "password").write_text(password)
@@ -46,8 +43,8 @@ def postgresql() -> Iterator[str]:
             shutil.chown(path, user)
     options = {"user": user, "extra_groups": []} if user is not None else {}
 
-    def call(program: str, *arguments: str) -> None:
-        done = subprocess.run(
+    def call(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             [binaries / program, *arguments],
             capture_output=True,
             text=True,
@@ -56,13 +53,17 @@ def postgresql() -> Iterator[str]:
             check=False,
             **options,
         )
-        assert done.returncode == 0, done.stderr
+
+    def has_database() -> bool:
+        access = ("--host=127.0.0.1", f"--port={port}", "--username=mlflow")
+        return call("createdb", *access, "db").returncode == 0
 
     access = ["--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--username=mlflow"]
-    call("initdb", f"--pgdata={folder / 'data'}", "--no-sync", "--encoding=UTF8", *access)
-    place = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+    done = call("initdb", f"--pgdata={folder / 'data'}", "--no-sync", "--encoding=UTF8", *access)
+    assert done.returncode == 0, done.stderr
+    listen = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
     server = subprocess.Popen(
-        [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-F", *place],
+        [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-F", *listen],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,
@@ -71,7 +72,7 @@ def postgresql() -> Iterator[str]:
     )
     try:
         wait_for_port(server, port)
-        _wait_until(lambda: call("createdb", "--host=127.0.0.1", f"--port={port}", "--username=mlflow", "db"))
+        wait_until(has_database, "PostgreSQL creates a database", pause=0.2)
         yield f"postgresql+psycopg2://mlflow:{password}@127.0.0.1:{port}/db"
     finally:
         kill_tree(server)
@@ -85,21 +86,18 @@ def _unprivileged_user() -> str | None:
     return next(name for name in ("postgres", "nobody") if name in names)
 
 
-def _wait_until(attempt, seconds: float = 30) -> None:
-    """Until it raises no more."""
-    give_up = time.monotonic() + seconds
-    while True:
-        try:
-            return attempt()
-        except (AssertionError, OSError):
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.2)
+def answers(url: str) -> bool:
+    """True if the URL can be fetched without an error."""
+    try:
+        urllib.request.urlopen(url, timeout=60).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
 def s3() -> Iterator[str]:
-    """The address of an S3 endpoint (moto's server) with one empty bucket."""
+    """Address of an S3 endpoint (moto's server) with one empty bucket."""
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)],
@@ -120,7 +118,7 @@ def s3() -> Iterator[str]:
 
 @dataclass
 class MlflowServer:
-    """`mlflow server` as a deployment runs it: PostgreSQL behind it, artifacts passed on to S3."""
+    """`mlflow server` as in a deployment: its database in PostgreSQL, its artifacts in S3."""
 
     database: str = field(repr=False)
     s3_address: str
@@ -133,11 +131,11 @@ class MlflowServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it and wait for its first answer."""
-        places = ["--artifacts-destination", f"s3://{BUCKET}/mlflow"]
+        """Start the server and wait for its first answer."""
+        artifacts = ["--artifacts-destination", f"s3://{BUCKET}/mlflow"]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         self.process = subprocess.Popen(
-            [*command, "--workers", "2", *places],
+            [*command, "--workers", "2", *artifacts],
             env={
                 **environment(),
                 **S3_VARIABLES,
@@ -151,22 +149,21 @@ class MlflowServer:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        give_up = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-            except OSError:
-                assert self.process.poll() is None, self.said()
-                assert time.monotonic() < give_up, "the MLflow server does not answer"
-                time.sleep(0.2)
 
-    def said(self) -> str:
-        """What it has printed so far."""
+        def is_healthy() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log()
+            return answers(f"{self.uri}/health")
+
+        wait_until(is_healthy, "the MLflow server answers", pause=0.2)
+
+    def log(self) -> str:
+        """Everything it has printed."""
         self.output.seek(0)
         return self.output.read().decode()
 
     def stop(self) -> None:
-        """SIGKILL, as for a pod whose node is lost."""
+        """Send SIGKILL, as to a pod whose node is lost."""
         if self.process is not None:
             kill_tree(self.process)
             self.process = None
@@ -174,7 +171,7 @@ class MlflowServer:
 
 @contextlib.contextmanager
 def mlflow_server() -> Iterator[MlflowServer]:
-    """A running MLflow server, which may be stopped and started."""
+    """A running MLflow server, which the test may stop and start."""
     with postgresql() as database, s3() as address:
         server = MlflowServer(database, address)
         try:

@@ -1,4 +1,4 @@
-"""A node provider for Ray's own autoscaler whose cloud takes its time: the test brings what was ordered."""
+"""A node provider for Ray's autoscaler that accepts orders and starts nothing: the test starts the node."""
 
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FakeMultiNodeProvider
 
@@ -32,7 +32,7 @@ CONFIG = {
     "head_start_ray_commands": [],
     "worker_start_ray_commands": [],
 }
-"""A head without CPUs, and a group of nodes with two each of which none runs yet."""
+"""A head without CPUs, and a group of size zero whose nodes have two CPUs."""
 VARIABLES = {
     "RAY_enable_autoscaler_v2": "1",
     "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
@@ -40,11 +40,11 @@ VARIABLES = {
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     "RAY_FAKE_CLUSTER": "1",
 }
-"""For the head."""
+"""Environment variables of the head."""
 
 
 class SlowCloud(FakeMultiNodeProvider):
-    """Takes orders."""
+    """Accepts orders and starts no node."""
 
     def _create_node_with_resources_and_labels(self, node_config, tags, count, resources, labels):
         return {}

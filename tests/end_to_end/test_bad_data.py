@@ -1,4 +1,4 @@
-"""Bad images through the command line: the pairs they touch fail with a reason, the others are measured."""
+"""Bad images: the affected pairs fail with a reason, the others are measured."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def draw(folder, count):
 
 @pytest.fixture(scope="module")
 def outcome(raybench, tmp_path_factory):
-    """(Finished command, its storage)."""
+    """(Completed process, storage)."""
     folder = tmp_path_factory.mktemp("bad")
     for name in ("empty", "broken"):
         for split, count in (("train", 6), ("test", 3)):
@@ -48,7 +48,7 @@ def failure_of(outcome, dataset: str) -> str:
     return next(line for line in lines if line.startswith(f"failed    knn@{dataset} ·"))
 
 
-def test_some_pairs_failed_and_the_exit_code_says_so(outcome):
+def test_the_exit_code_is_1_when_some_pairs_failed(outcome):
     assert outcome[0].returncode == 1, outcome[0].stderr + outcome[0].stdout
 
 
@@ -64,12 +64,12 @@ def test_an_unreadable_image_is_named(outcome):
     assert "2.png" in line
 
 
-def test_an_image_that_may_be_skipped_is_and_the_count_is_kept(outcome):
+def test_with_unreadable_skip_the_image_is_skipped_and_counted(outcome):
     _, storage = outcome
     assert set(read_measurements(storage)["task"]) == {"knn@skipped"}
     (final,) = (r for r in read_records(storage, "bad") if r.stage == "final" and r.status == "completed")
     assert final.provenance["num_skipped"] == 1
 
 
-def test_a_person_sees_which_pairs_failed_while_it_runs(outcome):
+def test_the_progress_counts_failed_pairs(outcome):
     assert "1 done, 0 running, 0 waiting, 2 failed" in outcome[0].stdout

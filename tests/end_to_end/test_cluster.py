@@ -1,7 +1,6 @@
-"""The whole deployment on this machine: two Ray nodes, PostgreSQL, MLflow, S3, and a submitted job.
+"""A complete deployment on this machine: two Ray nodes, PostgreSQL, MLflow, S3, and a submitted job.
 
-Everything is reached as a user reaches it: the job with `ray job`, the runs over MLflow's REST API and in a
-browser.
+The tests use it as a user does: `ray job` for jobs, MLflow's REST API and a browser for runs.
 """
 
 import contextlib
@@ -12,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -25,59 +23,57 @@ import polars as pl
 import pytest
 from playwright.sync_api import Page
 
+from raybench.tracking import rebuild
 from raybench.tracking.shared_view import WORKFLOW
 from tests.end_to_end.browser import chromium, open_page
-from tests.end_to_end.conftest import SPEC
-from tests.end_to_end.ray_nodes import RealCluster, descendants
+from tests.end_to_end.ray_nodes import RealCluster
 from tests.end_to_end.servers import BUCKET, MlflowServer, mlflow_server
-from tests.end_to_end.test_run import NUM_TRIALS, values
+from tests.end_to_end.small_experiment import NUM_TRIALS, SPEC, measurements, num_records
+from tests.processes import DEADLINE_SECONDS, descendants, wait_until
 
 pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
 JOB = "raybench-small"
-RETRY_SECONDS = 200
-DOWN_SECONDS = 45
-"""And some more until MLflow answers again: a minute in all."""
 
 
 @dataclass
 class Submitted:
-    """A job that has ended, and where its traces are."""
+    """A finished job, and where its results are."""
 
     server: MlflowServer
     storage: Path
     exit_code: int
     output: str
     log: str
-    """What `ray job logs` prints, without the lines of Ray's own command."""
+    """Output of `ray job logs`, without the lines of Ray's own command."""
     secrets: tuple[str, ...] = field(repr=False)
 
-    def ask(self, path: str, **content: Any) -> dict[str, Any]:
-        """MLflow's answer to one request of its REST API."""
-        request = urllib.request.Request(
+    def request(self, path: str, **content: Any) -> dict[str, Any]:
+        """MLflow's response to one request of its REST API."""
+        message = urllib.request.Request(
             f"{self.server.uri}/api/2.0/mlflow/{path}",
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(message, timeout=DEADLINE_SECONDS) as response:
+            return json.load(response)
 
     def runs(self, experiment: str = "small") -> list[dict[str, Any]]:
         """Every active run of an experiment: id, name, status, tags, metrics."""
-        experiments = self.ask("experiments/search", max_results=10)["experiments"]
-        identity = next(e["experiment_id"] for e in experiments if e["name"] == experiment)
-        found = self.ask("runs/search", experiment_ids=[identity], max_results=1000)["runs"]
+        experiments = self.request("experiments/search", max_results=10)["experiments"]
+        experiment_id = next(e["experiment_id"] for e in experiments if e["name"] == experiment)
+        runs = self.request("runs/search", experiment_ids=[experiment_id], max_results=1000)["runs"]
         return [
             {
                 "id": run["info"]["run_id"],
-                "experiment": identity,
+                "experiment": experiment_id,
                 "name": run["info"]["run_name"],
                 "status": run["info"]["status"],
                 "tags": {tag["key"]: tag["value"] for tag in run["data"]["tags"]},
                 "metrics": {m["key"]: m["value"] for m in run["data"].get("metrics", [])},
             }
-            for run in found
+            for run in runs
         ]
 
     def runs_of(self, kind: str) -> list[dict[str, Any]]:
@@ -85,7 +81,7 @@ class Submitted:
 
 
 def working_folder(folder: Path) -> Path:
-    """A checkout as far as a job needs it: the package and two experiments that differ in their names."""
+    """A copy of the package and two experiments that differ only in their names."""
     shutil.copytree(PROJECT / "raybench", folder / "raybench", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "experiments").mkdir()
     (folder / "experiments" / "small.yaml").write_text(SPEC)
@@ -95,27 +91,28 @@ def working_folder(folder: Path) -> Path:
 
 @dataclass
 class Deployment:
-    """What runs, and the folder that jobs are submitted from."""
+    """The running servers, and the folder from which jobs are submitted."""
 
     server: MlflowServer
     cluster: RealCluster
     folder: Path
 
     def submit(self, job: str, spec: str, storage: Path, *options: str) -> CompletedProcess[str]:
-        """As the README says."""
+        """Submit a job with the README's command."""
         command = ["raybench", "run", f"experiments/{spec}", "--storage", str(storage)]
-        where = ["--working-dir", ".", f"--submission-id={job}"]
-        return self.cluster.job("submit", *where, *options, "--", *command, cwd=self.folder)
+        arguments = ["--working-dir", ".", f"--submission-id={job}"]
+        return self.cluster.job("submit", *arguments, *options, "--", *command, cwd=self.folder)
 
     def log(self, job: str) -> str:
         return self.cluster.job("logs", job).stdout.partition("Running entrypoint")[2].partition("\n")[2]
 
     def wait(self, job: str, status: str) -> None:
-        """Until Ray reports the job as `succeeded` or `failed`, whichever is asked for."""
-        give_up = time.monotonic() + RETRY_SECONDS
-        while f"Job '{job}' {status}" not in (said := self.cluster.job("status", job).stdout):
-            assert time.monotonic() < give_up, said + self.log(job)
-            time.sleep(1)
+        """Wait until Ray reports the job as `succeeded` or `failed`."""
+
+        def has_status() -> bool:
+            return f"Job '{job}' {status}" in self.cluster.job("status", job).stdout
+
+        wait_until(has_status, f"job {job} {status}", pause=1)
 
 
 @pytest.fixture(scope="module")
@@ -137,12 +134,12 @@ def submitted(deployment, tmp_path_factory) -> Submitted:
     return Submitted(server, storage, job.returncode, output, deployment.log(JOB), secrets)
 
 
-def test_a_submitted_job_measures_what_a_local_run_measures(submitted, finished):
+def test_a_submitted_job_measures_the_same_as_a_local_run(submitted, finished):
     assert submitted.exit_code == 0, submitted.output
-    assert values(submitted.storage).equals(values(finished))
+    assert measurements(submitted.storage).equals(measurements(finished))
 
 
-def test_the_jobs_log_is_plain_lines_that_say_how_far_it_is(submitted):
+def test_the_jobs_log_is_plain_lines_with_the_progress(submitted):
     assert "\x1b" not in submitted.log
     assert "\r" not in submitted.log
     lines = submitted.log.splitlines()
@@ -152,15 +149,15 @@ def test_the_jobs_log_is_plain_lines_that_say_how_far_it_is(submitted):
     assert "4 done" in progress[-1]
     assert "20/20 trials" in progress[-1]
     assert any(line.startswith("rank  backbone") for line in lines), "the ranking"
-    # What Ray prints of its own (node and process ids, tables of trials, deprecations) is kept out.
+    # Without Ray's own output: node and process ids, tables of trials, deprecation warnings.
     assert not [line for line in lines if re.search(r"pid=|Warning|Trial name|INFO", line)], submitted.log
 
 
-def test_the_log_says_where_the_runs_can_be_looked_at(submitted):
+def test_the_log_has_the_url_of_the_runs(submitted):
     assert f"tracking  {submitted.server.uri}/#/experiments/" in submitted.log
 
 
-def test_mlflow_has_every_trial_once_under_its_pair(submitted):
+def test_mlflow_has_every_trial_once_below_its_pair(submitted):
     kinds = Counter(run["tags"]["raybench.kind"] for run in submitted.runs())
     assert kinds == {"pair": 4, "trial": NUM_TRIALS, "summary": 1}
     pairs = {run["id"]: run for run in submitted.runs_of("pair")}
@@ -173,11 +170,11 @@ def test_mlflow_has_every_trial_once_under_its_pair(submitted):
         assert run["tags"]["task"] == pairs[run["tags"]["mlflow.parentRunId"]]["tags"]["task"]
 
 
-def test_mlflow_has_the_objective_of_every_trial_and_the_tables_values(submitted):
+def test_mlflow_has_every_trials_objective_and_the_measured_measurements(submitted):
     for run in submitted.runs_of("trial"):
         assert 0 < run["metrics"]["val/accuracy"] <= 1
         assert ("test/accuracy" in run["metrics"]) == (run["tags"]["raybench.stage"] == "final")
-    table = values(submitted.storage).filter(pl.col("metric") == "accuracy", pl.col("split") == "test")
+    table = measurements(submitted.storage).filter(pl.col("metric") == "accuracy", pl.col("split") == "test")
     means = table.group_by("backbone", "task").agg(pl.col("value").mean())
     shown = {
         (run["tags"]["backbone"], run["tags"]["task"]): run["metrics"]["test/accuracy"]
@@ -186,20 +183,22 @@ def test_mlflow_has_the_objective_of_every_trial_and_the_tables_values(submitted
     assert shown == pytest.approx({(backbone, task): value for backbone, task, value in means.iter_rows()})
 
 
-def test_artifacts_lie_in_the_bucket(submitted):
-    with urllib.request.urlopen(f"{submitted.server.s3_address}/{BUCKET}?list-type=2", timeout=30) as answer:
-        listing = answer.read().decode()
+def test_artifacts_are_in_the_bucket(submitted):
+    with urllib.request.urlopen(
+        f"{submitted.server.s3_address}/{BUCKET}?list-type=2", timeout=DEADLINE_SECONDS
+    ) as response:
+        listing = response.read().decode()
     summary = submitted.runs_of("summary")[0]["id"]
     for name in ("report.html", "ranking.csv", "ranking.md"):
         assert re.search(rf"<Key>mlflow/\d+/{summary}/artifacts/{re.escape(name)}</Key>", listing), listing
 
 
-def test_the_ranking_read_from_mlflow_is_that_of_the_storage(submitted):
-    places = ([str(submitted.storage)], ["--tracking-uri", submitted.server.uri, "--experiment", "small"])
+def test_the_ranking_read_from_mlflow_equals_that_of_the_storage(submitted):
+    sources = ([str(submitted.storage)], ["--tracking-uri", submitted.server.uri, "--experiment", "small"])
     rankings = []
-    for place in places:
-        command = [sys.executable, "-m", "raybench.cli", "rank", *place, "--format", "csv"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    for source in sources:
+        command = [sys.executable, "-m", "raybench.cli", "rank", *source, "--format", "csv"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
         assert done.returncode == 0, done.stderr
         rankings.append(done.stdout)
     assert rankings[0].count("\n") == 1 + 2
@@ -227,47 +226,40 @@ def test_the_ui_opens_on_pairs_sorted_by_the_objective(submitted, page, tmp_path
     measured = [str(run["metrics"]["test/accuracy"])[:10] for run in best_first]
     texts = ("4 matching runs", "test/accuracy", *names, *measured)
     shown = open_page(page, address, *texts, screenshot=tmp_path / "table.png")
-    places = [shown.index(name) for name in names]
-    assert places == sorted(places)
+    positions = [shown.index(name) for name in names]
+    assert positions == sorted(positions)
 
 
 def test_the_ui_draws_a_trials_curve(submitted, page, tmp_path):
     def history(run: dict[str, Any]) -> int:
         query = f"run_id={run['id']}&metric_key=curve/val/accuracy"
         address = f"{submitted.server.uri}/api/2.0/mlflow/metrics/get-history?{query}"
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            return len(json.load(answer).get("metrics", []))
+        with urllib.request.urlopen(address, timeout=DEADLINE_SECONDS) as response:
+            return len(json.load(response).get("metrics", []))
 
     run = max((r for r in submitted.runs_of("trial") if "linear" in r["tags"]["task"]), key=history)
     assert history(run) == 3
-    place = f"/#/experiments/{run['experiment']}/runs/{run['id']}/model-metrics?{WORKFLOW}"
+    path = f"/#/experiments/{run['experiment']}/runs/{run['id']}/model-metrics?{WORKFLOW}"
     texts = (run["name"], "curve/val\n(4)", "Step")
-    open_page(page, submitted.server.uri + place, *texts, screenshot=tmp_path / "curve.png")
+    open_page(page, submitted.server.uri + path, *texts, screenshot=tmp_path / "curve.png")
     assert page.locator(".js-plotly-plot").first.locator(".point").count() == 3
 
 
 def test_the_ui_shows_the_report(submitted, page, tmp_path):
     run = submitted.runs_of("summary")[0]
-    place = f"/#/experiments/{run['experiment']}/runs/{run['id']}/artifacts/report.html?{WORKFLOW}"
+    path = f"/#/experiments/{run['experiment']}/runs/{run['id']}/artifacts/report.html?{WORKFLOW}"
     texts = ("ranking.csv", "Which backbone?")
-    shown = open_page(page, submitted.server.uri + place, *texts, screenshot=tmp_path / "report.png")
+    shown = open_page(page, submitted.server.uri + path, *texts, screenshot=tmp_path / "report.png")
     assert "mini_resnet.supervised is first of 2 backbones" in shown
 
 
-def test_a_killed_job_submitted_again_goes_on_and_mlflow_may_be_away_for_a_minute(
+def test_a_killed_job_resumes_when_submitted_again_also_during_an_outage_of_mlflow(
     deployment, submitted, finished, tmp_path
 ):
-    """Last of this module, for it takes the MLflow server down."""
-    ledger = tmp_path / "experiments" / "drill" / "trials"
-
-    def num_trials() -> int:
-        return len([*ledger.glob("*-search-*.json"), *ledger.glob("*-final-*.json")])
+    """The last test of this module, because it stops the MLflow server."""
 
     def wait_for_trials(count: int) -> None:
-        give_up = time.monotonic() + RETRY_SECONDS
-        while num_trials() < count:
-            assert time.monotonic() < give_up, f"{num_trials()} trials"
-            time.sleep(0.05)
+        wait_until(lambda: num_records(tmp_path, "drill") >= count, f"{count} trials")
 
     assert deployment.submit("killed", "drill.yaml", tmp_path, "--no-wait").returncode == 0
     wait_for_trials(NUM_TRIALS // 4)
@@ -275,20 +267,24 @@ def test_a_killed_job_submitted_again_goes_on_and_mlflow_may_be_away_for_a_minut
     assert len(drivers) == 1
     os.kill(drivers[0], signal.SIGKILL)
     deployment.wait("killed", "failed")
-    before = num_trials()
+    before = num_records(tmp_path, "drill")
     assert before < NUM_TRIALS
 
     assert deployment.submit("again", "drill.yaml", tmp_path, "--no-wait").returncode == 0
     wait_for_trials(before + 1)
     deployment.server.stop()
-    stopped = time.monotonic()
-    wait_for_trials(NUM_TRIALS)  # It measures on meanwhile.
-    time.sleep(max(0.0, stopped + DOWN_SECONDS - time.monotonic()))
+    wait_for_trials(NUM_TRIALS)  # Measuring does not need the server.
+    wait_until(lambda: "MLflow does not take" in deployment.log("again"), "tracking notices the outage")
     deployment.server.start()
     deployment.wait("again", "succeeded")
+    log = deployment.log("again")
+    if "have not reached the tracking server" in log:  # The server took longer to start than a run waits.
+        assert rebuild(tmp_path, "drill", deployment.server.uri) == []
+    else:
+        assert "MLflow answers again; nothing was lost" in log
 
-    named = ("experiment", "trial_id")
-    assert values(tmp_path).drop(named).equals(values(finished).drop(named))
+    names = ("experiment", "trial_id")
+    assert measurements(tmp_path).drop(names).equals(measurements(finished).drop(names))
     runs = submitted.runs("drill")
     assert Counter(run["tags"]["raybench.kind"] for run in runs) == {
         "pair": 4,
@@ -297,13 +293,10 @@ def test_a_killed_job_submitted_again_goes_on_and_mlflow_may_be_away_for_a_minut
     }
     assert len({run["tags"]["raybench.key"] for run in runs}) == len(runs)
     assert {run["status"] for run in runs} == {"FINISHED"}
-    log = deployment.log("again")
-    assert "MLflow does not take" in log
-    assert "MLflow answers again; nothing was lost" in log
 
 
 def command_of(process: int) -> str:
-    """Its command line; empty if it has ended meanwhile."""
+    """Command line of a process; empty if it has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
     return ""

@@ -1,7 +1,7 @@
-"""The very command of infra/mlflow, started here: real PostgreSQL, an S3 endpoint, basic authentication.
+"""The MLflow server's command from infra/mlflow, on a real PostgreSQL and S3 endpoint, with passwords.
 
-Three things differ from the cluster: it listens on loopback, on a free port, and the addresses of
-database and S3 are those of this machine.
+Three things differ from the cluster: it listens on loopback, on a free port, and database and S3 have
+local addresses.
 """
 
 import base64
@@ -11,7 +11,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,12 +20,13 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import SPEC
-from tests.end_to_end.ray_nodes import environment, free_port, kill_tree
-from tests.end_to_end.servers import BUCKET, S3_VARIABLES, START_SECONDS, postgresql, s3
+from tests.end_to_end.ray_nodes import environment
+from tests.end_to_end.servers import BUCKET, S3_VARIABLES, answers, postgresql, s3
+from tests.end_to_end.small_experiment import SPEC
 from tests.infra.guide import blocks, follow
 from tests.infra.policy import ROOT
 from tests.infra.test_mlflow import NAMES, pods, settings
+from tests.processes import DEADLINE_SECONDS, free_port, kill_tree, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +34,15 @@ ADMIN = ("admin", secrets.token_urlsafe(16))
 
 
 @dataclass
-class Started:
-    """The running server."""
+class RunningServer:
+    """The running MLflow server."""
 
     uri: str
     s3_address: str
     secrets: list[str] = field(repr=False)
-    """What must not be in its log."""
+    """Values that must not be in its log."""
 
-    def ask(
+    def fetch(
         self, path: str, user: tuple[str, str] | None = None, *, host: str = "", content: Any = None
     ) -> tuple[int, bytes]:
         """Status and body of one request."""
@@ -56,41 +56,43 @@ class Started:
             request.data = json.dumps(content).encode()
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, answer.read()
+            with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
+                return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
 
 
 def command(container: dict[str, Any], variables: dict[str, str], **options: str) -> list[str]:
-    """A container's command as the kubelet expands it, run by this Python, with some options given anew."""
+    """A container's command as the kubelet expands it, run by this Python, with some options replaced."""
     arguments = [*container["args"]]
     for name, value in variables.items():
         arguments = [argument.replace(f"$({name})", value) for argument in arguments]
     for name, value in options.items():
-        (place,) = [i for i, a in enumerate(arguments) if a.startswith(f"--{name}=")]
-        arguments[place] = f"--{name}={value}"
+        (position,) = [i for i, a in enumerate(arguments) if a.startswith(f"--{name}=")]
+        arguments[position] = f"--{name}={value}"
     start = [sys.executable, "-m", "mlflow"] if arguments[0] == "mlflow" else [sys.executable]
     return [*start, *arguments[1:]]
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     pod = pods("cluster")["mlflow"]["spec"]
     (server,) = pod["containers"]
     folder = tmp_path_factory.mktemp("mlflow")
     with postgresql() as uri, s3() as s3_address, tempfile.TemporaryFile() as output:
         password = uri.partition("mlflow:")[2].partition("@")[0]
         database = uri.replace(f":{password}@", "@")
-        known = settings("cluster")
+        manifest_settings = settings("cluster")
         ini = (ROOT / "infra/mlflow/base/basic_auth.ini").read_text()
-        assert known["DATABASE_URI"] in ini
-        (folder / "basic_auth.ini").write_text(ini.replace(known["DATABASE_URI"], database))
+        assert manifest_settings["DATABASE_URI"] in ini
+        (folder / "basic_auth.ini").write_text(ini.replace(manifest_settings["DATABASE_URI"], database))
         variables = {
-            **known,
+            **manifest_settings,
             "DATABASE_URI": database,
-            "ARTIFACTS_DESTINATION": known["ARTIFACTS_DESTINATION"].replace("raybench", BUCKET, 1),
+            "ARTIFACTS_DESTINATION": manifest_settings["ARTIFACTS_DESTINATION"].replace(
+                "raybench", BUCKET, 1
+            ),
         }
         given = {entry["name"]: entry["value"] for entry in server["env"] if "value" in entry}
         given |= {
@@ -104,9 +106,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             "MLFLOW_S3_ENDPOINT_URL": s3_address,
         }
         referenced = {entry["name"] for entry in server["env"]}
-        assert referenced <= set(given), "a variable of the manifest that this test does not give"
+        assert referenced <= set(given), "the manifest has a variable that this test does not set"
         all_variables = {**environment(), **given}
-        # The init containers, twice: the second time they find all up to date, as after a restart.
+        # The init containers run twice: the second time everything is up to date, as after a restart.
         for container in [*pod["initContainers"], *pod["initContainers"]]:
             migration = command(container, variables)
             done = subprocess.run(
@@ -123,21 +125,18 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             start_new_session=True,
         )
         try:
-            found = Started(f"http://127.0.0.1:{port}", s3_address, [password, ADMIN[1]])
-            give_up = time.monotonic() + START_SECONDS
-            while True:
-                try:
-                    found.ask("/health")
-                    break
-                except OSError:
-                    output.seek(0)
-                    assert process.poll() is None, output.read().decode()
-                    assert time.monotonic() < give_up, "the MLflow server does not answer"
-                    time.sleep(0.2)
-            yield found
+            running = RunningServer(f"http://127.0.0.1:{port}", s3_address, [password, ADMIN[1]])
+
+            def is_healthy() -> bool:
+                output.seek(0)
+                assert process.poll() is None, output.read().decode()
+                return answers(f"{running.uri}/health")
+
+            wait_until(is_healthy, "the MLflow server answers", pause=0.2)
+            yield running
             output.seek(0)
-            said = output.read().decode()
-            assert not [secret for secret in found.secrets if secret in said], "a secret in the log"
+            log = output.read().decode()
+            assert not [secret for secret in running.secrets if secret in log], "a secret in the log"
         finally:
             kill_tree(process)
 
@@ -145,36 +144,40 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=10"
 
 
-def test_who_brings_no_password_or_a_wrong_one_gets_401(started: Started) -> None:
-    assert started.ask("/health")[0] == 200
+def test_a_missing_or_wrong_password_gets_401(started: RunningServer) -> None:
+    assert started.fetch("/health")[0] == 200
     for path in (SEARCH, "/", "/api/2.0/mlflow-artifacts/artifacts"):
-        assert started.ask(path)[0] == 401
-    assert started.ask(SEARCH, ("admin", "wrong"))[0] == 401
-    assert started.ask(SEARCH, ("admin", "password1234"))[0] == 401, "the default of older versions"
-    assert started.ask(SEARCH, ADMIN)[0] == 200
+        assert started.fetch(path)[0] == 401
+    assert started.fetch(SEARCH, ("admin", "wrong"))[0] == 401
+    assert started.fetch(SEARCH, ("admin", "password1234"))[0] == 401, (
+        "the default password of older versions"
+    )
+    assert started.fetch(SEARCH, ADMIN)[0] == 200
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_service_answers_to_its_names_without_and_with_its_port(started: Started, name: str) -> None:
-    assert started.ask(SEARCH, ADMIN, host=name)[0] == 200
-    assert started.ask(SEARCH, ADMIN, host=f"{name}:5000")[0] == 200
+def test_the_service_answers_to_its_names_without_and_with_its_port(
+    started: RunningServer, name: str
+) -> None:
+    assert started.fetch(SEARCH, ADMIN, host=name)[0] == 200
+    assert started.fetch(SEARCH, ADMIN, host=f"{name}:5000")[0] == 200
 
 
 @pytest.mark.parametrize("host", ["example.org", "mlflow.example.org", "mlflow.example.org:5000", "xmlflow"])
-def test_any_other_name_gets_403(started: Started, host: str) -> None:
-    assert started.ask(SEARCH, ADMIN, host=host)[0] == 403
+def test_any_other_name_gets_403(started: RunningServer, host: str) -> None:
+    assert started.fetch(SEARCH, ADMIN, host=host)[0] == 403
 
 
 @pytest.fixture(scope="module")
-def user(started: Started, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Name and password of the account that the very commands of infra/README.md make."""
+def user(started: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Name and password of the account that the commands of infra/README.md create."""
     (commands,) = [block for block in blocks() if "users/create" in block]
     address = re.search(r"http://127\.0\.0\.1:\d+", commands)[0]
     followed = follow(
         commands.replace(address, started.uri),
         tmp_path_factory.mktemp("guide"),
         stored_secret=ADMIN[1],
-        stands_in=(),
+        stubs=(),
     )
     data = followed.created["Secret", "raybench-mlflow"]
     name, password = (
@@ -184,11 +187,11 @@ def user(started: Started, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
     return name, password
 
 
-def test_a_user_without_rights_of_an_administrator_tracks_a_run_with_artifacts(
-    started: Started, user: tuple[str, str], tmp_path: Path
+def test_a_user_who_is_no_administrator_tracks_a_run_with_artifacts(
+    started: RunningServer, user: tuple[str, str], tmp_path: Path
 ) -> None:
     another = {"username": "another", "password": secrets.token_urlsafe(16)}
-    assert started.ask("/api/2.0/mlflow/users/create", user, content=another)[0] == 403
+    assert started.fetch("/api/2.0/mlflow/users/create", user, content=another)[0] == 403
     (tmp_path / "small.yaml").write_text(SPEC.replace("seeds: [0, 1]", "seeds: [0]"))
     storage = tmp_path / "storage"
     done = subprocess.run(
@@ -201,24 +204,26 @@ def test_a_user_without_rights_of_an_administrator_tracks_a_run_with_artifacts(
         },
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=DEADLINE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert user[1] not in done.stdout + done.stderr
-    experiments = json.loads(started.ask(SEARCH, user)[1])["experiments"]
-    (identity,) = [e["experiment_id"] for e in experiments if e["name"] == "small"]
-    _, body = started.ask("/api/2.0/mlflow/runs/search", user, content={"experiment_ids": [identity]})
+    experiments = json.loads(started.fetch(SEARCH, user)[1])["experiments"]
+    (experiment_id,) = [e["experiment_id"] for e in experiments if e["name"] == "small"]
+    _, body = started.fetch("/api/2.0/mlflow/runs/search", user, content={"experiment_ids": [experiment_id]})
     runs = json.loads(body)["runs"]
     kinds = [tag["value"] for run in runs for tag in run["data"]["tags"] if tag["key"] == "raybench.kind"]
     assert {run["info"]["status"] for run in runs} == {"FINISHED"}
     assert sorted(set(kinds)) == ["pair", "summary", "trial"]
-    with urllib.request.urlopen(f"{started.s3_address}/{BUCKET}?list-type=2", timeout=30) as answer:
-        assert f"<Key>mlflow/{identity}/" in answer.read().decode()
-    # Another user sees nothing of it until given leave to.
+    with urllib.request.urlopen(
+        f"{started.s3_address}/{BUCKET}?list-type=2", timeout=DEADLINE_SECONDS
+    ) as response:
+        assert f"<Key>mlflow/{experiment_id}/" in response.read().decode()
+    # Another user cannot read it without permission.
     other = {"username": "other", "password": secrets.token_urlsafe(16)}
-    assert started.ask("/api/2.0/mlflow/users/create", ADMIN, content=other)[0] == 200
-    seen = started.ask(
-        f"/api/2.0/mlflow/experiments/get?experiment_id={identity}", ("other", other["password"])
+    assert started.fetch("/api/2.0/mlflow/users/create", ADMIN, content=other)[0] == 200
+    response = started.fetch(
+        f"/api/2.0/mlflow/experiments/get?experiment_id={experiment_id}", ("other", other["password"])
     )
-    assert seen[0] == 403
+    assert response[0] == 403

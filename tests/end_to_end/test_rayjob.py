@@ -1,10 +1,9 @@
-"""The RayJob's entrypoint on real `ray start`s: a head without trials, a worker; then a second such cluster.
+"""The RayJob's entrypoint on a real head and worker; the head is killed, a second cluster finishes.
 
-KubeRay itself is not here. What its submitter's pod runs in K8sJobMode is: `ray job submit`, then the log.
+Without KubeRay itself: the test runs the command of its submitter pod in K8sJobMode, `ray job submit`.
 """
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,39 +11,39 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import SPEC
-from tests.end_to_end.ray_nodes import RealCluster, kill_tree
-from tests.end_to_end.test_run import NUM_TRIALS, values
+from tests.end_to_end.ray_nodes import RealCluster
+from tests.end_to_end.small_experiment import NUM_TRIALS, SPEC, measurements
 from tests.infra.policy import pod_templates
 from tests.infra.test_manifests import the_ray
+from tests.processes import kill_tree, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.drill]
-
-RETRY_SECONDS = 200
 
 
 @contextmanager
 def cluster_of(job: dict[str, Any]) -> Iterator[RealCluster]:
-    """A head as the RayJob describes it, and one worker that names its GPU as components/gpu-kinds does."""
+    """A head as in the RayJob, and one worker with the GPU label of components/gpu-kinds."""
     spec = job["spec"]["rayClusterSpec"]
     head = [f"--{name}={value}" for name, value in spec["headGroupSpec"]["rayStartParams"].items()]
     (container,) = pod_templates(job)["head"]["spec"]["containers"]
-    given = {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith("RAY_")}
+    variables = {
+        entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith("RAY_")
+    }
     labels = the_ray("cluster+gpu-kinds")["spec"]["workerGroupSpecs"][0]["labels"]
-    with RealCluster(with_jobs=True, head_options=head, head_variables=given) as cluster:
+    with RealCluster(with_jobs=True, head_options=head, head_variables=variables) as cluster:
         cluster.add_node("--labels=" + ",".join(f"{name}={value}" for name, value in labels.items()))
         yield cluster
 
 
-def test_when_the_head_is_lost_the_next_cluster_does_what_is_left(finished: Path, tmp_path: Path) -> None:
+def test_after_a_lost_head_the_next_cluster_runs_the_remaining_trials(finished: Path, tmp_path: Path) -> None:
     job = the_ray("kuberay/local-job")
     assert job["spec"]["backoffLimit"] >= 1
-    # The two paths of the entrypoint are volumes of the pods: folders of this machine here.
+    # The entrypoint's two paths are volumes of the pods; here they are local folders.
     (tmp_path / "experiment.yaml").write_text(SPEC)
     entrypoint = job["spec"]["entrypoint"]
-    for mounted, here in (("/experiments", tmp_path), ("/storage", tmp_path / "storage")):
+    for mounted, local in (("/experiments", tmp_path), ("/storage", tmp_path / "storage")):
         assert f" {mounted}/" in entrypoint
-        entrypoint = entrypoint.replace(f" {mounted}/", f" {here}/")
+        entrypoint = entrypoint.replace(f" {mounted}/", f" {local}/")
     storage = tmp_path / "storage" / "results"
     ledger = storage / "experiments" / "small" / "trials"
 
@@ -54,10 +53,7 @@ def test_when_the_head_is_lost_the_next_cluster_does_what_is_left(finished: Path
 
     with cluster_of(job) as first:
         assert first.job("submit", "--no-wait", "--", *entrypoint.split()).returncode == 0
-        give_up = time.monotonic() + RETRY_SECONDS
-        while len(trials()) < NUM_TRIALS // 4:
-            assert time.monotonic() < give_up, trials()
-            time.sleep(0.1)
+        wait_until(lambda: len(trials()) >= NUM_TRIALS // 4, "a quarter of the trials")
         kill_tree(first.head)
     before = {name: (ledger / name).stat().st_mtime_ns for name in trials()}
     assert len(before) < NUM_TRIALS
@@ -67,5 +63,5 @@ def test_when_the_head_is_lost_the_next_cluster_does_what_is_left(finished: Path
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(trials()) == NUM_TRIALS
     assert {name: (ledger / name).stat().st_mtime_ns for name in before} == before, "a trial was run again"
-    named = ("experiment", "trial_id")
-    assert values(storage).drop(named).equals(values(finished).drop(named))
+    names = ("experiment", "trial_id")
+    assert measurements(storage).drop(names).equals(measurements(finished).drop(names))

@@ -1,4 +1,4 @@
-"""A real ImageNet checkpoint attacked, damaged and shown drawings, through the command line."""
+"""A real ImageNet checkpoint under attacks, corruptions and distribution shift."""
 
 import json
 from pathlib import Path
@@ -63,17 +63,17 @@ def table(raybench, tmp_path_factory) -> pl.DataFrame:
     }
     (folder / "robust.yaml").write_text(yaml.safe_dump(spec))
     storage = folder / "storage"
-    # A process of its own: Ray reads its authentication mode when it is imported, and pytest has imported it.
+    # A separate process: Ray reads its authentication mode at import, and pytest has imported it already.
     outcome = raybench("run", folder / "robust.yaml", "--storage", storage)
     assert outcome.returncode == 0, outcome.stderr + outcome.stdout
     return read_measurements(storage).filter(split="test")
 
 
 def value(table: pl.DataFrame, task: str, metric: str, condition: str) -> float:
-    found = table.filter(pl.col("task") == task, pl.col("metric") == metric).filter(
+    rows = table.filter(pl.col("task") == task, pl.col("metric") == metric).filter(
         pl.col("condition").str.starts_with(condition)
     )
-    return found["value"].item()
+    return rows["value"].item()
 
 
 HEAD = "pretrained_head@imagenette"
@@ -83,24 +83,24 @@ def test_the_checkpoints_own_head_has_its_known_accuracy(table):
     assert value(table, HEAD, "accuracy", "clean") == pytest.approx(KNOWN_ACCURACY, abs=0.005)
 
 
-def test_a_convolutional_network_goes_by_texture(table):
+def test_a_convolutional_network_relies_on_texture(table):
     """Geirhos et al. found shape biases of 0.2 to 0.4 for ImageNet CNNs, 0.96 for people."""
     assert 0.05 < value(table, HEAD, "shape_bias", "shift(cues)") < 0.4
     assert value(table, HEAD, "accuracy", "matched(cues)") > 0.9
 
 
-def test_photographs_do_not_teach_sketches(table):
+def test_accuracy_drops_from_photographs_to_sketches(table):
     assert value(table, "linear_probe@photo", "accuracy", "clean") > 0.9
     assert value(table, "linear_probe@photo", "accuracy_gap", "shift(sketch)") > 0.3
 
 
-def test_one_step_of_colour_breaks_most_answers(table):
+def test_an_attack_of_one_colour_step_breaks_most_predictions(table):
     for task in (HEAD, "linear_probe@photo"):
         clean = value(table, task, "accuracy", "clean")
         assert value(table, task, "robust_accuracy", "linf_pgd(eps=1/255") < 0.5 * clean
 
 
-def test_damage_costs_accuracy_and_more_damage_more(table):
+def test_stronger_corruption_costs_more_accuracy(table):
     for name in ("gaussian_noise", "fog"):
         light, heavy = (value(table, HEAD, "accuracy", f"{name}(severity={s})") for s in (1, 5))
         assert heavy < light <= value(table, HEAD, "accuracy", "clean") + 0.1

@@ -1,4 +1,4 @@
-"""Retrieval from a spec to its measurements, trial by trial: fixed or chosen hyperparameters, and recipes."""
+"""Retrieval from a spec to its measurements: fixed and chosen hyperparameters, and recipes."""
 
 import json
 
@@ -36,7 +36,7 @@ def listed(tmp_path):
 
 
 def run(spec, storage, stage, hparams):
-    """One trial to its end; its record."""
+    """Run one trial to its end; return its record."""
     request = TrialRequest(
         experiment=spec.name,
         pair=Pair(backbone="mini_resnet.random", task="retrieval@own"),
@@ -60,7 +60,7 @@ def load(folder, text):
     return load_spec(folder / "mine.yaml")
 
 
-def test_a_preset_measures_all_published_queries_and_nothing_on_val(listed):
+def test_a_preset_measures_all_published_queries_on_test_only(listed):
     spec = load(listed, LISTED % 0 + "preset: paper\n")
     run(spec, listed / "runs", "features", {})
     record = run(spec, listed / "runs", "final", spec.hparams)
@@ -70,7 +70,7 @@ def test_a_preset_measures_all_published_queries_and_nothing_on_val(listed):
     assert not any(key.startswith("val/") for key in record.metrics)
 
 
-def test_queries_that_are_kept_choose_and_the_others_report(listed):
+def test_held_out_queries_choose_and_the_others_are_reported(listed):
     spec = load(listed, LISTED % 0.5)
     storage = listed / "runs"
     search = run(spec, storage, "search", dict(PRESETS["paper"]))
@@ -80,7 +80,7 @@ def test_queries_that_are_kept_choose_and_the_others_report(listed):
     assert sorted(counted.rows()) == [("test", 2), ("val", 2)]
 
 
-def test_a_recipe_repeats_how_queries_are_made(listed):
+def test_a_recipe_repeats_the_query_settings(listed):
     spec = load(listed, LISTED % 0 + "preset: paper\n")
     final = run(spec, listed / "runs", "final", spec.hparams)
     recipe = recipes.make_recipe(spec, spec.pairs()[0], None, [final])

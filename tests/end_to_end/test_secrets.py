@@ -1,4 +1,4 @@
-"""Secrets stay secret: a run with recognisable ones, after which every byte it has left is looked through."""
+"""No secret leaks: a run with recognisable secrets, then a search through every file that it wrote."""
 
 import base64
 import ipaddress
@@ -6,12 +6,13 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.ray_nodes import descendants, environment, free_port, kill_tree
+from tests.end_to_end.ray_nodes import environment
+from tests.end_to_end.servers import answers
+from tests.processes import descendants, free_port, kill_tree, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +24,6 @@ search: {num_trials: 1}
 budget: quick
 seeds: [0]
 """
-START_SECONDS = 300
-"""Of MLflow's server, whose imports alone take a minute on a busy machine."""
 PLANTED = {
     name: f"{name.lower().replace('_', '-')}-{secrets.token_hex(12)}"
     for name in (
@@ -41,38 +40,38 @@ IN_URI = f"uri-{secrets.token_hex(12)}"
 
 
 def listening(process: int) -> set[str]:
-    """Addresses that a process and those below it listen on."""
+    """Addresses that a process and its descendants listen on."""
     inodes = set()
     for number in [process, *descendants(process)]:
         for link in Path(f"/proc/{number}/fd").glob("*"):
             try:
                 target = str(link.readlink())
-            except OSError:  # It has ended meanwhile.
+            except OSError:  # Closed in the meantime.
                 continue
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
-    found = set()
+    addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and fields[9] in inodes:
-                found.add(address(fields[1].partition(":")[0]))
-    return found
+                addresses.add(parse_address(fields[1].partition(":")[0]))
+    return addresses
 
 
-def address(words: str) -> str:
-    """The kernel writes an address as 32-bit words in the machine's byte order."""
+def parse_address(words: str) -> str:
+    """IP address from the kernel's 32-bit words in the machine's byte order."""
     raw = b"".join(bytes.fromhex(words[i : i + 8])[::-1] for i in range(0, len(words), 8))
-    known = ipaddress.ip_address(raw)
-    return str(getattr(known, "ipv4_mapped", None) or known)
+    address = ipaddress.ip_address(raw)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """(Folder with all that a run has left, addresses it listened on): against a real MLflow server."""
+    """(Folder with everything a run wrote, addresses it listened on); MLflow is a real server."""
     folder = tmp_path_factory.mktemp("secrets")
     port = free_port()
-    place = [
+    stores = [
         "--backend-store-uri",
         f"sqlite:///{folder}/server.db",
         "--artifacts-destination",
@@ -80,14 +79,14 @@ def run(tmp_path_factory):
     ]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *place],
+            [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *stores],
             stdout=log,
             stderr=log,
             env=environment(),
             start_new_session=True,
         )
     try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}/health")
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the MLflow server answers")
         (folder / "small.yaml").write_text(SPEC)
         command = [sys.executable, "-m", "raybench.cli", "run", folder / "small.yaml", "--num-cpus", "2"]
         command += ["--storage", folder / "storage"]
@@ -112,33 +111,24 @@ def run(tmp_path_factory):
     return folder, addresses
 
 
-def wait_until_it_answers(url: str) -> None:
-    """Its port is open some seconds before."""
-    give_up = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return urllib.request.urlopen(url, timeout=30).close()
-        except OSError:
-            assert time.monotonic() < give_up
-            time.sleep(0.5)
-
-
 def leaks(folder: Path, secret: str) -> list[str]:
-    """Files that hold a secret, in clear or as HTTP's basic authentication spells it."""
-    spelled = base64.b64encode(f"somebody:{secret}".encode())
+    """Files that contain a secret, in clear or encoded as in HTTP basic authentication."""
+    encoded = base64.b64encode(f"somebody:{secret}".encode())
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert files
-    return [str(file) for file in files if secret.encode() in (held := file.read_bytes()) or spelled in held]
+    return [
+        str(file) for file in files if secret.encode() in (content := file.read_bytes()) or encoded in content
+    ]
 
 
 @pytest.mark.parametrize("name", [*PLANTED, "uri"])
-def test_no_file_nor_the_database_nor_the_terminal_holds_it(run, name):
+def test_no_file_database_or_output_contains_the_secret(run, name):
     folder, _ = run
     assert leaks(folder, PLANTED.get(name, IN_URI)) == []
 
 
-def test_what_was_looked_through_is_all_there(run):
-    """The search would be worth nothing on a run that tracked nothing and printed nothing."""
+def test_the_searched_files_are_complete(run):
+    """Otherwise the search would prove nothing."""
     folder, _ = run
     for part in (
         "server.db",
@@ -149,11 +139,11 @@ def test_what_was_looked_through_is_all_there(run):
     ):
         assert (folder / part).exists(), part
     assert "mini_resnet" in (folder / "output").read_text()
-    assert "127.0.0.1" in (folder / "output").read_text()  # Of the server's address, all but the credentials.
+    assert "127.0.0.1" in (folder / "output").read_text()  # The server's address, without its credentials.
     assert leaks(folder, "mini_resnet.supervised")
 
 
 def test_a_run_listens_on_loopback_only(run):
     _, addresses = run
-    assert addresses, "Ray has servers; none was seen"
+    assert addresses, "Ray listens on ports, but none was seen"
     assert {address for address in addresses if not ipaddress.ip_address(address).is_loopback} == set()

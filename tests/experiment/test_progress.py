@@ -66,7 +66,7 @@ def row_of(text: str, backbone: str) -> list[str]:
 
 def test_the_summary_counts_pairs_by_state_and_trials():
     progress, _ = in_every_state(PlainProgress, stream=io.StringIO())
-    assert progress.summary().startswith("4 pairs: 1 done, 1 running, 1 waiting, 1 failed; 6/12 trials; 0:0")
+    assert progress.summary().startswith("4 pairs: 1 done, 1 running, 1 waiting, 1 failed; 6/12 trials; 0:")
 
 
 def test_the_live_table_shows_every_state_with_the_best_so_far():

@@ -1,6 +1,8 @@
 """The parts of a run that need no Ray: what is refused before the start, and what is known to be tracked."""
 
+import io
 import json
+import re
 
 import pytest
 
@@ -50,17 +52,20 @@ def test_two_runs_of_one_experiment_on_one_storage_are_refused(any_storage, monk
         pass
 
 
-def test_who_has_to_wait_for_a_killed_run_is_told(bucket, capsys):
-    content = {"token": "other", "host": "node-7", "process": 41, "machine": "another"}
-    path = bucket / "experiments" / "small" / "running.lock"
-    path.put(json.dumps(content).encode())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lease_module, "EXPIRY_SECONDS", 2.0)
-        with running._only_one(bucket, "small"):
-            pass
-    assert "note      process 41 on node-7 was here 0 s ago; it is known to be gone after 2 s" in (
-        capsys.readouterr().out
-    )
+def test_a_run_that_waits_for_a_killed_one_prints_why(bucket, monkeypatch):
+    lock = bucket / "experiments" / "small" / "running.lock"
+    lock.put(json.dumps({"token": "other", "host": "node-7", "process": 41, "machine": "another"}).encode())
+    monkeypatch.setattr(lease_module, "EXPIRY_SECONDS", 3600.0)
+
+    class Output(io.StringIO):
+        def write(self, text: str) -> int:
+            lock.delete()  # End the wait as soon as it is announced.
+            return super().write(text)
+
+    output = Output()
+    with running._only_one(bucket, "small", output):
+        pass
+    assert re.search(r"note      process 41 on node-7 .*3600 s", output.getvalue())
 
 
 def test_what_is_tracked_is_known_by_spec_and_server(any_storage, tmp_path):

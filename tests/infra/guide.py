@@ -1,6 +1,6 @@
-"""The commands of infra/README.md, run with stand-ins for what is not here: a cluster, an engine, Ray.
+"""Run the commands of infra/README.md with stubs for the cluster, the container engine and Ray.
 
-A stand-in writes down what it was called with. Secrets and ConfigMaps are really made, by kubectl alone.
+A stub records its arguments. Secrets and ConfigMaps are really created, by kubectl without a server.
 """
 
 import re
@@ -16,7 +16,7 @@ import yaml
 from tests.infra.policy import INFRA
 
 GUIDE = INFRA / "README.md"
-STANDS_IN = ("docker", "kind", "ray", "raybench")
+STUBS = ("docker", "kind", "ray", "raybench")
 SHELL = r"""
 set -euo pipefail
 record() { { printf '%s\x1f' "$@"; printf '\x1e'; } >> "$CALLS"; }
@@ -30,47 +30,46 @@ kubectl() {
 }
 """
 RECORDED = r"""
-# Reads what is piped to it: else who writes may be killed by the closed pipe.
+# Read the piped input: otherwise the writer may be killed by the closed pipe.
 %s() { cat > /dev/null; record %s "$@"; }
 """
 
 
 def blocks(language: str = "bash") -> list[str]:
-    """The guide's blocks of one language, in order."""
+    """The guide's code blocks in one language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
 
 
 @dataclass
 class Followed:
-    """What came of following commands."""
+    """Result of running commands of the guide."""
 
     calls: list[list[str]]
-    """Every call of a program that has a stand-in, kubectl among them: its name and arguments."""
+    """Name and arguments of every call of a stubbed program, including kubectl."""
     created: dict[tuple[str, str], dict[str, str]]
-    """(kind, name) → data of the Secrets and ConfigMaps, in base64 for a Secret."""
+    """(kind, name) → data of created Secrets and ConfigMaps, base64 for Secrets."""
 
     def of(self, *start: str) -> list[list[str]]:
-        """What follows `start` in each call that begins so."""
+        """The remaining arguments of each call that begins with `start`."""
         return [call[len(start) :] for call in self.calls if call[: len(start)] == list(start)]
 
 
-def follow(
-    text: str, folder: Path, *, stored_secret: str = "x", stands_in: tuple[str, ...] = STANDS_IN
-) -> Followed:
+def follow(text: str, folder: Path, *, stored_secret: str = "x", stubs: tuple[str, ...] = STUBS) -> Followed:
     """Run commands in `folder`.
 
     Args:
-        text: what the guide says, or a part of it.
-        stored_secret: the value of every key of every Secret that `kubectl get secret` is asked for.
-        stands_in: programs that are not run.
+        text: commands of the guide.
+        folder: working directory.
+        stored_secret: value that `kubectl get secret` returns for every key.
+        stubs: programs that are replaced.
     """
-    for program in {"bash", "curl", "kubectl", "openssl"} - set(stands_in):
+    for program in {"bash", "curl", "kubectl", "openssl"} - set(stubs):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     calls, created = folder / "calls", folder / "created.yaml"
     calls.touch()
     created.touch()
-    script = SHELL + "".join(RECORDED % (name, name) for name in stands_in) + text + "\nwait\n"
+    script = SHELL + "".join(RECORDED % (name, name) for name in stubs) + text + "\nwait\n"
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
@@ -79,7 +78,7 @@ def follow(
             "CALLS": str(calls),
             "CREATED": str(created),
             "STORED_SECRET": stored_secret,
-            # What a person brings.
+            # Set by the user.
             "TORCH_INDEX_URL": "x",
             "AWS_ACCESS_KEY_ID": "x",
             "AWS_SECRET_ACCESS_KEY": "x",

@@ -1,7 +1,7 @@
-"""What KubeRay 1.7 and Kueue refuse, as far as it can be known without them.
+"""Checks of KubeRay 1.7 and Kueue on a manifest, as far as they can be made without a cluster.
 
-The schemas are those of KubeRay's own CRDs. Its operator checks further rules only when it meets a manifest
-(ray-operator/controllers/ray/utils/validation.go): those that ours could break stand here once more.
+The schemas are KubeRay's CRDs. Its operator validates more rules when it receives a manifest
+(ray-operator/controllers/ray/utils/validation.go); rules that our manifests could break are repeated here.
 """
 
 import functools
@@ -17,26 +17,26 @@ from tests.infra.policy import ROOT, documents
 CRDS = ROOT.parent / "shared" / "crds"
 QUEUE = "kueue.x-k8s.io/queue-name"
 BEHIND_ALPHA_GATES = ("networkPolicy", "tlsOptions", "historyServerOptions")
-"""Fields that KubeRay 1.7 knows and, unless its administrator switched them on, refuses."""
+"""Fields that KubeRay 1.7 refuses unless its administrator has enabled them."""
 
 RESOURCES_OF_RAY_START = {"num-cpus", "num-gpus", "memory", "resources"}
 MAX_NAME = 47
-"""KubeRay appends six characters to a RayJob's name, and more to the cluster's for its services."""
+"""KubeRay appends six characters to a RayJob's name, and more to the cluster's name for its services."""
 
 
 def strict(schema: Any) -> Any:
-    """The schema with unknown fields refused and fields that have a default no longer required."""
+    """The schema with unknown fields refused, and fields with a default no longer required."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {key: strict(value) for key, value in schema.items()}
-    fields = made.get("properties")
-    if isinstance(fields, dict) and "type" in made:
-        made["required"] = [name for name in made.get("required", []) if "default" not in fields[name]]
-        if not made.get("x-kubernetes-preserve-unknown-fields"):
-            made.setdefault("additionalProperties", False)
-    return made
+    copy = {key: strict(value) for key, value in schema.items()}
+    fields = copy.get("properties")
+    if isinstance(fields, dict) and "type" in copy:
+        copy["required"] = [name for name in copy.get("required", []) if "default" not in fields[name]]
+        if not copy.get("x-kubernetes-preserve-unknown-fields"):
+            copy.setdefault("additionalProperties", False)
+    return copy
 
 
 @functools.cache
@@ -51,13 +51,13 @@ def _checker(kind: str) -> jsonschema.Draft202012Validator:
 
 
 def schema_errors(manifest: dict[str, Any]) -> list[str]:
-    """Where a RayCluster or RayJob is not what the CRD describes."""
+    """Violations of the CRD by a RayCluster or RayJob."""
     checked = {key: value for key, value in manifest.items() if key != "metadata"}
     return [f"{e.json_path}: {e.message}" for e in _checker(manifest["kind"]).iter_errors(checked)]
 
 
 def operator_errors(manifest: dict[str, Any]) -> list[str]:
-    """What the operator, or the queue that the manifest names, would refuse; a sentence each."""
+    """Violations of the operator's rules, and of Kueue's if the manifest names a queue."""
     is_job = manifest["kind"] == "RayJob"
     spec, name = manifest["spec"], manifest["metadata"]["name"]
     errors = [] if re.fullmatch(rf"[a-z][a-z0-9-]{{0,{MAX_NAME - 1}}}", name) else ["name: not a DNS label"]
@@ -84,7 +84,7 @@ def _cluster_errors(spec: dict[str, Any]) -> Iterator[str]:
         if group.get("resources") and RESOURCES_OF_RAY_START & set(started):
             yield "resources: in rayStartParams too"
         if "labels" in started:
-            yield "rayStartParams: labels belong into the group"
+            yield "rayStartParams: labels belong to the group"
         if group["template"]["spec"].get("restartPolicy", "Never") != "Never":
             yield "restartPolicy: not Never"
     for group in groups:
@@ -109,9 +109,9 @@ def _authentication_errors(spec: dict[str, Any], is_job: bool) -> Iterator[str]:
         yield f"rayVersion: not that of requirements.lock, {pinned[1]}"
     options = spec.get("authOptions", {})
     if options.get("mode") != "token" or not options.get("secretName"):
-        yield "authOptions: no token of ours"
+        yield "authOptions: not our token"
     if is_job and options.get("enableK8sTokenAuth"):
-        yield "authOptions: a RayJob has no tokens of Kubernetes"
+        yield "authOptions: a RayJob cannot use Kubernetes tokens"
 
 
 def _job_errors(spec: dict[str, Any]) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _job_errors(spec: dict[str, Any]) -> Iterator[str]:
             yield f"{field}: not positive"
     backoff, mode = spec.get("backoffLimit", 0), spec.get("submissionMode", "K8sJobMode")
     if backoff < 0 or (backoff and (spec.get("clusterSelector") or mode == "InteractiveMode")):
-        yield "backoffLimit: below 0, or where no new cluster can be made"
+        yield "backoffLimit: below 0, or no new cluster can be created"
     if mode == "SidecarMode" and {"submitterPodTemplate", "submitterConfig", "clusterSelector"} & set(spec):
         yield "submissionMode: SidecarMode takes no submitter and no selector"
     if spec.get("managedBy", "ray.io/kuberay-operator") not in (
@@ -141,8 +141,8 @@ def _job_errors(spec: dict[str, Any]) -> Iterator[str]:
 
 def _queue_errors(spec: dict[str, Any], cluster: dict[str, Any] | None, is_job: bool) -> Iterator[str]:
     if cluster is None or "suspend" in spec:
-        yield "queue: Kueue makes the cluster and owns `suspend`"
+        yield "queue: Kueue creates the cluster and owns `suspend`"
     elif cluster.get("enableInTreeAutoscaling") or len(cluster["workerGroupSpecs"]) > 7:
-        yield "queue: Kueue counts the pods beforehand, in eight sets at most"
+        yield "queue: Kueue needs a fixed number of pods, in at most eight sets"
     if is_job and not spec.get("shutdownAfterJobFinishes"):
         yield "queue: without shutdownAfterJobFinishes"

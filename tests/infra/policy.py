@@ -1,4 +1,4 @@
-"""What every pod of the project keeps to, and what its manifests are rendered and read with."""
+"""The security policy for all pods, and functions that render and read manifests."""
 
 import functools
 import os
@@ -18,19 +18,19 @@ INFRA = ROOT / "infra"
 PINNED_IMAGE = re.compile(r"^[\w./-]+:(?!latest\b)[\w.-]+(@sha256:[0-9a-f]{64})?$")
 SECRET_NAME = re.compile("(?i)token|password|secret|key")
 SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where PyYAML has it: the CRDs are 2 MB, and there are many renderings."""
+"""The C loader if PyYAML has it: the CRDs are 2 MB, and there are many renderings."""
 
 
 def documents(text: str) -> list[dict[str, Any]]:
-    """The documents of a YAML text, read safely."""
-    loader, found = SAFE_LOADER(text), []
+    """All documents of a YAML text."""
+    loader, manifests = SAFE_LOADER(text), []
     while loader.check_data():
-        found.append(loader.get_data())
-    return found
+        manifests.append(loader.get_data())
+    return manifests
 
 
 def kustomized(folder: Path, *components: Path) -> list[dict[str, Any]]:
-    """What `kubectl apply -k` would send for a folder, or an overlay that adds components to it in order."""
+    """The manifests of `kubectl apply -k` for a folder, or for an overlay with additional components."""
     return documents(_kustomized(folder, *components))
 
 
@@ -39,9 +39,9 @@ def _kustomized(folder: Path, *components: Path) -> str:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     with tempfile.TemporaryDirectory() as overlay:
-        if components:  # kustomize takes relative paths only.
-            there = [os.path.relpath(path, os.path.realpath(overlay)) for path in (folder, *components)]
-            text = yaml.safe_dump({"resources": there[:1], "components": there[1:]})
+        if components:  # kustomize accepts relative paths only.
+            paths = [os.path.relpath(path, os.path.realpath(overlay)) for path in (folder, *components)]
+            text = yaml.safe_dump({"resources": paths[:1], "components": paths[1:]})
             (Path(overlay) / "kustomization.yaml").write_text(text)
         command = ["kubectl", "kustomize", overlay if components else str(folder)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -50,7 +50,7 @@ def _kustomized(folder: Path, *components: Path) -> str:
 
 
 def pod_templates(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Path in the manifest → pod template of a workload (Kubernetes' or Ray's); {} if it has no pods."""
+    """Position → pod template of a workload (Kubernetes or Ray); empty if it has no pods."""
     spec = manifest.get("spec", {})
     if manifest["kind"] == "RayJob":
         cluster = pod_templates({"kind": "RayCluster", "spec": spec["rayClusterSpec"]})
@@ -68,22 +68,22 @@ def containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def policy_errors(manifest: dict[str, Any]) -> list[str]:
-    """What a manifest's pods break, as `place: word`; none for one that may be applied."""
+    """Policy violations of a manifest's pods, as `position: violation`."""
     if manifest["kind"] == "Secret":
         return ["manifest: secret"]
     cluster = manifest.get("spec", {}).get("rayClusterSpec", manifest.get("spec", {}))
-    # Ray's autoscaler is a container of the head and asks Kubernetes for pods.
-    may_ask = {"head"} if cluster.get("enableInTreeAutoscaling") else set()
+    # Ray's autoscaler is a container of the head and uses the Kubernetes API.
+    may_use_api = {"head"} if cluster.get("enableInTreeAutoscaling") else set()
     return [
         f"{place}: {error}"
         for place, template in pod_templates(manifest).items()
         for error in pod_errors(template["spec"])
-        if not (error == "api-token" and place in may_ask)
+        if not (error == "api-token" and place in may_use_api)
     ]
 
 
 def pod_errors(pod: dict[str, Any]) -> list[str]:
-    """What in a pod's spec breaks the policy, one word each; none for a pod that may run."""
+    """Policy violations in a pod's spec, one word each."""
     errors = []
     context = pod.get("securityContext", {})
     if not context.get("runAsNonRoot") or not context.get("runAsUser"):

@@ -1,6 +1,6 @@
-"""infra/compose.yaml: what the specification allows, the policy of the pods, one truth with infra/mlflow.
+"""infra/compose.yaml: valid, same security policy as the pods, consistent with infra/mlflow.
 
-There is no docker engine here: nothing of it has been started.
+These tests do not need a Docker engine and start nothing.
 """
 
 import copy
@@ -18,12 +18,12 @@ from tests.infra.policy import INFRA, PINNED_IMAGE, SECRET_NAME
 from tests.infra.test_mlflow import named, pods, settings
 
 FILES = ["compose.yaml", "compose.gpu.yaml"]
-ASKED = re.compile(r"\$\{(\w+):\?[^}]+\}")
+REQUIRED_VARIABLES = re.compile(r"\$\{(\w+):\?[^}]+\}")
 ONCE = {"bucket", "mlflow-migrate", "mlflow-migrate-users"}
-"""Services that do one thing and end."""
+"""Services that run once and end."""
 
 RAY = {"ray-head", "ray-worker"}
-"""Their image brings its own health check."""
+"""Services whose image has the health check."""
 
 
 def compose(file: str = "compose.yaml") -> dict[str, Any]:
@@ -39,7 +39,7 @@ def check(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def service_errors(service: dict[str, Any]) -> set[str]:
-    """What in a service breaks the policy, one word each, in the words of `pod_errors`."""
+    """Policy violations of a service, in the words of `pod_errors`."""
     return set(_service_errors(service))
 
 
@@ -60,17 +60,17 @@ def _service_errors(service: dict[str, Any]) -> Iterator[str]:
     if any(
         volume.startswith((".", "~")) or re.match("/.*:", volume) for volume in service.get("volumes", [])
     ):
-        yield "host"  # A folder of the machine, docker's socket above all.
+        yield "host"  # A folder of the host, such as Docker's socket.
     if any(not port.startswith("127.0.0.1:") for port in service.get("ports", [])):
         yield "port"
     for name, value in service.get("environment", {}).items():
         is_named_secret = SECRET_NAME.search(name) and name != "RAY_AUTH_MODE"
-        if is_named_secret and not ASKED.fullmatch(value):
+        if is_named_secret and not REQUIRED_VARIABLES.fullmatch(value):
             yield "secret"
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_file_is_what_the_specification_describes(file: str) -> None:
+def test_the_file_is_valid_for_the_compose_specification(file: str) -> None:
     done = check(INFRA / file)
     assert done.returncode == 0, done.stdout
 
@@ -85,7 +85,7 @@ def test_an_unknown_field_is_refused(tmp_path: Path, old: str, new: str) -> None
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_keeps_the_policy(name: str) -> None:
+def test_every_service_obeys_the_policy(name: str) -> None:
     assert service_errors(SERVICES[name]) == set()
 
 
@@ -113,33 +113,35 @@ Change = Callable[[dict[str, Any]], Any]
         (lambda service: service["environment"].update(RAY_AUTH_TOKEN="${RAY_AUTH_TOKEN:-x}"), "secret"),
     ],
 )
-def test_a_bad_service_is_refused(change: Change, error: str) -> None:
+def test_a_service_that_violates_the_policy_is_refused(change: Change, error: str) -> None:
     service = copy.deepcopy(SERVICES["ray-head"])
     change(service)
     assert service_errors(service) == {error}
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_says_whether_it_is_well_or_ends(name: str) -> None:
+def test_every_service_has_a_health_check_or_runs_once(name: str) -> None:
     service = SERVICES[name]
     assert ("healthcheck" in service) == (name not in ONCE | RAY)
     assert (service["restart"] == "on-failure:3") == (name in ONCE)
-    for other, wanted in service.get("depends_on", {}).items():
-        ends = wanted["condition"] == "service_completed_successfully"
+    for other, condition in service.get("depends_on", {}).items():
+        ends = condition["condition"] == "service_completed_successfully"
         assert ends == (other in ONCE)
-        assert ends or wanted["condition"] == "service_healthy"
+        assert ends or condition["condition"] == "service_healthy"
 
 
-def test_what_is_asked_for_is_what_the_example_names_and_none_is_given() -> None:
+def test_the_example_names_exactly_the_required_variables_without_values() -> None:
     text = (INFRA / ".env.example").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Z_]+=", line) for line in lines)
-    assert {line[:-1] for line in lines} == set(ASKED.findall((INFRA / "compose.yaml").read_text()))
+    assert {line[:-1] for line in lines} == set(
+        REQUIRED_VARIABLES.findall((INFRA / "compose.yaml").read_text())
+    )
     ignored = (INFRA.parent / ".gitignore").read_text().splitlines()
     assert "infra/.env" in {line.strip("/") for line in ignored}
 
 
-def test_only_ray_and_mlflow_can_be_reached_and_neither_reaches_into_the_database() -> None:
+def test_only_ray_and_mlflow_are_published_and_the_database_is_on_an_internal_network() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"ray-head", "mlflow"}
     networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
     assert {name for name, joined in networks.items() if "front" in joined} == {*RAY, "mlflow"}
@@ -147,11 +149,11 @@ def test_only_ray_and_mlflow_can_be_reached_and_neither_reaches_into_the_databas
     assert compose()["networks"]["back"] == {"internal": True}
 
 
-def test_mlflow_is_started_as_on_kubernetes() -> None:
+def test_mlflow_starts_with_the_same_command_as_on_kubernetes() -> None:
     pod = pods("local")["mlflow"]["spec"]
-    known = settings("local")
+    values = settings("local")
     arguments = [
-        re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], a) for a in pod["containers"][0]["args"]
+        re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], a) for a in pod["containers"][0]["args"]
     ]
 
     def without_hosts(command: list[str]) -> list[str]:
@@ -163,13 +165,13 @@ def test_mlflow_is_started_as_on_kubernetes() -> None:
     for name in ("mlflow", "localhost", "127.0.0.1"):
         assert {name, f"{name}:*"} <= set(hosts.partition("=")[2].split(","))
     for step in pod["initContainers"]:
-        expected = [re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], a) for a in step["args"]]
+        expected = [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], a) for a in step["args"]]
         assert SERVICES[f"mlflow-{step['name']}"]["command"] == expected
-    names = {entry["name"] for entry in pod["containers"][0]["env"]} | set(known)
+    names = {entry["name"] for entry in pod["containers"][0]["env"]} | set(values)
     assert set(service["environment"]) == names - {"DATABASE_URI", "ARTIFACTS_DESTINATION"}
 
 
-def test_images_are_those_of_kubernetes() -> None:
+def test_images_equal_those_on_kubernetes() -> None:
     local = pods("local")
     for name, part in (("mlflow", "mlflow"), ("mlflow-postgres", "postgres"), ("mlflow-s3", "s3")):
         assert SERVICES[name]["image"] == local[part]["spec"]["containers"][0]["image"]

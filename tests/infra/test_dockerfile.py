@@ -1,4 +1,4 @@
-"""The images' recipe, read as text and linted; infra/image/rehearse.py carries it out, which takes long."""
+"""The Dockerfile, parsed and linted; infra/image/rehearse.py executes it, which takes long."""
 
 import re
 import subprocess
@@ -21,17 +21,17 @@ LOCKED = dict(line.split("==") for line in (ROOT / "requirements.lock").read_tex
 
 
 def lineage(name: str) -> list[dockerfile.Instruction]:
-    """All instructions that an image is made by, those of the stages it starts from included."""
+    """All instructions of an image, including those of the stages below it."""
     stage = STAGES[name]
     return [*(lineage(stage.source) if stage.source in STAGES else []), *stage.instructions]
 
 
-def given(name: str, keyword: str) -> list[dockerfile.Instruction]:
+def instructions(name: str, keyword: str) -> list[dockerfile.Instruction]:
     return [instruction for instruction in lineage(name) if instruction.keyword == keyword]
 
 
 def test_the_linter_finds_nothing():
-    """Exceptions stand in the file, each under the sentence that says why."""
+    """Exceptions are in the file, each with its reason."""
     linter = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
         [linter, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
@@ -47,7 +47,7 @@ def test_the_base_image_is_pinned_to_a_patch_version_of_the_projects_python():
     assert PROJECT["project"]["requires-python"] == f">={version[1]}"
 
 
-def test_every_stage_starts_from_that_base_from_another_stage_or_from_nothing():
+def test_every_stage_starts_from_the_base_another_stage_or_scratch():
     before: list[str] = []
     for stage in LISTED:
         assert stage.source in {"${BASE_IMAGE}", "scratch", *before}, stage.source
@@ -57,27 +57,27 @@ def test_every_stage_starts_from_that_base_from_another_stage_or_from_nothing():
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_an_image_runs_as_a_numbered_user_that_is_not_root(name):
-    uid, _, gid = given(name, "USER")[-1].arguments.partition(":")
-    assert uid.isdecimal()  # runAsNonRoot cannot check a name.
+    uid, _, gid = instructions(name, "USER")[-1].arguments.partition(":")
+    assert uid.isdecimal()  # runAsNonRoot needs a number.
     assert int(uid) > 0
     assert int(gid) > 0
 
 
 @pytest.mark.parametrize("name", ["dependencies", "mlflow-dependencies"])
-def test_a_change_of_the_source_leaves_the_layers_of_dependencies_as_they_are(name):
-    copied = [instruction.arguments for instruction in given(name, "COPY")]
+def test_dependency_layers_do_not_depend_on_the_source(name):
+    copied = [instruction.arguments for instruction in instructions(name, "COPY")]
     assert copied == ["pyproject.toml requirements.lock infra/image/requirements.py ./"]
 
 
-def test_the_source_is_a_layer_of_its_own_on_top_of_the_dependencies():
-    """Else each new version would push and pull all of PyTorch again."""
+def test_the_source_is_a_separate_layer_above_the_dependencies():
+    """Otherwise each new version would push and pull PyTorch again."""
     assert [copy.flag("from") for copy in STAGES["runtime"].all("COPY")] == ["dependencies"]
     assert [run.flag("mount") for run in STAGES["runtime"].all("RUN")] == [
         "type=bind,from=wheel,source=/wheel,target=/wheel"
     ]
 
 
-def test_what_the_build_copies_is_all_that_reaches_the_build():
+def test_the_build_context_holds_exactly_the_copied_files():
     allowed = {line[1:] for line in dockerfile.ignored_lines(ROOT) if line.startswith("!")}
     copied = {
         source
@@ -106,33 +106,33 @@ def test_what_the_build_copies_is_all_that_reaches_the_build():
         ("weights.safetensors", False),
     ],
 )
-def test_results_secrets_and_tests_do_not_reach_the_build(path, is_sent):
+def test_results_secrets_and_tests_are_not_in_the_build_context(path, is_sent):
     assert dockerfile.sent_to_the_build(path, dockerfile.ignored_lines(ROOT)) is is_sent
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_says_what_it_is_where_it_comes_from_and_whether_it_is_well(name):
-    (label,) = given(name, "LABEL")
-    told = {key.removeprefix("org.opencontainers.image.") for key in label.settings({})}
-    assert {"title", "version", "revision", "created", "source", "licenses"} <= told
-    assert given(name, "HEALTHCHECK")
-    # What follows a changed argument is built anew, so these come last.
+def test_an_image_has_labels_and_a_health_check(name):
+    (label,) = instructions(name, "LABEL")
+    keys = {key.removeprefix("org.opencontainers.image.") for key in label.settings({})}
+    assert {"title", "version", "revision", "created", "source", "licenses"} <= keys
+    assert instructions(name, "HEALTHCHECK")
+    # Everything after a changed argument is rebuilt, so these come last.
     keywords = [instruction.keyword for instruction in STAGES[name].instructions]
     assert set(keywords[keywords.index("ARG") :]) == {"ARG", "LABEL"}
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_process_1_passes_signals_on(name):
-    assert given(name, "ENTRYPOINT")[-1].words == ["tini", "--"]
+def test_process_1_forwards_signals(name):
+    assert instructions(name, "ENTRYPOINT")[-1].words == ["tini", "--"]
 
 
-def test_what_health_checks_and_entry_points_call_is_installed():
+def test_programs_of_health_checks_and_entry_points_are_installed():
     installed = " ".join(run.arguments for run in STAGES["base"].all("RUN"))
     for needed in ("wget", "tini"):
         assert re.search(rf"apt-get install .*\b{needed}\b", installed)
 
 
-def test_no_secret_and_no_package_index_is_written_into_the_image():
+def test_the_image_contains_no_secret_and_no_package_index():
     for stage in LISTED:
         for instruction in [*stage.all("ENV"), *stage.all("ARG")]:
             secret = re.search(r"(?i)(token|password|secret|key)\w*=(?!token\b)\S", instruction.arguments)
@@ -140,32 +140,32 @@ def test_no_secret_and_no_package_index_is_written_into_the_image():
     assert not re.search(r"https?://(?!127\.0\.0\.1)", TEXT)
 
 
-def test_everything_that_pip_installs_is_held_to_the_lock():
-    """But for PyTorch's CPU wheels, whose list is cut out of it, and raybench's own wheel."""
+def test_everything_that_pip_installs_is_pinned_by_the_lock():
+    """Except PyTorch's CPU wheels, whose list is extracted from the lock, and raybench's own wheel."""
     installs = [
         command
         for stage in LISTED
         for run in stage.all("RUN")
         for command in re.findall(r"pip install [^&;]*", run.arguments)
     ]
-    unheld = [command for command in installs if "-c requirements.lock" not in command]
-    assert len(installs) > len(unheld) == 2
-    assert all("-r torch.txt" in command or "/wheel/*.whl" in command for command in unheld)
+    unpinned = [command for command in installs if "-c requirements.lock" not in command]
+    assert len(installs) > len(unpinned) == 2
+    assert all("-r torch.txt" in command or "/wheel/*.whl" in command for command in unpinned)
 
 
 @pytest.mark.parametrize("words", [["project"], ["mlflow", "server"], ["audit"], ["build"]])
-def test_what_a_list_names_is_pinned_by_the_lock(words):
+def test_every_listed_requirement_is_pinned_by_the_lock(words):
     pinned = {name.lower().replace("_", "-") for name in LOCKED}
     names = [re.split(r"[^\w.-]", line)[0] for line in requirements(PROJECT, words)]
     assert names
     assert {name.lower().replace("_", "-") for name in names} <= pinned
 
 
-def test_a_list_that_does_not_exist_is_named():
+def test_an_unknown_list_is_refused():
     with pytest.raises(SystemExit, match=r"pyproject.toml has no servr; it has .*server"):
         requirements(PROJECT, ["servr"])
 
 
-def test_an_instruction_that_the_reader_does_not_know_is_refused():
+def test_an_unknown_instruction_is_refused():
     with pytest.raises(ValueError, match="unknown instruction 'VOLUME'"):
         dockerfile.read("FROM scratch AS a\nVOLUME /data\n")

@@ -1,4 +1,4 @@
-"""What the RayCluster and the RayJob promise, and that KubeRay's rules are checked."""
+"""Properties of the RayCluster and the RayJob, and tests of the checks in kuberay.py."""
 
 import copy
 import re
@@ -95,7 +95,7 @@ def test_a_job_that_kueue_would_refuse_is_refused(change: dict[str, Any]) -> Non
     assert [e for e in kuberay.operator_errors(manifest) if e.startswith("queue")]
 
 
-def test_a_name_that_leaves_no_room_is_refused() -> None:
+def test_a_name_too_long_for_kuberays_suffixes_is_refused() -> None:
     for name in ("a" * 48, "1a", "A", "a_b"):
         manifest = copy.deepcopy(the_ray("kuberay/local-job"))
         manifest["metadata"]["name"] = name
@@ -103,14 +103,14 @@ def test_a_name_that_leaves_no_room_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", [*CLUSTERS, *JOBS, *ALL])
-def test_the_ports_of_ray_are_not_open_to_the_world(name: str) -> None:
+def test_rays_ports_admit_only_selected_pods(name: str) -> None:
     (policy,) = [item for item in rendered(name) if item["kind"] == "NetworkPolicy"]
     spec, pods = policy["spec"], pod_templates(the_ray(name))
     assert all(rule.get("from") for rule in spec["ingress"])
-    wanted = spec["podSelector"]["matchLabels"].items()
+    selector = spec["podSelector"]["matchLabels"].items()
     for place, template in pods.items():
         labels = template["metadata"]["labels"].items()
-        assert (wanted <= labels) == (place != "submitter")
+        assert (selector <= labels) == (place != "submitter")
     dashboard = next(
         rule for rule in spec["ingress"] if rule.get("ports") == [{"port": 8265, "protocol": "TCP"}]
     )
@@ -120,14 +120,14 @@ def test_the_ports_of_ray_are_not_open_to_the_world(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*CLUSTERS, *JOBS, *ALL])
-def test_the_head_runs_no_trials_is_not_evicted_and_lets_a_stopped_job_finish(name: str) -> None:
+def test_the_head_runs_no_trials_is_not_evicted_and_waits_for_stopped_jobs(name: str) -> None:
     head = cluster_of(name)["headGroupSpec"]
     assert head["rayStartParams"]["num-cpus"] == "0"
     (budget,) = [m["spec"] for m in rendered(name) if m["kind"] == "PodDisruptionBudget"]
     assert budget["minAvailable"] == 1
-    wanted = budget["selector"]["matchLabels"].items()
+    selector = budget["selector"]["matchLabels"].items()
     selected = [
-        p for p, t in pod_templates(the_ray(name)).items() if wanted <= t["metadata"]["labels"].items()
+        p for p, t in pod_templates(the_ray(name)).items() if selector <= t["metadata"]["labels"].items()
     ]
     assert selected == ["head"]
     pod = head["template"]["spec"]
@@ -155,7 +155,7 @@ def test_rays_object_store_fits_into_shared_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize("job", [*JOBS, ALL[1]])
-def test_a_job_runs_on_the_very_cluster_that_the_overlay_describes(job: str) -> None:
+def test_a_jobs_cluster_equals_that_of_the_overlay(job: str) -> None:
     alone = cluster_of(job.replace("-job", "").replace("+job", ""))
     copied = copy.deepcopy(cluster_of(job))
     head = copied["headGroupSpec"]["template"]
@@ -172,19 +172,19 @@ def test_a_job_runs_on_the_very_cluster_that_the_overlay_describes(job: str) -> 
 
 
 @pytest.mark.parametrize("name", [*JOBS, ALL[1]])
-def test_a_run_is_tried_again_ends_and_is_cleared_away(name: str) -> None:
+def test_a_job_is_retried_has_a_deadline_and_is_removed(name: str) -> None:
     spec = the_ray(name)["spec"]
     assert spec["submissionMode"] == "K8sJobMode"
     assert spec["backoffLimit"] > 0
     assert spec["activeDeadlineSeconds"] > 3600
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] > 0
-    place = "s3://raybench/results" if name == ALL[1] else "/storage/results"
-    assert spec["entrypoint"] == f"raybench run /experiments/experiment.yaml --storage {place}"
+    storage = "s3://raybench/results" if name == ALL[1] else "/storage/results"
+    assert spec["entrypoint"] == f"raybench run /experiments/experiment.yaml --storage {storage}"
 
 
 @pytest.mark.parametrize("name", ["cluster+s3", "cluster+s3+job", *ALL])
-def test_with_s3_no_pod_and_no_claim_needs_a_shared_volume(name: str) -> None:
+def test_with_s3_nothing_needs_a_shared_volume(name: str) -> None:
     assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered(name)}
     (settings,) = [m["data"] for m in rendered(name) if m["kind"] == "ConfigMap"]
     assert set(settings) == {"AWS_REGION", "AWS_ENDPOINT_URL"}
@@ -199,7 +199,7 @@ def test_with_s3_no_pod_and_no_claim_needs_a_shared_volume(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cluster+gpu-kinds", "cluster+gpu-kinds+job", *ALL])
-def test_two_kinds_of_gpu_are_two_groups_that_differ_in_nothing_else(name: str) -> None:
+def test_the_groups_of_two_gpu_kinds_differ_only_in_their_labels(name: str) -> None:
     first, second = copy.deepcopy(cluster_of(name)["workerGroupSpecs"])
     for group, kind in ((first, "H100"), (second, "A100")):
         assert group.pop("groupName") == kind.lower()
@@ -217,7 +217,7 @@ def test_spot_nodes_are_for_workers_only() -> None:
     assert group["template"]["spec"]["terminationGracePeriodSeconds"] == 60
 
 
-def test_images_of_ones_own_are_read_only_on_every_node() -> None:
+def test_user_datasets_are_mounted_read_only_on_every_node() -> None:
     for template in pod_templates(the_ray("cluster+datasets")).values():
         (volume,) = [v for v in template["spec"]["volumes"] if v["name"] == "datasets"]
         assert volume["persistentVolumeClaim"]["readOnly"] is True
@@ -226,13 +226,13 @@ def test_images_of_ones_own_are_read_only_on_every_node() -> None:
 
 
 @pytest.mark.parametrize("name", ["cluster+kueue", "cluster+kueue+job"])
-def test_a_queued_cluster_is_of_one_size(name: str) -> None:
+def test_a_queued_cluster_has_a_fixed_size(name: str) -> None:
     assert the_ray(name)["metadata"]["labels"][kuberay.QUEUE] == "raybench"
     for group in cluster_of(name)["workerGroupSpecs"]:
         assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] > 0
 
 
-def test_caches_lie_on_a_volume() -> None:
+def test_caches_are_on_a_volume() -> None:
     for template in pod_templates(the_ray("kuberay/cluster")).values():
         entries = template["spec"]["containers"][0]["env"]
         paths = {e["name"]: e["value"] for e in entries if re.search("HOME|DATA|CACHE", e["name"])}

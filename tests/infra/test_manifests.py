@@ -1,6 +1,6 @@
-"""Every rendering of the manifests, checked strictly, and the checks themselves.
+"""Strict checks of every rendering of the manifests, and tests of these checks.
 
-No cluster has run them here.
+They need no cluster.
 """
 
 import copy
@@ -18,9 +18,9 @@ from tests.infra.policy import INFRA, containers, kustomized, pod_templates, pol
 
 KUBERNETES = "1.34"
 OPTIONS = {"local": ["s3", "datasets", "kueue"], "cluster": ["s3", "datasets", "kueue", "gpu-kinds"]}
-"""Overlay → the components that go with it, in the order that they are to be named in."""
+"""Overlay → its components, in the order in which they must be listed."""
 
-GIVEN = {
+CREATED_BY_USER = {
     ("Secret", "raybench-ray-token"),
     ("Secret", "raybench-mlflow"),
     ("Secret", "raybench-mlflow-server"),
@@ -29,7 +29,7 @@ GIVEN = {
     ("ConfigMap", "raybench-experiment"),
     ("PersistentVolumeClaim", "raybench-datasets"),
 }
-"""What a person makes by a command of infra/README.md (tests/infra/test_guide.py)."""
+"""Objects that the commands of infra/README.md create (tests/infra/test_guide.py)."""
 
 
 def renderings() -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
@@ -59,19 +59,19 @@ def rendered(name: str) -> list[dict[str, Any]]:
 
 
 def the_ray(name: str) -> dict[str, Any]:
-    """The one RayCluster or RayJob of a rendering."""
-    (found,) = [m for m in rendered(name) if m["apiVersion"] == "ray.io/v1"]
-    return found
+    """The RayCluster or RayJob of a rendering."""
+    (manifest,) = [m for m in rendered(name) if m["apiVersion"] == "ray.io/v1"]
+    return manifest
 
 
 @functools.cache
 def validate(manifest: str) -> None:
-    """Strictly, against Kubernetes' own schemas; cached, for renderings share most manifests."""
+    """Validate strictly against Kubernetes' schemas; cached, because renderings share most manifests."""
     kubernetes_validate.validate(json.loads(manifest), KUBERNETES, strict=True)
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
-def test_every_manifest_is_what_kubernetes_and_kuberay_know(name: str) -> None:
+def test_every_manifest_is_valid_for_kubernetes_and_kuberay(name: str) -> None:
     for manifest in rendered(name):
         if manifest["apiVersion"] == "ray.io/v1":
             assert kuberay.schema_errors(manifest) == []
@@ -81,27 +81,27 @@ def test_every_manifest_is_what_kubernetes_and_kuberay_know(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
-def test_every_pod_keeps_the_policy(name: str) -> None:
+def test_every_pod_obeys_the_policy(name: str) -> None:
     assert {m["metadata"]["name"]: e for m in rendered(name) if (e := policy_errors(m))} == {}
     assert any(pod_templates(manifest) for manifest in rendered(name))
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
-def test_everything_lives_in_one_namespace(name: str) -> None:
+def test_everything_is_in_one_namespace(name: str) -> None:
     for manifest in rendered(name):
         if manifest["kind"] != "Namespace":
             assert manifest["metadata"]["namespace"] == "raybench", manifest["metadata"]["name"]
 
 
 def references(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(kind, name) of all that a pod reads from."""
+    """(kind, name) of every object that a pod refers to."""
     kinds = {"secretRef": "Secret", "configMapRef": "ConfigMap", "secretKeyRef": "Secret"}
     for container in containers(pod):
         sources = [*container.get("envFrom", []), *(e.get("valueFrom", {}) for e in container.get("env", []))]
         yield from ((kinds[key], value["name"]) for source in sources for key, value in source.items())
-        # A mount without a volume is refused by the server only.
-        known = {volume["name"] for volume in pod.get("volumes", [])}
-        assert {mount["name"] for mount in container.get("volumeMounts", [])} <= known
+        # Only the API server would refuse a mount without a volume.
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
     for volume in pod.get("volumes", []):
         if "persistentVolumeClaim" in volume:
             yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
@@ -110,17 +110,17 @@ def references(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
-def test_whatever_a_pod_refers_to_is_there_or_made_by_the_guide(name: str) -> None:
+def test_every_object_that_a_pod_refers_to_exists_or_is_created_by_the_guide(name: str) -> None:
     manifests = rendered(name)
-    there = {(m["kind"], m["metadata"]["name"]) for m in manifests}
+    existing = {(m["kind"], m["metadata"]["name"]) for m in manifests}
     if name == "mlflow/restore":
-        there |= {(m["kind"], m["metadata"]["name"]) for m in rendered("mlflow/local")}
+        existing |= {(m["kind"], m["metadata"]["name"]) for m in rendered("mlflow/local")}
     for manifest in manifests:
         for template in pod_templates(manifest).values():
             pod = copy.deepcopy(template["spec"])
             claims = manifest["spec"].get("volumeClaimTemplates", [])
             pod.setdefault("volumes", []).extend({"name": claim["metadata"]["name"]} for claim in claims)
-            assert set(references(pod)) <= there | GIVEN
+            assert set(references(pod)) <= existing | CREATED_BY_USER
 
 
 Change = Callable[[dict[str, Any]], Any]
@@ -164,20 +164,20 @@ def head(manifest: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("name", ["kuberay/local", "kuberay/local-job"])
-def test_a_bad_pod_is_refused(name: str, change: Change, error: str) -> None:
+def test_a_pod_that_violates_the_policy_is_refused(name: str, change: Change, error: str) -> None:
     manifest = copy.deepcopy(the_ray(name))
     change(head(manifest))
     assert f"head: {error}" in policy_errors(manifest)
 
 
-def test_a_secret_and_a_bad_submitter_are_refused() -> None:
+def test_a_secret_and_a_submitter_with_an_api_token_are_refused() -> None:
     assert policy_errors({"kind": "Secret"}) == ["manifest: secret"]
     manifest = copy.deepcopy(the_ray("kuberay/local-job"))
     manifest["spec"]["submitterPodTemplate"]["spec"].pop("automountServiceAccountToken")
     assert policy_errors(manifest) == ["submitter: api-token"]
 
 
-def test_only_the_head_of_a_cluster_that_grows_may_ask_kubernetes() -> None:
+def test_only_the_head_of_an_autoscaled_cluster_may_use_the_kubernetes_api() -> None:
     manifest = copy.deepcopy(the_ray("kuberay/cluster"))
     assert head(manifest)["automountServiceAccountToken"] is True
     manifest["spec"]["enableInTreeAutoscaling"] = False
@@ -193,7 +193,7 @@ def test_an_unknown_field_is_refused(name: str) -> None:
     assert any("specc" in error for error in kuberay.schema_errors(manifest))
 
 
-def test_an_unknown_field_of_kubernetes_own_objects_is_refused() -> None:
+def test_an_unknown_field_of_a_kubernetes_object_is_refused() -> None:
     manifest = copy.deepcopy(next(m for m in rendered("mlflow/local") if m["kind"] == "Deployment"))
     manifest["spec"]["replica"] = 2
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):

@@ -1,6 +1,6 @@
-"""What MLflow's manifests promise; test_manifests.py checks them for form and policy.
+"""Properties of MLflow's manifests; test_manifests.py checks schemas and policy.
 
-The server itself is started in tests/end_to_end/test_mlflow_command.py.
+tests/end_to_end/test_mlflow_command.py starts the server itself.
 """
 
 import re
@@ -23,8 +23,8 @@ def rendered(overlay: str) -> list[dict[str, Any]]:
 
 
 def named(overlay: str, kind: str, name: str) -> dict[str, Any]:
-    (found,) = [m for m in rendered(overlay) if (m["kind"], m["metadata"]["name"]) == (kind, name)]
-    return found
+    (manifest,) = [m for m in rendered(overlay) if (m["kind"], m["metadata"]["name"]) == (kind, name)]
+    return manifest
 
 
 def pods(overlay: str) -> dict[str, dict[str, Any]]:
@@ -34,28 +34,28 @@ def pods(overlay: str) -> dict[str, dict[str, Any]]:
 
 
 def settings(overlay: str) -> dict[str, str]:
-    (found,) = [m for m in rendered(overlay) if m["metadata"]["name"].startswith("mlflow-settings")]
-    return found["data"]
+    (config,) = [m for m in rendered(overlay) if m["metadata"]["name"].startswith("mlflow-settings")]
+    return config["data"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_no_password_stands_in_an_address(overlay: str) -> None:
+def test_no_uri_contains_a_password(overlay: str) -> None:
     for uri in re.findall(
         r"postgresql\+?\w*://\S+", "".join(p.read_text() for p in (FOLDER / "base").iterdir())
     ):
         assert uri == settings(overlay)["DATABASE_URI"]
-        assert re.match(r"postgresql\+psycopg2://mlflow@", uri), "a password belongs into PGPASSWORD"
+        assert re.match(r"postgresql\+psycopg2://mlflow@", uri), "passwords belong in PGPASSWORD"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_variable_in_a_command_is_defined(overlay: str) -> None:
     for template in pods(overlay).values():
         for container in containers(template["spec"]):
-            known = {entry["name"] for entry in container.get("env", [])}
+            defined = {entry["name"] for entry in container.get("env", [])}
             if "envFrom" in container:
-                known |= set(settings(overlay))
+                defined |= set(settings(overlay))
             used = re.findall(r"\$\((\w+)\)", " ".join(container.get("args", [])))
-            assert set(used) <= known
+            assert set(used) <= defined
 
 
 @pytest.mark.parametrize("name", [*NAMES, "localhost"])
@@ -67,7 +67,7 @@ def test_the_service_is_allowed_by_every_name_without_and_with_a_port(name: str)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_pod_has_closed_doors_in_both_directions(overlay: str) -> None:
+def test_every_pod_has_network_policies_in_both_directions(overlay: str) -> None:
     policies = {
         m["spec"]["podSelector"]["matchLabels"]["raybench.dev/part"]: m["spec"]
         for m in rendered(overlay)
@@ -78,13 +78,13 @@ def test_every_pod_has_closed_doors_in_both_directions(overlay: str) -> None:
         assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
         assert all(rule["from"] and rule["ports"] for rule in spec.get("ingress", []))
         assert all(rule["to"] and rule["ports"] for rule in spec.get("egress", []))
-    doors = [peer["podSelector"]["matchLabels"] for peer in policies["mlflow"]["ingress"][0]["from"]]
-    assert doors == [{"raybench.dev/part": "ray"}, {"raybench.dev/submit": "true"}]
+    peers = [peer["podSelector"]["matchLabels"] for peer in policies["mlflow"]["ingress"][0]["from"]]
+    assert peers == [{"raybench.dev/part": "ray"}, {"raybench.dev/submit": "true"}]
     assert policies["postgres"].get("egress", []) == []
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_service_leads_to_a_port_that_its_pod_has(overlay: str) -> None:
+def test_every_service_port_exists_on_its_pod(overlay: str) -> None:
     for service in (m["spec"] for m in rendered(overlay) if m["kind"] == "Service"):
         (pod,) = [p["spec"] for p in pods(overlay).values() if service["selector"] == p["metadata"]["labels"]]
         ports = {port.get("name"): port["containerPort"] for port in pod["containers"][0]["ports"]}
@@ -92,7 +92,7 @@ def test_a_service_leads_to_a_port_that_its_pod_has(overlay: str) -> None:
             assert port.get("targetPort", port["port"]) in {*ports, *ports.values()}
 
 
-def test_migrations_end_before_the_server_starts_and_never_meet_an_old_one() -> None:
+def test_migrations_run_before_the_server_and_never_beside_an_old_one() -> None:
     deployment = named("cluster", "Deployment", "mlflow")["spec"]
     assert deployment["replicas"] == 1
     assert deployment["strategy"] == {"type": "Recreate"}
@@ -104,15 +104,15 @@ def test_migrations_end_before_the_server_starts_and_never_meet_an_old_one() -> 
     assert len({container["image"] for container in containers(pod)}) == 1
 
 
-def test_dumps_are_made_and_put_back_by_the_servers_own_version() -> None:
+def test_backup_and_restore_use_the_servers_postgresql_version() -> None:
     (restore,) = kustomized(FOLDER / "restore")
-    found = [pods("cluster")[part] for part in ("postgres", "backup")] + [restore["spec"]["template"]]
-    assert len({template["spec"]["containers"][0]["image"] for template in found}) == 1
+    templates = [pods("cluster")[part] for part in ("postgres", "backup")] + [restore["spec"]["template"]]
+    assert len({template["spec"]["containers"][0]["image"] for template in templates}) == 1
 
 
 @pytest.mark.slow
-def test_the_backup_restores_and_an_interrupted_one_is_no_backup(tmp_path: Path) -> None:
-    """The scripts of the CronJob and of the restoring Job against a real PostgreSQL."""
+def test_a_backup_can_be_restored_and_a_failed_one_leaves_no_file(tmp_path: Path) -> None:
+    """Run the scripts of the CronJob and of the restore Job on a real PostgreSQL."""
     (backup,) = pods("cluster")["backup"]["spec"]["containers"]
     (job,) = kustomized(FOLDER / "restore")
     (restore,) = job["spec"]["template"]["spec"]["containers"]

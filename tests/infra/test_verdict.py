@@ -1,4 +1,4 @@
-"""A report of pip-audit that asked about nothing is not taken for a clean one."""
+"""A pip-audit report that checked no package does not count as clean."""
 
 import pytest
 
@@ -17,17 +17,17 @@ LOCAL = {
 
 
 @pytest.mark.parametrize(
-    ("packages", "code", "says"),
+    ("packages", "code", "expected"),
     [
-        ([CLEAN], 0, "1 of 1 packages were asked about"),
+        ([CLEAN], 0, "1 of 1 packages were checked"),
         ([CLEAN, LOCAL], 0, "torch (2.15.0+cpu)"),
-        ([CLEAN, KNOWN], 1, "pillow 9.0.0: PYSEC-2022-10, mended in 9.0.1"),
-        ([CLEAN, UNKNOWN], 2, "this is no audit"),
+        ([CLEAN, KNOWN], 1, "pillow 9.0.0: PYSEC-2022-10, fixed in 9.0.1"),
+        ([CLEAN, UNKNOWN], 2, "this audit is incomplete"),
         ([KNOWN, UNKNOWN], 2, "PYSEC-2022-10"),
-        ([], 2, "0 of 0 packages were asked about"),
+        ([], 2, "0 of 0 packages were checked"),
     ],
 )
-def test_a_report_is_judged_by_what_it_asked(packages, code, says):
-    found, lines = verdict({"dependencies": packages})
-    assert found == code
-    assert any(says in line for line in lines)
+def test_the_exit_code_depends_on_what_was_checked(packages, code, expected):
+    exit_code, lines = verdict({"dependencies": packages})
+    assert exit_code == code
+    assert any(expected in line for line in lines)

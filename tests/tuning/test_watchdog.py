@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 
 from raybench.core.errors import SpecError
 from raybench.tuning.watchdog import DEFAULT_SECONDS, EXIT_HUNG, VARIABLE, step_limit, time_limit
+from tests.processes import DEADLINE_SECONDS
 
 HANGING = """
 import os, sys
@@ -15,23 +16,29 @@ from pathlib import Path
 from raybench.tuning.watchdog import time_limit
 fifo = Path(sys.argv[1])
 os.mkfifo(fifo)
-with time_limit(0.5, lambda: Path(sys.argv[2]).write_text("hung")):
-    fifo.read_bytes()  # As a data loader on a dead mount: no writer ever comes.
+
+def read_dead_mount():
+    with time_limit(0.5, lambda: Path(sys.argv[2]).write_text("hung")):
+        fifo.read_bytes()  # Never returns: no writer opens the pipe.
+
+read_dead_mount()
 """
 
 
 def test_a_read_that_never_returns_is_ended_and_says_where_it_hung(tmp_path):
     command = [sys.executable, "-c", HANGING, tmp_path / "fifo", tmp_path / "words"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert done.returncode == EXIT_HUNG
     assert (tmp_path / "words").read_text() == "hung"
-    assert "read_bytes" in done.stderr
+    assert "read_dead_mount" in done.stderr
 
 
-def test_a_step_in_time_is_left_alone():
-    with time_limit(0.05, lambda: None):
-        pass
-    time.sleep(0.15)  # This process is still here.
+def test_the_timer_of_a_step_in_time_is_cancelled():
+    before = set(threading.enumerate())
+    with time_limit(3600, lambda: None):
+        (timer,) = set(threading.enumerate()) - before
+    timer.join(DEADLINE_SECONDS)
+    assert not timer.is_alive()
 
 
 def test_the_limit_is_read_from_the_environment(monkeypatch):
