@@ -1,246 +1,239 @@
-"""How sure a ranking is: paired bootstrap over test examples and seeds.
+"""Bootstrap replicates of scores: paired resampling of test examples, plus Student-t noise between seeds.
 
-Test examples are drawn with replacement within each task, the same draw for every backbone (paired: what is
-hard for all moves all, and cancels between them). Seeds are few, and few cannot be drawn from: the variance
-of 2 comes out half as large, and 95 % intervals held the truth 79 % of the time. So every backbone's mean is
-moved by a Student-distributed step of its own instead, as wide as the spread between seeds says, which is
-estimated over all backbones of the task. Tasks and backbones are kept as they are: the doubt is about these
-tasks, not about others.
+Test examples are resampled with replacement within each task, with the same draw for every backbone (paired:
+what is hard for every backbone cancels in their differences). A metric's `resampling` says how its value
+follows from the drawn examples. Resampling 2–5 seeds underestimates their variance (by half for 2 seeds: 95 %
+intervals covered 79 %), so we add Student-t noise with the between-seed variance pooled over the task's
+backbones. Tasks and backbones are not resampled: the intervals hold for these tasks only.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
-from scipy.stats import rankdata
+from numpy.typing import ArrayLike, NDArray
 
 from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.metrics.resampling import PerExampleMean, Statistic, all_means
 
 Array = NDArray[np.float64]
-PerBackbone = NDArray[np.generic] | Sequence[NDArray[np.generic]]
-"""One array [seeds, n] or, of one seed, [n] per backbone; seeds may differ in number."""
+Counts = NDArray[np.float32]
+"""How often each example was drawn, [replicates, n]."""
+Seeds = Sequence[Statistic]
+"""One backbone on one task: a statistic of the test examples per seed."""
 BLOCK = 128
 """Replicates drawn at once: weights of 128 × 10,000 examples are 5 MB."""
+MAX_REDRAWS = 100
+"""How often draws that leave a value undefined are replaced; beyond, the value is hardly ever defined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicates:
-    """Scores as measured and as redrawn; the input of every interval and probability here."""
+    """Measured and resampled scores, from which all intervals and probabilities here are computed."""
 
     backbones: tuple[str, ...]
     tasks: tuple[str, ...]
     estimates: Array
-    """Mean over seeds and examples, higher is better, shape [backbones, tasks]."""
+    """Mean over seeds on the test examples as they are, higher is better, shape [backbones, tasks]."""
     resampled: Array
-    """The same of every replicate, shape [replicates, backbones, tasks]."""
+    """The same in every replicate, shape [replicates, backbones, tasks]."""
+
+
+def example_means(values: Iterable[ArrayLike]) -> list[list[PerExampleMean]]:
+    """Statistics per backbone and seed of values per example.
+
+    Args:
+        values: one array per backbone, shape [seeds, n] or, for one seed, [n].
+    """
+    return [[PerExampleMean(row) for row in np.atleast_2d(np.asarray(seeds))] for seeds in values]
 
 
 def replicate(
-    per_example: Mapping[str, PerBackbone],
+    statistics: Mapping[str, Sequence[Seeds]],
     backbones: Sequence[str],
     *,
+    lower_is_better: Collection[str] = (),
     num_replicates: int = 1000,
     seed: int = 0,
 ) -> Replicates:
-    """Redraw test examples, and move the means as other seeds would.
+    """Resample test examples and add noise between seeds.
+
+    A draw on which a value is undefined (a class without an example) is replaced by another. With one seed
+    per backbone the variance between seeds is unknown, and the replicates show that of the examples alone.
 
     Args:
-        per_example: task → one number per backbone, seed and test example, higher is better (correct or not,
-            reciprocal rank), shape [backbones, seeds, n] or, of one seed, [backbones, n]; or one array
-            [seeds, n] per backbone, where one has more seeds than another. The order of examples must be the
-            same for all backbones. n and seeds may differ between tasks.
-        backbones: names, in the order of the arrays' first axis.
-        num_replicates: how many times.
-        seed: of the draws; the same seed gives the same replicates.
-
-    With one seed nothing is known of others, and the doubt is that of the examples alone.
+        statistics: task → one sequence per backbone, of one statistic per seed. Examples must have the same
+            order in all statistics of a task. Numbers of examples and seeds may differ between tasks, numbers
+            of seeds between backbones too.
+        backbones: names, in the order of `statistics`.
+        lower_is_better: tasks whose values are negated.
+        num_replicates: number of resamples.
+        seed: of the random draws; the same seed gives the same replicates.
 
     Raises:
         EmptyInputError: if there is no task, or one has no example or another number of backbones.
-        NonFiniteMeasurementError: if a value is NaN or infinite.
+        NonFiniteMeasurementError: if a value is NaN or infinite, or on nearly every draw.
     """
-    if not per_example:
-        raise EmptyInputError("a bootstrap needs the per-example values of at least one task, got none.")
+    if not statistics:
+        raise EmptyInputError("a bootstrap needs the statistics of at least one task, got none.")
     rng = np.random.default_rng(seed)
-    tasks = tuple(sorted(per_example))
+    tasks = tuple(sorted(statistics))
     estimates = np.empty((len(backbones), len(tasks)))
     resampled = np.empty((num_replicates, len(backbones), len(tasks)))
     for column, task in enumerate(tasks):
-        values = _checked(per_example[task], task, len(backbones))
-        estimates[:, column] = [seeds.mean(dtype=np.float64) for seeds in values]
-        resampled[:, :, column] = _resample(values, num_replicates, rng)
+        _require_paired(statistics[task], task, len(backbones))
+        sign = -1.0 if task in lower_is_better else 1.0
+        sampler = _Sampler(task, statistics[task][0][0].num_examples, num_replicates, rng)
+        means = all_means(statistics[task])
+        draws = (
+            _draw_values(statistics[task], sign, sampler)
+            if means is None
+            else _draw_means(means, sign, sampler)
+        )
+        estimates[:, column] = draws.estimates
+        resampled[:, :, column] = _with_seed_noise(draws, sampler)
     return Replicates(backbones=tuple(backbones), tasks=tasks, estimates=estimates, resampled=resampled)
 
 
-def _checked(values: PerBackbone, task: str, num_backbones: int) -> list[NDArray[np.float32]]:
-    """Per backbone [seeds, n]."""
-    arrays = [np.atleast_2d(np.asarray(seeds)) for seeds in values]
-    fits = len(arrays) == num_backbones and len({array.shape[1:] for array in arrays}) == 1
-    if not fits or any(array.ndim != 2 or array.size == 0 for array in arrays):
+def _require_paired(statistics: Sequence[Seeds], task: str, num_backbones: int) -> None:
+    sizes = [[statistic.num_examples for statistic in seeds] for seeds in statistics]
+    is_paired = len({size for seeds in sizes for size in seeds}) == 1
+    if len(sizes) != num_backbones or not all(sizes) or not is_paired or sizes[0][0] == 0:
         raise EmptyInputError(
-            f"per-example values of {task!r} have the shapes {[np.shape(seeds) for seeds in values]}; "
-            f"expected [seeds, examples] of {num_backbones} backbones, as many examples of each, none empty."
+            f"statistics of {task!r} have {sizes} examples, by backbone and seed; expected {num_backbones} "
+            "backbones, each with a seed or more, and the same examples, one or more, for all."
         )
-    if not all(np.isfinite(array.astype(np.float64, copy=False)).all() for array in arrays):
-        raise NonFiniteMeasurementError(f"per-example values of {task!r} hold NaN or infinity.")
-    # Counts times values of float32: single-precision BLAS is twice as fast.
-    return [array.astype(np.float32) for array in arrays]
 
 
-def _resample(values: Sequence[NDArray[np.float32]], num_replicates: int, rng: np.random.Generator) -> Array:
-    """Means of every replicate, [replicates, backbones]: counts of the drawn examples times values."""
-    num_backbones, n = len(values), values[0].shape[1]
-    num_seeds = np.array([len(seeds) for seeds in values])
-    means = np.empty((num_replicates, num_backbones))
-    flat = np.ascontiguousarray(np.stack([seeds.mean(axis=0) for seeds in values]).T)
-    for start in range(0, num_replicates, BLOCK):
-        size = min(BLOCK, num_replicates - start)
-        drawn = rng.integers(0, n, (size, n), dtype=np.int32) + np.arange(size, dtype=np.int32)[:, None] * n
-        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
-        means[start : start + size] = (counts @ flat).astype(np.float64) / n
-    if (num_seeds == 1).all():
-        return means
-    steps = rng.standard_t((num_seeds - 1).sum(), means.shape)
-    moved = means + steps * np.sqrt(seed_variance(values) / num_seeds)
-    # A mean of examples lies between the smallest and the largest; seeds' scores alone have no such bounds.
-    return np.clip(moved, min(map(np.min, values)), max(map(np.max, values))) if n > 1 else moved
+@dataclass(frozen=True, slots=True)
+class _Sampler:
+    """Draws of one task's test examples."""
+
+    task: str
+    num_examples: int
+    num_replicates: int
+    rng: np.random.Generator
+
+    def resample(self, values: Callable[[Counts], Array]) -> Array:
+        """Compute `values` on draws with replacement, a block of draws at a time: [replicates, columns]."""
+        blocks = []
+        for start in range(0, self.num_replicates, BLOCK):
+            block = values(self._counts(min(BLOCK, self.num_replicates - start)))
+            for _ in range(MAX_REDRAWS):
+                is_undefined = np.isnan(block).any(axis=1)
+                if not is_undefined.any():
+                    break
+                block[is_undefined] = values(self._counts(int(is_undefined.sum())))
+            else:
+                raise NonFiniteMeasurementError(
+                    f"the value of {self.task!r} is undefined on nearly every draw of its "
+                    f"{self.num_examples} test examples, so it has no interval."
+                )
+            blocks.append(block)
+        return np.concatenate(blocks)
+
+    def require_finite(self, scores: Sequence[Array]) -> None:
+        if not all(np.isfinite(seeds).all() for seeds in scores):
+            raise NonFiniteMeasurementError(f"per-example values of {self.task!r} hold NaN or infinity.")
+
+    def _counts(self, num_draws: int) -> Counts:
+        n = self.num_examples
+        drawn = self.rng.integers(0, n, (num_draws, n), dtype=np.int32)
+        offsets = np.arange(num_draws, dtype=np.int32)[:, None] * n
+        counts = np.bincount((drawn + offsets).ravel(), minlength=num_draws * n)
+        return counts.reshape(num_draws, n).astype(np.float32)
 
 
-def seed_variance(values: Sequence[NDArray[np.floating]] | NDArray[np.floating]) -> float:
-    """Variance between seeds of a backbone's expected score on one task, the same for all backbones.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draws:
+    """Scores of one task on resampled examples, before noise between seeds is added."""
 
-    That of the seeds' means, less what test examples alone make of it: seeds err on other examples, which is
-    noise that redrawing the examples shows already. 0 where no more than that is seen.
-
-    Args:
-        values: per backbone [seeds, n], more than one seed of some; with n = 1 it is the seeds' scores, and
-            nothing is taken off.
-    """
-    several = [seeds for seeds in values if len(seeds) > 1]
-    degrees = [len(seeds) - 1 for seeds in several]
-    means = [seeds.mean(axis=1, dtype=np.float64).var(ddof=1) for seeds in several]
-    between, n = float(np.average(means, weights=degrees)), several[0].shape[1]
-    if n == 1:
-        return between
-    within = np.average([seeds.var(axis=0, ddof=1).mean() for seeds in several], weights=degrees)
-    return max(between - float(within) / n, 0.0)
+    estimates: Array
+    """Mean over seeds on the examples as they are, [backbones]."""
+    resampled: Array
+    """Mean over seeds per draw, [replicates, backbones]."""
+    scores: list[Array]
+    """Per backbone the scores of its seeds on the examples as they are, [seeds]."""
+    example_variances: list[float]
+    """Per backbone n times the variance between its seeds that sampling n examples makes by itself."""
+    limits: tuple[float, float] = (-np.inf, np.inf)
+    """Smallest and largest possible value."""
 
 
-def zscores_of(values: Array, *, ddof: int = 1, weights: Array | None = None) -> Array:
-    """Mean z-score per backbone, by the paper's rule; a constant task counts 0.
-
-    Args:
-        values: scores, higher is better, shape [..., backbones, tasks].
-        ddof: 1 for the sample's standard deviation, 0 for the population's.
-        weights: of the tasks, shape [tasks]; None: every task weighs the same.
-
-    Returns:
-        Shape [..., backbones].
-    """
-    low, high = values.min(axis=-2, keepdims=True), values.max(axis=-2, keepdims=True)
-    span = np.where(high > low, high - low, 1.0)
-    scaled = (values - low) / span
-    centred = scaled - scaled.mean(axis=-2, keepdims=True)
-    num_backbones = values.shape[-2]
-    variance = (centred**2).sum(axis=-2, keepdims=True) / max(num_backbones - ddof, 1)
-    deviation = np.where(high > low, np.sqrt(variance), 1.0)
-    return np.asarray(np.average(np.where(high > low, centred, 0.0) / deviation, axis=-1, weights=weights))
-
-
-def ranks_of(zscores: Array) -> Array:
-    """Rank 1 is the largest; ties share the mean of their ranks. Shape [..., backbones] → the same.
-
-    Rounded to 12 digits first, as in `overall`: a sum in another order must not part a tie.
-    """
-    return np.asarray(rankdata(-zscores.round(12), axis=-1))
-
-
-def score_intervals(replicates: Replicates, *, level: float = 0.95) -> pl.DataFrame:
-    """Per backbone and task: value, low, high (percentiles of the replicates), standard_error."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(replicates.resampled, [tail, 1 - tail], axis=0)
-    error = replicates.resampled.std(axis=0, ddof=1)
-    num_backbones, num_tasks = replicates.estimates.shape
-    return pl.DataFrame(
-        {
-            "backbone": np.repeat(np.array(replicates.backbones), num_tasks).tolist(),
-            "task": list(replicates.tasks) * num_backbones,
-            "value": replicates.estimates.ravel(),
-            "low": low.ravel(),
-            "high": high.ravel(),
-            "standard_error": error.ravel(),
-        }
-    )
-
-
-def ranking_intervals(
-    replicates: Replicates,
-    *,
-    level: float = 0.95,
-    top: int = 3,
-    ddof: int = 1,
-    weights: Array | None = None,
-) -> pl.DataFrame:
-    """One row per backbone, best first, with the doubt about its place.
-
-    Columns: rank, backbone, mean_zscore, zscore_low, zscore_high, rank_low, rank_high (percentiles),
-    p_first and p_top (the shares of replicates in which it is first, or among the first `top`; a tie
-    across the border counts by the share of the tied that fit).
-    """
-    measured = zscores_of(replicates.estimates, ddof=ddof, weights=weights)
-    drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights)
-    ranks = ranks_of(drawn)
-    tail = (1 - level) / 2
-    zscore_low, zscore_high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    rank_low, rank_high = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
-    return pl.DataFrame(
-        {
-            "rank": ranks_of(measured),
-            "backbone": replicates.backbones,
-            "mean_zscore": measured,
-            "zscore_low": zscore_low,
-            "zscore_high": zscore_high,
-            "rank_low": rank_low,
-            "rank_high": rank_high,
-            "p_first": _in_top(drawn, 1).mean(axis=0),
-            "p_top": _in_top(drawn, top).mean(axis=0),
-        }
-    ).sort("rank", "backbone")
-
-
-def _in_top(zscores: Array, top: int) -> Array:
-    rounded = -zscores.round(12)
-    first, last = rankdata(rounded, "min", axis=-1), rankdata(rounded, "max", axis=-1)
-    return np.asarray(np.clip((top - first + 1) / (last - first + 1), 0.0, 1.0))
-
-
-def best_probabilities(
-    replicates: Replicates, names: Sequence[str], *, ddof: int = 1, weights: Array | None = None
-) -> pl.DataFrame:
-    """P(best) of `names` among themselves, by z-scores among all: backbone, p_first; a tie is shared."""
-    places = [replicates.backbones.index(name) for name in names]
-    drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights)[:, places]
-    return pl.DataFrame({"backbone": list(names), "p_first": _in_top(drawn, 1).mean(axis=0)})
-
-
-def win_probabilities(replicates: Replicates, *, ddof: int = 1, weights: Array | None = None) -> pl.DataFrame:
-    """P(A beats B) in mean z-score, one row per ordered pair: backbone, other, probability; a tie is half.
-
-    It is the share of bootstrap replicates, so P(A beats B) + P(B beats A) = 1.
-    """
-    drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights).round(12)
-    difference = np.sign(drawn[:, :, None] - drawn[:, None, :])
-    probability = (difference.mean(axis=0) + 1) / 2
-    names = replicates.backbones
-    return pl.DataFrame(
-        [
-            (one, other, float(probability[i, j]))
-            for i, one in enumerate(names)
-            for j, other in enumerate(names)
-            if i != j
+def _draw_means(statistics: Sequence[Sequence[PerExampleMean]], sign: float, sampler: _Sampler) -> _Draws:
+    """Average seeds before resampling, because means are linear: one column per backbone, not per seed."""
+    # float32: single-precision BLAS is twice as fast, and counts are exact in it.
+    values = [
+        np.float32(sign) * np.stack([statistic.values for statistic in seeds]).astype(np.float32)
+        for seeds in statistics
+    ]
+    scores = [seeds.mean(axis=1, dtype=np.float64) for seeds in values]
+    sampler.require_finite(scores)
+    n = sampler.num_examples
+    columns = np.ascontiguousarray(np.stack([seeds.mean(axis=0) for seeds in values]).T)
+    draws = _Draws(
+        estimates=np.array([seeds.mean(dtype=np.float64) for seeds in values]),
+        resampled=sampler.resample(lambda counts: (counts @ columns).astype(np.float64) / n),
+        scores=scores,
+        example_variances=[
+            seeds.var(axis=0, ddof=1).mean() if len(seeds) > 1 and n > 1 else 0.0 for seeds in values
         ],
-        schema={"backbone": pl.String, "other": pl.String, "probability": pl.Float64},
-        orient="row",
     )
+    if n == 1:  # Values are scores of whole seeds, which say nothing about the possible range.
+        return draws
+    return replace(draws, limits=(float(min(map(np.min, values))), float(max(map(np.max, values)))))
+
+
+def _draw_values(statistics: Sequence[Seeds], sign: float, sampler: _Sampler) -> _Draws:
+    """Recompute the value of every seed on the same draws."""
+    ends = np.cumsum([len(seeds) for seeds in statistics])[:-1]
+
+    def values(counts: Counts) -> Array:
+        weights = counts.astype(np.float64)
+        columns = [statistic.at(weights) for seeds in statistics for statistic in seeds]
+        return sign * np.stack(columns, axis=1, dtype=np.float64)
+
+    scores = np.split(values(np.ones((1, sampler.num_examples), dtype=np.float32))[0], ends)
+    sampler.require_finite(scores)
+    resampled = np.split(sampler.resample(values), ends, axis=1)
+    return _Draws(
+        estimates=np.array([seeds.mean() for seeds in scores]),
+        resampled=np.stack([seeds.mean(axis=1) for seeds in resampled], axis=1),
+        scores=scores,
+        example_variances=[sampler.num_examples * _variance_between(seeds) for seeds in resampled],
+    )
+
+
+def _variance_between(seeds: Array) -> float:
+    """Variance between seeds that the draws make, from values [replicates, seeds]."""
+    if seeds.shape[1] == 1:
+        return 0.0
+    deviations = seeds - seeds.mean(axis=1, keepdims=True)
+    return float(deviations.var(axis=0, ddof=1).sum() / (seeds.shape[1] - 1))
+
+
+def _with_seed_noise(draws: _Draws, sampler: _Sampler) -> Array:
+    """Add Student-t noise with the variance of each backbone's mean over seeds."""
+    num_seeds = np.array([len(scores) for scores in draws.scores])
+    if (num_seeds == 1).all():
+        return draws.resampled
+    noise = sampler.rng.standard_t((num_seeds - 1).sum(), draws.resampled.shape)
+    variance = seed_variance(draws.scores, draws.example_variances, sampler.num_examples)
+    return np.clip(draws.resampled + noise * np.sqrt(variance / num_seeds), *draws.limits)
+
+
+def seed_variance(scores: Sequence[Array], example_variances: Sequence[float], num_examples: int) -> float:
+    """Between-seed variance minus within-seed sampling variance, pooled over backbones, floored at 0.
+
+    Seeds err on different examples; resampling the examples already shows that part of their variance.
+
+    Args:
+        scores: per backbone the scores of its seeds, [seeds]; several seeds for at least one.
+        example_variances: per backbone n times the variance between its seeds that sampling n examples makes.
+        num_examples: n.
+    """
+    several = [(seeds, v) for seeds, v in zip(scores, example_variances, strict=True) if len(seeds) > 1]
+    degrees = [len(seeds) - 1 for seeds, _ in several]
+    between = np.average([seeds.var(ddof=1) for seeds, _ in several], weights=degrees)
+    within = np.average([variance for _, variance in several], weights=degrees)
+    return max(float(between) - float(within) / num_examples, 0.0)

@@ -1,4 +1,4 @@
-"""How numbers are defined: functions of logits and targets with a direction and bounds."""
+"""Metrics: definition, direction, bounds and resampling of every number that is reported."""
 
 from raybench.metrics import corruption, ood, retrieval, robustness, selective, shift
 from raybench.metrics.calibration import expected_calibration_error

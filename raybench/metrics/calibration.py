@@ -1,20 +1,30 @@
-"""Calibration metrics, by netcal. What netcal leaves to the caller is decided and checked here."""
+"""Calibration metrics, by netcal, with the choices and checks that netcal leaves to the caller."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from raybench.metrics.agreement import checked
 from raybench.metrics.registry import declare, metric
+from raybench.metrics.resampling import NotResampled, PerExampleMean
+from raybench.metrics.validation import validated_tensors
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
 NUM_BINS = 15
 """netcal's own default is 10; 15 is the count most papers report."""
+BINNED = NotResampled(
+    "resampling adds noise to every bin, which a binned calibration error counts as miscalibration"
+)
+"""A percentile interval would lie above the measured value."""
 
 
-@metric("ece", direction="min", bounds=(0.0, 1.0))
+def _squared_distances(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
+    return PerExampleMean(_squared_distance(logits, targets).numpy())
+
+
+@metric("ece", direction="min", bounds=(0.0, 1.0), resampling=BINNED)
 def expected_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Mean gap between top-label confidence and accuracy over 15 equal-width bins.
 
@@ -37,7 +47,7 @@ def expected_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> f
     return _within_one(ECE(bins=NUM_BINS), *top_label("ece", logits, targets))
 
 
-@metric("mce", direction="min", bounds=(0.0, 1.0))
+@metric("mce", direction="min", bounds=(0.0, 1.0), resampling=BINNED)
 def maximum_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Largest gap between top-label confidence and accuracy among 15 equal-width bins.
 
@@ -60,11 +70,11 @@ def maximum_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> fl
     return _within_one(MCE(bins=NUM_BINS), *top_label("mce", logits, targets))
 
 
-@metric("adaptive_ece", direction="min", bounds=(0.0, 1.0))
+@metric("adaptive_ece", direction="min", bounds=(0.0, 1.0), resampling=BINNED)
 def adaptive_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
-    """As `ece`, over 15 bins that hold equally many examples: none is nearly empty.
+    """Top-label calibration error as `ece`, over 15 bins with equally many examples.
 
-    Examples of equal confidence share their accuracy, so that the order of examples is no matter.
+    Examples of equal confidence share their mean accuracy, so that the order of examples does not matter.
 
     Args:
         logits: shape [n, c].
@@ -84,7 +94,7 @@ def adaptive_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> f
     confidence, is_correct = top_label("adaptive_ece", logits, targets)
     is_correct = _shared_by_ties(confidence, is_correct)
     order = confidence.argsort(kind="stable")
-    # By netcal's `equal_intervals=False` quantiles of few or tied confidences make empty and double bins.
+    # netcal's `equal_intervals=False` makes empty and double bins from quantiles of few or tied values.
     gaps = [
         len(part) * abs(float(confidence[part].mean() - is_correct[part].mean()))
         for part in _parts(order, NUM_BINS)
@@ -92,7 +102,7 @@ def adaptive_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> f
     return sum(gaps) / len(confidence)
 
 
-@metric("classwise_ece", direction="min", bounds=(0.0, 1.0))
+@metric("classwise_ece", direction="min", bounds=(0.0, 1.0), resampling=BINNED)
 def classwise_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Mean over classes of the gap between a class's probability and its frequency, over 15 bins each.
 
@@ -112,7 +122,7 @@ def classwise_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> 
     """
     from netcal.metrics import ECE
 
-    scores, labels = checked("classwise_ece", logits, targets)
+    scores, labels = validated_tensors("classwise_ece", logits, targets)
     probabilities = scores.double().softmax(dim=1).numpy()
     is_class = labels[:, None].numpy() == range(probabilities.shape[1])
     errors = [
@@ -122,7 +132,7 @@ def classwise_calibration_error(logits: NDArray[Any], targets: NDArray[Any]) -> 
     return sum(errors) / len(errors)
 
 
-@metric("brier", direction="min", bounds=(0.0, 2.0))
+@metric("brier", direction="min", bounds=(0.0, 2.0), resampling=_squared_distances)
 def brier_score(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Mean squared distance between the probabilities and the one-hot truth, summed over classes.
 
@@ -139,34 +149,42 @@ def brier_score(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     >>> round(brier_score(np.zeros((2, 4)), np.array([0, 3])), 6)
     0.75
     """
+    return float(_squared_distance(logits, targets).mean())
+
+
+def _squared_distance(logits: NDArray[Any], targets: NDArray[Any]) -> torch.Tensor:
+    """Of every example's probabilities to its one-hot truth, [n]."""
     from torch.nn.functional import one_hot
 
-    scores, labels = checked("brier", logits, targets)
+    scores, labels = validated_tensors("brier", logits, targets)
     probabilities = scores.double().softmax(dim=1)
     truth = one_hot(labels, probabilities.shape[1])
-    return float((probabilities - truth).square().sum(dim=1).mean())
+    return (probabilities - truth).square().sum(dim=1)
 
 
 declare(
     "temperature",
     direction="min",
     bounds=(0.0, float("inf")),
-    doc="What logits are divided by to be calibrated on val: above 1 where a classifier is too sure.",
+    resampling=NotResampled("it is fitted on val; test examples do not enter"),
+    doc="Divisor of the logits that calibrates them on val; above 1 for an overconfident classifier.",
 )
 
 
 def top_label(name: str, logits: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(Confidence of the answer, whether it is right as 0 or 1), each [n]; softmax in float64."""
-    scores, labels = checked(name, logits, targets)
+    """Confidence of the top label, and whether it is correct (0 or 1), each [n]; softmax in float64."""
+    scores, labels = validated_tensors(name, logits, targets)
     confidence, predicted = scores.double().softmax(dim=1).max(dim=1)
     # netcal 1.4 calls a problem binary when at most two labels are *present*, and then scores the
-    # positive class. Handing it (confidence, correct) pairs asks the top-label question outright.
+    # positive class. With (confidence, correct) pairs it computes the top-label error.
     return confidence.numpy(), (predicted == labels).long().numpy()
 
 
 def reliability(logits: NDArray[Any], targets: NDArray[Any]) -> list[dict[str, float]]:
-    """Rows of the reliability diagram: per equal-width bin that is not empty its middle, the mean confidence,
-    the accuracy, and the count (which is the confidence histogram)."""
+    """Reliability diagram: middle, mean confidence, accuracy and count of every equal-width bin in use.
+
+    The counts are the confidence histogram.
+    """
     confidence, is_correct = top_label("reliability", logits, targets)
     bins = (confidence * NUM_BINS).astype(int).clip(max=NUM_BINS - 1)
     rows = []
@@ -185,12 +203,12 @@ def reliability(logits: NDArray[Any], targets: NDArray[Any]) -> list[dict[str, f
 
 
 def _within_one(measure: Any, confidence: NDArray[Any], is_correct: NDArray[Any]) -> float:
-    """netcal keeps confidences away from 0 and 1 by 2e-16, which must not carry the value over a bound."""
+    """Cap the value at 1: netcal clips confidences 2e-16 away from 0 and 1, which can exceed the bound."""
     return min(1.0, float(measure.measure(confidence, is_correct)))
 
 
 def _shared_by_ties(confidence: NDArray[Any], is_correct: NDArray[Any]) -> NDArray[Any]:
-    """Per example the accuracy of all that are exactly as confident, [n]."""
+    """Per example the accuracy over all equally confident examples, [n]."""
     import numpy as np
 
     _, group, counts = np.unique(confidence, return_inverse=True, return_counts=True)
@@ -198,7 +216,7 @@ def _shared_by_ties(confidence: NDArray[Any], is_correct: NDArray[Any]) -> NDArr
 
 
 def _parts(order: NDArray[Any], count: int) -> list[NDArray[Any]]:
-    """`order` cut into at most `count` parts of equal size up to one."""
+    """Split `order` into at most `count` parts whose sizes differ by at most one."""
     import numpy as np
 
     return [part for part in np.array_split(order, count) if len(part)]

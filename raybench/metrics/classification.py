@@ -1,7 +1,7 @@
-"""Metrics of classification, by torchmetrics. What torchmetrics leaves to the caller is decided here.
+"""Classification metrics, by torchmetrics, with the conventions that torchmetrics leaves to the caller.
 
 All take logits, shape [n, c] (any real numbers, the larger the likelier), and true class ids in [0, c), shape
-[n]; all raise what `agreement.checked` raises. Where two logits are equal the lower class id wins.
+[n]; all raise what `validation.validated_tensors` raises. Where two logits are equal the lower class id wins.
 """
 
 from __future__ import annotations
@@ -9,16 +9,49 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from raybench.metrics.agreement import checked
 from raybench.metrics.registry import METRICS, ArrayMetric, metric
+from raybench.metrics.resampling import PerExampleMean, RatioOfSums
+from raybench.metrics.validation import validated_tensors
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
 TOP_K = 5
 
 
-@metric("accuracy", direction="max", bounds=(0.0, 1.0))
+def _correct(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
+    """1 where the highest logit is the true class."""
+    return PerExampleMean((logits.argmax(axis=1) == targets).astype("float64"))
+
+
+def _correct_in_top5(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
+    """1 where fewer than five classes have a higher logit, or an equal logit and a lower id."""
+    import numpy as np
+
+    true = np.take_along_axis(logits, targets[:, None], axis=1)
+    is_lower_id = np.arange(logits.shape[1]) < targets[:, None]
+    num_before = ((logits > true) | ((logits == true) & is_lower_id)).sum(axis=1)
+    return PerExampleMean((num_before < TOP_K).astype("float64"))
+
+
+def _recalls(logits: NDArray[Any], targets: NDArray[Any]) -> RatioOfSums:
+    """Per class the recognised examples over all examples."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    def one_hot(values: NDArray[Any]) -> Any:
+        return csr_array((values, (np.arange(len(targets)), targets)), shape=logits.shape)
+
+    is_correct = logits.argmax(axis=1) == targets
+    return RatioOfSums(one_hot(is_correct.astype(np.float64)), one_hot(np.ones(len(targets))))
+
+
+def _log_losses(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
+    return PerExampleMean(_cross_entropy(logits, targets, "none").numpy())
+
+
+@metric("accuracy", direction="max", bounds=(0.0, 1.0), resampling=_correct)
 def accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Share of images whose highest logit is the true class (top-1).
 
@@ -38,12 +71,12 @@ def accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     return _top_k_accuracy("accuracy", logits, targets, 1)
 
 
-@metric("top5_accuracy", direction="max", bounds=(0.0, 1.0))
+@metric("top5_accuracy", direction="max", bounds=(0.0, 1.0), resampling=_correct_in_top5)
 def top5_accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Share of images whose true class is among the five highest logits (all of them if c < 5).
 
-    With five classes or fewer the value is 1 and says nothing; it is computed all the same so that tables of
-    tasks with few and many classes have one shape.
+    With five classes or fewer the value is always 1; it is computed all the same, so that tasks with few and
+    many classes have the same table columns.
 
     Args:
         logits: shape [n, c].
@@ -61,9 +94,9 @@ def top5_accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     return _top_k_accuracy("top5_accuracy", logits, targets, min(TOP_K, logits.shape[-1]))
 
 
-@metric("mean_class_accuracy", direction="max", bounds=(0.0, 1.0))
+@metric("mean_class_accuracy", direction="max", bounds=(0.0, 1.0), resampling=_recalls)
 def mean_class_accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Mean over classes of the share of that class's images that are recognised; every class counts alike.
+    """Mean over classes of the share of that class's images that are recognised; all classes weigh the same.
 
     Classes without a true example are left out, as in scikit-learn's `balanced_accuracy_score`. (The macro
     average of torchmetrics leaves a class out only if it is also never *predicted*, so one wrong answer would
@@ -84,14 +117,14 @@ def mean_class_accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """
     from torchmetrics.functional.classification import multiclass_stat_scores
 
-    scores, labels = checked("mean_class_accuracy", logits, targets)
+    scores, labels = validated_tensors("mean_class_accuracy", logits, targets)
     counts = multiclass_stat_scores(scores, labels, num_classes=scores.shape[1], average="none").double()
     num_true, num_found = counts[:, 4], counts[:, 0]  # Columns: tp, fp, tn, fn, support.
     is_present = num_true > 0
     return float((num_found[is_present] / num_true[is_present]).mean())
 
 
-@metric("nll", direction="min", bounds=(0.0, float("inf")))
+@metric("nll", direction="min", bounds=(0.0, float("inf")), resampling=_log_losses)
 def negative_log_likelihood(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Mean of −log of the probability given to the true class (cross-entropy), in nats.
 
@@ -111,10 +144,7 @@ def negative_log_likelihood(logits: NDArray[Any], targets: NDArray[Any]) -> floa
     >>> round(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 2])), 6)
     1.386294
     """
-    from torch.nn.functional import cross_entropy
-
-    scores, labels = checked("nll", logits, targets)
-    return max(0.0, float(cross_entropy(scores.double(), labels)))  # Rounding can give −0.0.
+    return max(0.0, float(_cross_entropy(logits, targets, "mean")))  # Rounding can give −0.0.
 
 
 def classification_metrics(
@@ -136,10 +166,17 @@ def _array_metric(name: str) -> ArrayMetric:
     return found
 
 
+def _cross_entropy(logits: NDArray[Any], targets: NDArray[Any], reduction: str) -> torch.Tensor:
+    from torch.nn.functional import cross_entropy
+
+    scores, labels = validated_tensors("nll", logits, targets)
+    return cross_entropy(scores.double(), labels, reduction=reduction)
+
+
 def _top_k_accuracy(name: str, logits: NDArray[Any], targets: NDArray[Any], k: int) -> float:
-    """Counts by torchmetrics, divided here in float64: its own quotient is float32 (0.9624999761581421)."""
+    """Count by torchmetrics and divide in float64: its own quotient is float32 (0.9624999761581421)."""
     from torchmetrics.functional.classification import multiclass_stat_scores
 
-    scores, labels = checked(name, logits, targets)
+    scores, labels = validated_tensors(name, logits, targets)
     counts = multiclass_stat_scores(scores, labels, num_classes=scores.shape[1], average="micro", top_k=k)
     return int(counts[0]) / len(labels)

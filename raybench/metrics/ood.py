@@ -1,6 +1,6 @@
-"""Out-of-distribution detection: scores that are high on images like those of training.
+"""Metrics and scores of out-of-distribution (OOD) detection.
 
-In-distribution (ID) images are the positives, and a higher score means more in-distribution.
+In-distribution (ID) images are the positives: a higher score means more in-distribution.
 """
 
 from __future__ import annotations
@@ -9,33 +9,38 @@ from typing import TYPE_CHECKING, Any
 
 from raybench.core.errors import EmptyInputError
 from raybench.metrics.registry import declare
+from raybench.metrics.resampling import NotResampled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUM_NEIGHBOURS = 50
-"""Sun et al. take 50 for CIFAR-10; all there are where a bank is smaller."""
+"""Sun et al. use 50 for CIFAR-10; a smaller bank is used whole."""
 SHRINKAGE = 1e-3
-"""Share of the mean variance that is added to the covariance's diagonal, so that it can be inverted."""
+"""Share of the mean variance added to the covariance's diagonal, which makes it invertible."""
 BLOCK = 1024
+NOT_STORED = NotResampled("scores of single images are not stored")
 
 declare(
     "ood_auroc",
     direction="max",
     bounds=(0.0, 1.0),
-    doc="Chance that a score puts an in-distribution image above an out-of-distribution one.",
+    resampling=NOT_STORED,
+    doc="Probability that an in-distribution image scores higher than an out-of-distribution one.",
 )
 declare(
     "mean_ood_auroc",
     direction="max",
     bounds=(0.0, 1.0),
+    resampling=NOT_STORED,
     doc="Mean of `ood_auroc` over the out-of-distribution datasets.",
 )
 declare(
     "fpr95",
     direction="min",
     bounds=(0.0, 1.0),
-    doc="Share of out-of-distribution images that pass the threshold at which 95 % of the others do.",
+    resampling=NOT_STORED,
+    doc="Share of out-of-distribution images at or above the threshold that keeps 95 % of the others.",
 )
 
 
@@ -57,8 +62,8 @@ def auroc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
 def fpr95(inside: NDArray[Any], outside: NDArray[Any]) -> float:
     """Share of OOD images at or above the highest threshold that keeps at least 95 % of the ID images.
 
-    The convention of OpenOOD: ID is positive, the first threshold with a true-positive rate ≥ 0.95. The point
-    nearest to 0.95, which others take, differs by 0.08 on average at 50 images.
+    OpenOOD's convention: ID is positive, and the threshold is the first with a true-positive rate ≥ 0.95.
+    Other codebases take the point nearest to 0.95, which differs by 0.08 on average with 50 images.
 
     >>> import numpy as np
     >>> fpr95(np.arange(100.0), np.array([0.0, 4.0, 5.0, 50.0]))
@@ -75,7 +80,7 @@ def fpr95(inside: NDArray[Any], outside: NDArray[Any]) -> float:
 
 
 def maximum_softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """Confidence of the answer, [n] (Hendrycks & Gimpel, ICLR 2017)."""
+    """Largest class probability, [n] (Hendrycks & Gimpel, ICLR 2017)."""
     from scipy.special import softmax
 
     return softmax(logits.astype("float64"), axis=1).max(axis=1)
@@ -91,21 +96,21 @@ def energy(logits: NDArray[Any]) -> NDArray[Any]:
 def nearest_neighbour(
     features: NDArray[Any], bank: NDArray[Any], num_neighbours: int = NUM_NEIGHBOURS
 ) -> NDArray[Any]:
-    """Minus the distance to the k-th nearest training feature, at length 1, [n] (Sun et al., ICML 2022)."""
+    """Negative distance to the k-th nearest training feature, L2-normalised, [n] (Sun et al., ICML 2022)."""
     import numpy as np
 
     k = min(num_neighbours, len(bank))
     known = _unit(bank)
-    found = []
+    scores = []
     for start in range(0, len(features), BLOCK):
         similarity = _unit(features[start : start + BLOCK]) @ known.T
         kth = np.partition(similarity, len(known) - k, axis=1)[:, len(known) - k]
-        found.append(-np.sqrt(np.maximum(0.0, 2.0 - 2.0 * kth)))
-    return np.concatenate(found)
+        scores.append(-np.sqrt(np.maximum(0.0, 2.0 - 2.0 * kth)))
+    return np.concatenate(scores)
 
 
 def mahalanobis(features: NDArray[Any], bank: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-    """Minus the squared distance to the nearest class mean, under one covariance of all classes, [n].
+    """Negative squared Mahalanobis distance to the nearest class mean, with one shared covariance, [n].
 
     Args:
         features: shape [n, d].

@@ -1,7 +1,7 @@
-"""What a metric is: a function of logits and targets with a direction and bounds.
+"""Registry of metrics: name, direction, bounds, and how each is resampled.
 
-Directions and bounds are read by `raybench rank`, so nothing here or in the metric files imports torch
-before a value is computed.
+`raybench rank` reads directions and bounds, so the metric files import torch, scipy and numpy only inside the
+functions that compute.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raybench.core.records import Direction
 from raybench.core.registry import Registry
+from raybench.metrics.resampling import Resampling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,11 +27,13 @@ class Metric:
 
     name: str
     direction: Direction
-    """Which way is better. Known here and nowhere else."""
+    """Whether lower ("min") or higher ("max") is better. Stated here and nowhere else."""
     bounds: tuple[float, float]
     """Smallest and largest possible value; a value outside is a bug, not a result."""
+    resampling: Resampling
+    """Statistic for the bootstrap, or the reason why there is none."""
     doc: str = ""
-    """What it is, in a line."""
+    """Definition in one line."""
 
     @property
     def best(self) -> float:
@@ -52,21 +55,28 @@ class ArrayMetric(Metric):
 METRICS: Registry[Metric] = Registry("metric", Metric)
 
 
-def declare(name: str, *, direction: Direction, bounds: tuple[float, float], doc: str = "") -> None:
-    """Register a metric whose value a protocol or an evaluator computes from more than logits and targets."""
-    METRICS.add(name, Metric(name=name, direction=direction, bounds=bounds, doc=doc))
+def declare(
+    name: str, *, direction: Direction, bounds: tuple[float, float], resampling: Resampling, doc: str
+) -> None:
+    """Register a metric that a protocol or an evaluator computes from more than logits and targets."""
+    METRICS.add(name, Metric(name=name, direction=direction, bounds=bounds, resampling=resampling, doc=doc))
 
 
 def metric(
-    name: str, *, direction: Direction, bounds: tuple[float, float]
+    name: str, *, direction: Direction, bounds: tuple[float, float], resampling: Resampling
 ) -> Callable[[ArrayFunction], ArrayFunction]:
-    """Register a function as the metric `name`; the function itself is returned unchanged."""
+    """Register a function of logits and targets as the metric `name`; the function is returned unchanged."""
 
     def register(compute: ArrayFunction) -> ArrayFunction:
-        doc = (compute.__doc__ or "").strip().partition("\n")[0]
-        METRICS.add(
-            name, ArrayMetric(name=name, compute=compute, direction=direction, bounds=bounds, doc=doc)
+        entry = ArrayMetric(
+            name=name,
+            compute=compute,
+            direction=direction,
+            bounds=bounds,
+            resampling=resampling,
+            doc=(compute.__doc__ or "").strip().partition("\n")[0],
         )
+        METRICS.add(name, entry)
         return compute
 
     return register

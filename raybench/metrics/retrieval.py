@@ -1,6 +1,6 @@
-"""Retrieval: how early a query's positives stand in the ranking of the gallery.
+"""Retrieval metrics: how early a query's positives appear in the ranking of the gallery.
 
-All are functions of the ranks of positives (0 is the first place), taken after junk has left the ranking.
+All are functions of the ranks of positives (from 0), after junk images are removed from the ranking.
 A query without positives has no value (NaN) in any of them; `queries_without_positives` counts it.
 """
 
@@ -10,55 +10,44 @@ from typing import TYPE_CHECKING, Any
 
 from raybench.core.errors import EmptyInputError
 from raybench.metrics.registry import declare
+from raybench.metrics.resampling import NotResampled, PerExampleMean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CUTOFFS = (1, 5, 10, 100)
 
-declare(
-    "map",
-    direction="max",
-    bounds=(0.0, 1.0),
-    doc="Mean over queries of the average precision: the mean of the precision at each positive.",
+
+def _declare_per_query(name: str, doc: str) -> None:
+    """Register a fraction with one value per query; the protocol stores the values."""
+    declare(name, direction="max", bounds=(0.0, 1.0), resampling=PerExampleMean, doc=doc)
+
+
+_declare_per_query(
+    "map", "Mean over queries of the average precision: the mean of the precision at each positive."
 )
-declare(
-    "map_trapezoid",
-    direction="max",
-    bounds=(0.0, 1.0),
-    doc="Mean average precision by the trapezoid rule, as revisitop (Oxford, Paris) computes it.",
+_declare_per_query(
+    "map_trapezoid", "Mean average precision by the trapezoid rule, as revisitop (Oxford, Paris) computes it."
 )
-declare("mrr", direction="max", bounds=(0.0, 1.0), doc="Mean of 1 / place of the first positive, from 1.")
-declare(
-    "r_precision",
-    direction="max",
-    bounds=(0.0, 1.0),
-    doc="Share of positives among the first R places, R being the query's number of positives.",
+_declare_per_query("mrr", "Mean of 1 / rank of the first positive, counted from 1.")
+_declare_per_query(
+    "r_precision", "Share of positives among the first R results, R being the query's number of positives."
 )
 for _k in CUTOFFS:
-    declare(
-        f"recall_at_{_k}",
-        direction="max",
-        bounds=(0.0, 1.0),
-        doc=f"Share of a query's positives that stand in the first {_k} places.",
+    _declare_per_query(
+        f"recall_at_{_k}", f"Share of a query's positives that are among the first {_k} results."
     )
-    declare(
-        f"precision_at_{_k}",
-        direction="max",
-        bounds=(0.0, 1.0),
-        doc=f"Share of the first {_k} places that hold a positive.",
-    )
-    declare(
+    _declare_per_query(f"precision_at_{_k}", f"Share of positives among the first {_k} results.")
+    _declare_per_query(
         f"hit_at_{_k}",
-        direction="max",
-        bounds=(0.0, 1.0),
-        doc=f"Share of queries with a positive in the first {_k} places; metric learning's recall@{_k}.",
+        f"Share of queries with a positive among the first {_k} results; metric learning's recall@{_k}.",
     )
 declare(
     "queries_without_positives",
     direction="min",
     bounds=(0.0, float("inf")),
-    doc="Number of queries that the gallery holds no positive of; the other metrics leave them out.",
+    resampling=NotResampled("it counts images of the dataset"),
+    doc="Number of queries without a positive in the gallery; the other metrics exclude them.",
 )
 
 RETRIEVAL_METRICS = (
@@ -68,17 +57,17 @@ RETRIEVAL_METRICS = (
     "r_precision",
     *(f"{kind}_at_{k}" for kind in ("recall", "precision", "hit") for k in CUTOFFS),
 )
-"""Those with a value per query, in the order of tables."""
+"""Metrics with one value per query, in the order of tables."""
 
 
 def average_precision(ranks: NDArray[Any]) -> float:
-    """Mean of the precision at each positive's place.
+    """Mean of the precision at each positive's rank.
 
     Args:
-        ranks: places of the positives from 0, ascending, shape [p], p ≥ 1.
+        ranks: of the positives, from 0, ascending, shape [p], p ≥ 1.
 
     Returns:
-        A fraction in [0, 1]: 1 where all positives stand first.
+        A fraction in [0, 1]: 1 if all positives come first.
 
     Source: torchmetrics `retrieval_average_precision`.
 
@@ -94,11 +83,11 @@ def average_precision(ranks: NDArray[Any]) -> float:
 def trapezoid_average_precision(ranks: NDArray[Any]) -> float:
     """Area under the precision-recall curve by the trapezoid rule.
 
-    Each positive contributes the mean of the precisions just before and at its place; before the first place
-    the precision is 1. Never above `average_precision`, and equal to it where all positives stand first.
+    Each positive contributes the mean of the precisions just before and at its rank; before the first rank
+    the precision is 1. Never above `average_precision`, and equal to it if all positives come first.
 
     Args:
-        ranks: places of the positives from 0, ascending, shape [p], p ≥ 1.
+        ranks: of the positives, from 0, ascending, shape [p], p ≥ 1.
 
     Returns:
         A fraction in [0, 1].
@@ -111,16 +100,16 @@ def trapezoid_average_precision(ranks: NDArray[Any]) -> float:
     """
     import numpy as np
 
-    found = np.arange(len(ranks), dtype=np.float64)
-    before = np.where(ranks == 0, 1.0, found / np.maximum(ranks, 1))
-    return float(((before + (found + 1.0) / (ranks + 1.0)) / 2.0).mean())
+    num_found = np.arange(len(ranks), dtype=np.float64)
+    before = np.where(ranks == 0, 1.0, num_found / np.maximum(ranks, 1))
+    return float(((before + (num_found + 1.0) / (ranks + 1.0)) / 2.0).mean())
 
 
 def retrieval_values(ranks: NDArray[Any]) -> dict[str, float]:
-    """Name → value of all `RETRIEVAL_METRICS` for one query; NaN throughout if it has no positives.
+    """Compute all `RETRIEVAL_METRICS` for one query, by name; all NaN if it has no positives.
 
     Args:
-        ranks: places of the positives from 0 after junk is removed, in any order, shape [p].
+        ranks: ranks of the positives from 0 after junk is removed, in any order, shape [p].
 
     Source: torchmetrics `functional.retrieval` (precision divides by k even where the gallery is smaller).
 
@@ -149,7 +138,7 @@ def retrieval_values(ranks: NDArray[Any]) -> dict[str, float]:
 
 
 def retrieval_means(per_query: dict[str, NDArray[Any]]) -> dict[str, float]:
-    """Metric → mean over the queries that have positives, and how many have none.
+    """Average each metric over the queries that have positives, and count the queries that have none.
 
     Raises:
         EmptyInputError: if no query has a positive.

@@ -1,22 +1,28 @@
 """Metrics of the evaluator `adversarial`."""
 
 from raybench.metrics.registry import declare
+from raybench.metrics.resampling import NotResampled
+
+NOT_STORED = NotResampled("outcomes of attacks on single images are not stored")
 
 declare(
     "robust_accuracy",
     direction="max",
     bounds=(0.0, 1.0),
-    doc="Share of images that are recognised and that the attack could not turn into another class.",
+    resampling=NOT_STORED,
+    doc="Share of images that are still classified correctly after the attack.",
 )
 declare(
     "mean_robust_accuracy",
     direction="max",
     bounds=(0.0, 1.0),
+    resampling=NOT_STORED,
     doc="Mean of the robust accuracies over the attack's radii.",
 )
 declare(
     "median_perturbation",
     direction="max",
     bounds=(0.0, float("inf")),
-    doc="Median L2 length of the smallest perturbation found that changes the answer; 0 where it is wrong.",
+    resampling=NOT_STORED,
+    doc="Median L2 norm of the smallest perturbation found that changes the answer; 0 for wrong answers.",
 )

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from raybench.analysis.bootstrap import ranking_intervals, replicate, win_probabilities
+from raybench.analysis.bootstrap import example_means, replicate
+from raybench.analysis.intervals import ranking_intervals, win_probabilities
 from raybench.analysis.scores import select_scores
 from raybench.analysis.zscores import overall, rank_within_task, zscore_within_task
 from raybench.core.records import Measurement
@@ -87,7 +88,9 @@ def _bootstrapped(quick: bool) -> Ratio:
     """Seconds on the wall over the 30 that issue 6 allows."""
     num_backbones, num_tasks, n = (10, 4, 2_000) if quick else (50, 20, 10_000)
     rng = np.random.default_rng(0)
-    per_example = {f"t{task}": rng.random((num_backbones, n)) < 0.7 for task in range(num_tasks)}
+    per_example = {
+        f"t{task}": example_means(rng.random((num_backbones, n)) < 0.7) for task in range(num_tasks)
+    }
     started = time.perf_counter()
     replicates = replicate(per_example, [f"b{i}" for i in range(num_backbones)])
     ranking_intervals(replicates)

@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from raybench.analysis.aggregate_ranking import RankingRule, compare_rules
-from raybench.analysis.bootstrap import ranking_intervals, win_probabilities
+from raybench.analysis.intervals import ranking_intervals, win_probabilities
 from raybench.analysis.tuning_curves import gain_over_defaults
 from raybench.cli import main
 from raybench.core.errors import DuplicateMeasurementError, EmptyInputError, MissingMeasurementError
@@ -132,7 +132,7 @@ def test_the_doubt_is_that_of_the_bootstrap(page, evidence):
     assert_frame_equal(read(page, "win_probabilities"), win_probabilities(evidence.replicates))
 
 
-def test_the_bootstrap_redraws_examples_whose_mean_is_the_score(evidence):
+def test_the_bootstrap_resamples_examples_whose_mean_is_the_score(evidence):
     measured = evidence.replicates.estimates
     wide = evidence.scores.sort("backbone", "task")["value"].to_numpy().reshape(measured.shape)
     assert measured == pytest.approx(wide)
@@ -165,9 +165,9 @@ def test_what_evaluators_warn_of_is_quoted_and_no_markup_gets_through(page):
     assert "few <b>" not in page
 
 
-def test_without_examples_seeds_are_redrawn_and_the_page_says_so(tmp_path):
+def test_without_examples_seeds_are_resampled_and_the_page_says_so(tmp_path):
     page = report_html([fill(tmp_path, keeps_examples=False)])
-    assert "Seeds only, because values per example are not at hand: knn@digits" in page
+    assert "Seeds only, because values per example are not stored: knn@digits" in page
 
 
 def test_without_examples_and_seeds_there_is_no_interval_but_a_sentence(tmp_path):
@@ -280,7 +280,7 @@ def test_the_page_fits_phone_and_desktop_in_light_and_dark_and_loads_nothing(pag
 def test_one_backbone_alone_has_a_page(tmp_path):
     page = report_html([fill(tmp_path, backbones=("good",))])
     assert "good is the only backbone over 3 tasks" in page
-    assert "There is only one backbone, so no order to be unsure of." in page
+    assert "There is only one backbone, so there is no order to be uncertain about." in page
 
 
 def test_a_backbone_without_any_score_stands_last_and_is_named(tmp_path):

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from raybench.analysis.aggregate_ranking import RankingRule
-from raybench.analysis.bootstrap import ranking_intervals, replicate
+from raybench.analysis.bootstrap import example_means, replicate
+from raybench.analysis.intervals import ranking_intervals
 from raybench.cli import main
 from raybench.core.errors import EmptyInputError, MissingMeasurementError, UnknownNameError
 from raybench.report.gather.criteria import Criterion
@@ -181,15 +182,15 @@ def test_intervals_keep_to_the_metrics_bounds_and_centre_on_all_seeds_of_each(tm
     )
 
 
-def test_examples_are_redrawn_where_a_backbone_lacks_a_seed(tmp_path):
+def test_examples_are_resampled_where_a_backbone_lacks_a_seed(tmp_path):
     storage = fill(tmp_path / "s", tasks=("knn@digits",), backbones=("good",), seeds=(0, 1))
     fill(storage, tasks=("knn@digits",), backbones=("poor",), seeds=(0,), experiment="f")
     found = rank_results(read_results([storage]), with_intervals=True)
-    assert "redraw test examples (the same draw for all backbones) and move scores" in found.uncertainty_note
+    assert "resample test examples (the same draw for all backbones) and add noise" in found.uncertainty_note
     assert "Seeds only" not in found.uncertainty_note
 
 
-def test_under_another_condition_only_what_was_measured_there_is_redrawn(tmp_path):
+def test_under_another_condition_only_what_was_measured_there_is_resampled(tmp_path):
     # Clean accuracies are on disk per example; those under fog are numbers of the seeds, the other way round.
     storage = fill(tmp_path / "s", tasks=("knn@digits",), backbones=("good", "poor"))
     fog = tmp_path / "fog.csv"
@@ -208,7 +209,7 @@ def test_under_another_condition_only_what_was_measured_there_is_redrawn(tmp_pat
     )  # t with 2 degrees, 0.975.
     assert cells["poor"] == pytest.approx((0.605 - 0.0215, 0.605 + 0.0215), abs=0.005)
     assert found.aggregate_ranking["backbone"].to_list() == ["poor", "good"]
-    by_hand = replicate({"t": [[[0.2], [0.21]], [[0.6], [0.61]]]}, ["good", "poor"])
+    by_hand = replicate({"t": example_means([[[0.2], [0.21]], [[0.6], [0.61]]])}, ["good", "poor"])
     assert ranking_intervals(by_hand)["p_first"].to_list() == found.aggregate_ranking["p_first"].to_list()
     page = gather(results, Criterion(condition="fog(severity=3)"))
     assert page.condition == "fog(severity=3)"
@@ -224,13 +225,13 @@ def test_a_task_whose_seeds_agree_has_no_interval_instead_of_one_of_no_width(tmp
     head = "backbone,task,metric,value,seed"
     file.write_text("\n".join([head, *rows, *varied]))
     found = rank_results(read_results([file]), with_intervals=True)
-    assert "Nothing to redraw" in found.uncertainty_note
-    assert "knn@digits; counted as exact" in found.uncertainty_note
+    exact = "Counted as exact, because all seeds agree and values per example are not stored: knn@digits"
+    assert exact in found.uncertainty_note
     assert found.ranked.filter(task="knn@digits")["low"].null_count() == 2
     assert found.ranked.filter(task="finetune@digits")["low"].null_count() == 0
     file.write_text("\n".join([head, *rows]))
     alone = rank_results(read_results([file]), with_intervals=True)
-    assert "Neither test examples nor seeds that differ were kept" in alone.uncertainty_note
+    assert "No test examples are stored, and no seeds that differ" in alone.uncertainty_note
     assert "zscore_low" not in alone.aggregate_ranking.columns
 
 

@@ -1,4 +1,4 @@
-"""What every metric of logits and targets checks before it answers."""
+"""Checks that every metric of logits and targets makes on its input."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def checked(metric: str, logits: NDArray[Any], targets: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [n, c] (float32) and targets [n] (int64) as tensors, once they are known to agree.
+def validated_tensors(
+    metric: str, logits: NDArray[Any], targets: NDArray[Any]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Convert logits [n, c] to float32 and targets [n] to int64 tensors, after checking both.
 
     Raises:
         EmptyInputError: if there are no examples or no classes.
-        NonFiniteMeasurementError: if a logit is NaN or infinite (an argmax would answer all the same).
+        NonFiniteMeasurementError: if a logit is NaN or infinite (argmax would return a class all the same).
         ValueError: if the shapes disagree or a target lies outside [0, c).
     """
     import numpy as np
@@ -38,5 +40,5 @@ def checked(metric: str, logits: NDArray[Any], targets: NDArray[Any]) -> tuple[t
     low, high, num_classes = int(targets.min()), int(targets.max()), logits.shape[1]
     if low < 0 or high >= num_classes:
         raise ValueError(f"{metric} needs targets in [0, {num_classes}), got [{low}, {high}].")
-    # Copies: torch warns about arrays that are read-only (memory maps), and float16 has too few digits.
+    # Copies: torch warns about read-only arrays (memory maps), and float16 has too few digits.
     return torch.tensor(logits, dtype=torch.float32), torch.tensor(targets, dtype=torch.int64)
