@@ -9,15 +9,15 @@ RaybenchError
 ├── CheckpointError            weights do not fit or cannot be read     (the user can fix it)
 ├── ResourceError              the cluster can never run a trial        (the user can fix it)
 ├── StorageError               the storage cannot be written or read    (the user can fix it)
-│   └── StorageUnavailableError  it takes no writes now: full, or away; the run stops and can go on
+│   └── StorageUnavailableError  full or unreachable; rerun the same command to resume
 ├── TrackingError              the tracking server refuses or is absent (the user can fix it)
-├── SplitLockedError           the test split was asked for during a search
+├── SplitLockedError           the test split was requested during a search
 ├── EmptyInputError            nothing to measure
 ├── NonFiniteMeasurementError  a measurement is NaN or infinite
 ├── OutOfBoundsError           a measurement lies outside its metric's bounds
 ├── DuplicateMeasurementError  two measurements share one identity
 ├── DivergedError              training produced a loss that is NaN or infinite
-└── MissingMeasurementError    a ranking was asked of an incomplete table
+└── MissingMeasurementError    a ranking needs a measurement that is missing
 
 Anything else that escapes is a bug in raybench: report it with the trial's record.
 """
@@ -72,7 +72,7 @@ class StorageError(RaybenchError):
 
 
 class StorageUnavailableError(StorageError):
-    """The storage takes no writes now: full, or away. No trial's fault, so the run stops and can go on."""
+    """The storage is full or unreachable. The run stops; no trial fails; the same command resumes it."""
 
 
 class TrackingError(RaybenchError):
@@ -80,7 +80,7 @@ class TrackingError(RaybenchError):
 
 
 class SplitLockedError(RaybenchError):
-    """The test split was asked for while hyperparameters were still being chosen."""
+    """The test split was requested while hyperparameters were still being chosen."""
 
 
 class EmptyInputError(RaybenchError, ValueError):
@@ -104,4 +104,4 @@ class DivergedError(RaybenchError):
 
 
 class MissingMeasurementError(RaybenchError):
-    """A ranking was asked of a table with holes."""
+    """A ranking needs a measurement that is missing from the table."""

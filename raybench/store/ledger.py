@@ -1,7 +1,7 @@
-"""The ledger: one JSON file per trial that says what became of it, beside the spec that asked for it.
+"""The ledger of an experiment: its spec, one JSON record per trial, and pinned digests.
 
-What is left to do is the plan minus the ledger, so a run that was killed continues from here. A record that
-cannot be read counts as absent: its trial is run again, and nothing else is lost.
+A run executes the trials of the plan that the ledger lacks, so a killed run resumes from here. A damaged
+record counts as missing: only its trial is run again.
 """
 
 import json
@@ -28,13 +28,13 @@ _TUPLES = ("curve", "grid")
 
 
 def experiments(storage: StoragePath) -> list[str]:
-    """Names of the experiments that have a spec or a trial on this storage, sorted."""
+    """Sorted names of the experiments that have a spec or a trial in this storage."""
     names = [folder.name for folder in glob_sorted(layout.experiments_dir(storage), "*/")]
     return sorted(n for n in names if has_spec(storage, n) or layout.trials_dir(storage, n).is_dir())
 
 
 def write_record(storage: StoragePath, record: TrialRecord) -> None:
-    """Create or replace the record of a trial, whole or not at all.
+    """Create or replace the record of a trial, atomically.
 
     Raises:
         NonFiniteMeasurementError: if one of `metrics` is NaN or infinite.
@@ -52,10 +52,10 @@ def write_record(storage: StoragePath, record: TrialRecord) -> None:
 
 
 def read_record(storage: StoragePath, experiment: str, trial_id: str) -> TrialRecord | None:
-    """The record of one trial; None if there is none that can be read.
+    """The record of one trial; None if it is missing or damaged.
 
     Raises:
-        StorageUnavailableError: if the storage is away: that says nothing of the trial.
+        StorageUnavailableError: if the storage is unreachable.
     """
     return _parse(layout.trial_file(storage, experiment, trial_id))
 
@@ -63,16 +63,16 @@ def read_record(storage: StoragePath, experiment: str, trial_id: str) -> TrialRe
 def read_records(
     storage: StoragePath, experiment: str, *, pair: Pair | None = None, slug: str = ""
 ) -> list[TrialRecord]:
-    """Every record of an experiment by backbone, task, stage, index; unreadable ones are passed over.
+    """Records of an experiment, sorted by backbone, task, stage and index; damaged ones are skipped.
 
     Args:
-        storage: where the ledger lies.
-        experiment: whose trials.
-        pair: only this pair's trials; None takes all.
-        slug: the same by the pair's slug, with which its trial ids begin.
+        storage: that holds the ledger.
+        experiment: name of the experiment.
+        pair: read only this pair's trials; None reads all.
+        slug: the same, given by the pair's slug, with which its trial ids begin.
 
     Raises:
-        StorageError: if the folder is there but may not be read.
+        StorageError: if the folder exists but may not be read.
     """
     folder = layout.trials_dir(storage, experiment)
     try:
@@ -85,7 +85,7 @@ def read_records(
 
 
 def save_spec(storage: StoragePath, experiment: str, content: Mapping[str, Any]) -> None:
-    """Keep what was asked for: `ExperimentSpec.to_dict()`, so that a later run can tell what has changed."""
+    """Write the spec as `ExperimentSpec.to_dict()` gives it, so that a later run can see what changed."""
     _write_json(layout.spec_file(storage, experiment), content)
 
 
@@ -112,10 +112,10 @@ def has_spec(storage: StoragePath, experiment: str) -> bool:
 
 
 def load_spec(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
-    """What `save_spec` kept; None if there is no such experiment on this storage.
+    """The spec as `save_spec` wrote it; None if there is no such experiment in this storage.
 
     Raises:
-        StorageError: if the spec is there but cannot be read.
+        StorageError: if the spec exists but cannot be read.
     """
     path = layout.spec_file(storage, experiment)
     try:
@@ -130,19 +130,19 @@ def load_spec(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
 
 
 def pin(storage: StoragePath, experiment: str, kind: str, name: str, digest: str) -> None:
-    """Hold an experiment to what it began with: the digest first given for a name is the only one it takes.
+    """Pin the content of a backbone or dataset: the first call stores its digest, later ones compare with it.
 
-    A weight file or a folder of images that changed under its old name would put two things under one label.
+    Otherwise weights or images that change under the same name would be measured under one label.
 
     Args:
-        storage: where the ledger lies.
-        experiment: whose backbone or dataset.
+        storage: that holds the ledger.
+        experiment: name of the experiment.
         kind: `backbone` or `dataset`.
-        name: what measurements call it.
-        digest: identity of its content now.
+        name: of the backbone or dataset in measurements.
+        digest: of its content now.
 
     Raises:
-        StorageError: if the name stood for another content when the experiment began.
+        StorageError: if the digest differs from the pinned one.
     """
     path = layout.identity_file(storage, experiment, kind, name)
     try:
@@ -169,7 +169,7 @@ def _parse(path: StoragePath) -> TrialRecord | None:
         known |= {key: tuple(known[key]) for key in _TUPLES}
         return TrialRecord(**known)
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # Torn, foreign or from a later raybench: as good as absent.
+        return None  # Damaged, foreign or from a later raybench: counts as missing.
 
 
 def _write_json(path: StoragePath, content: Mapping[str, Any], *, is_durable: bool = True) -> None:
@@ -182,7 +182,7 @@ def _as_json(content: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: numpy's and torch's scalars, paths, mappings."""
+    """A JSON value for numpy and torch scalars, paths and mappings."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Path):

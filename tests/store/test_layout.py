@@ -39,7 +39,7 @@ PATTERNS = {
     "DIGEST": "[0-9a-f]{16}",
     "KEY": "[0-9a-f]{24}",
 }
-"""Placeholder of the map → what may stand in its place."""
+"""Placeholder of the map → regular expression of its values."""
 EXAMPLES = {
     "EXPERIMENT": EXPERIMENT,
     "TRIAL_ID": "b--knn_digits-00000000-search-001-11111111",
@@ -83,9 +83,9 @@ def map_of_storage() -> list[str]:
 
 def pattern_of(path: str) -> re.Pattern[str]:
     pattern, end = "", 0
-    for found in PLACEHOLDER.finditer(path):
-        pattern += re.escape(path[end : found.start()]) + PATTERNS[found[0]]
-        end = found.end()
+    for placeholder in PLACEHOLDER.finditer(path):
+        pattern += re.escape(path[end : placeholder.start()]) + PATTERNS[placeholder[0]]
+        end = placeholder.end()
     return re.compile(pattern + re.escape(path[end:]) + ("[^/].*" if path.endswith("/") else ""))
 
 

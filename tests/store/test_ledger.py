@@ -1,4 +1,4 @@
-"""What became of every trial, and what survives a kill."""
+"""The ledger: trial records, spec and pinned digests are read as written; damaged files harm nothing."""
 
 import dataclasses
 import json
@@ -40,13 +40,13 @@ def file_of(storage: Path, record: TrialRecord = RECORD) -> Path:
     return storage / "experiments" / record.experiment / "trials" / f"{record.trial_id}.json"
 
 
-def test_a_record_comes_back_as_it_was(any_storage):
+def test_a_record_is_read_as_it_was_written(any_storage):
     ledger.write_record(any_storage, RECORD)
     assert ledger.read_record(any_storage, "e", RECORD.trial_id) == RECORD
     assert ledger.read_records(any_storage, "e") == [RECORD]
 
 
-def test_numpy_scalars_come_back_as_numbers(tmp_path):
+def test_numpy_scalars_are_read_as_numbers(tmp_path):
     ledger.write_record(
         tmp_path, changed(hparams={"k": np.int64(5)}, metrics={"val/accuracy": np.float64(0.5)})
     )
@@ -55,13 +55,13 @@ def test_numpy_scalars_come_back_as_numbers(tmp_path):
     assert record.metrics == {"val/accuracy": 0.5}
 
 
-def test_writing_again_replaces(any_storage):
+def test_writing_a_record_again_replaces_it(any_storage):
     ledger.write_record(any_storage, changed(status="running"))
     ledger.write_record(any_storage, RECORD)
     assert [record.status for record in ledger.read_records(any_storage, "e")] == ["completed"]
 
 
-def test_records_come_in_the_order_of_the_plan(any_storage):
+def test_records_are_sorted_by_stage_and_index(any_storage):
     final, features = (
         changed(trial_id="1", stage="final", index=0),
         changed(trial_id="3", stage="features", index=0),
@@ -72,7 +72,7 @@ def test_records_come_in_the_order_of_the_plan(any_storage):
     assert ledger.read_records(any_storage, "e") == [features, RECORD, later, final]
 
 
-def test_one_pairs_records_can_be_asked_for(any_storage):
+def test_the_records_of_one_pair_can_be_read(any_storage):
     pair = Pair(backbone="b", task="knn@digits")
     mine, other = changed(trial_id=f"{pair.slug}-search-001-0"), changed(trial_id="other")
     for record in (mine, other):
@@ -81,33 +81,33 @@ def test_one_pairs_records_can_be_asked_for(any_storage):
 
 
 @pytest.mark.parametrize("length", [0, 1, 40, -1])
-def test_a_torn_file_counts_as_absent_and_harms_nothing_else(tmp_path, length):
-    torn = changed(trial_id="torn")
+def test_a_damaged_record_counts_as_missing_and_harms_no_other(tmp_path, length):
+    damaged = changed(trial_id="damaged")
     ledger.write_record(tmp_path, RECORD)
-    ledger.write_record(tmp_path, torn)
-    file_of(tmp_path, torn).write_bytes(file_of(tmp_path, torn).read_bytes()[:length])
+    ledger.write_record(tmp_path, damaged)
+    file_of(tmp_path, damaged).write_bytes(file_of(tmp_path, damaged).read_bytes()[:length])
     assert ledger.read_records(tmp_path, "e") == [RECORD]
-    assert ledger.read_record(tmp_path, "e", "torn") is None
-    ledger.write_record(tmp_path, torn)
+    assert ledger.read_record(tmp_path, "e", "damaged") is None
+    ledger.write_record(tmp_path, damaged)
     assert len(ledger.read_records(tmp_path, "e")) == 2
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "null", '{"schema": 1, "status": "completed"}', "\x00\xff"])
-def test_foreign_files_are_passed_over(tmp_path, content):
+def test_foreign_files_are_skipped(tmp_path, content):
     ledger.write_record(tmp_path, RECORD)
     file_of(tmp_path).with_name("foreign.json").write_text(content, encoding="latin-1")
     file_of(tmp_path).with_name(".half.json.partial").write_text("{")
     assert ledger.read_records(tmp_path, "e") == [RECORD]
 
 
-def test_a_record_of_a_later_raybench_counts_as_absent(tmp_path):
+def test_a_record_of_a_later_raybench_counts_as_missing(tmp_path):
     ledger.write_record(tmp_path, RECORD)
     content = json.loads(file_of(tmp_path).read_text())
     file_of(tmp_path).write_text(json.dumps(content | {"schema": 2}))
     assert ledger.read_records(tmp_path, "e") == []
 
 
-def test_fields_that_are_not_known_are_ignored(tmp_path):
+def test_unknown_fields_are_ignored(tmp_path):
     ledger.write_record(tmp_path, RECORD)
     content = json.loads(file_of(tmp_path).read_text())
     file_of(tmp_path).write_text(json.dumps(content | {"mood": "good"}))
@@ -115,12 +115,12 @@ def test_fields_that_are_not_known_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_metric_that_is_no_number_is_refused(tmp_path, value):
+def test_a_metric_that_is_not_finite_is_refused(tmp_path, value):
     with pytest.raises(NonFiniteMeasurementError, match="record the trial as failed with a reason"):
         ledger.write_record(tmp_path, changed(metrics={"val/nll": value}))
 
 
-def test_an_experiment_nobody_ran_has_no_records(any_storage):
+def test_an_experiment_that_never_ran_has_no_records(any_storage):
     assert ledger.read_records(any_storage, "e") == []
     assert ledger.read_record(any_storage, "e", "t") is None
     assert ledger.load_spec(any_storage, "e") is None
@@ -129,7 +129,7 @@ def test_an_experiment_nobody_ran_has_no_records(any_storage):
     assert ledger.experiments(any_storage / "absent") == []
 
 
-def test_a_spec_comes_back_as_it_was(any_storage):
+def test_a_spec_is_read_as_it_was_written(any_storage):
     spec = {"name": "e", "seeds": [0, 1], "budget": {"wall_seconds": None}}
     ledger.save_spec(any_storage, "e", spec)
     assert ledger.has_spec(any_storage, "e")
@@ -144,20 +144,20 @@ def test_experiments_are_those_with_a_spec_or_trials(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", ""])
-def test_a_spec_that_cannot_be_read_is_an_error_because_nothing_may_overwrite_it(tmp_path, content):
+def test_a_damaged_spec_is_an_error_so_that_it_is_not_overwritten(tmp_path, content):
     ledger.save_spec(tmp_path, "e", {})
     (tmp_path / "experiments" / "e" / "spec.json").write_text(content)
     with pytest.raises(StorageError, match=r"spec\.json"):
         ledger.load_spec(tmp_path, "e")
 
 
-def test_checkpoints_lie_beside_the_trials_and_are_not_created_by_asking(tmp_path):
+def test_the_checkpoint_folder_is_not_created_by_naming_it(tmp_path):
     folder = layout.checkpoint_dir(tmp_path, "e", "t")
     assert folder == tmp_path / "experiments" / "e" / "checkpoints" / "t"
     assert not folder.exists()
 
 
-def test_a_name_is_pinned_to_the_content_it_first_stood_for(any_storage):
+def test_a_pinned_backbone_must_keep_its_content(any_storage):
     ledger.pin(any_storage, "e", "backbone", "b", "aaaa")
     ledger.pin(any_storage, "e", "backbone", "b", "aaaa")
     with pytest.raises(
@@ -169,7 +169,7 @@ def test_a_name_is_pinned_to_the_content_it_first_stood_for(any_storage):
     ledger.pin(any_storage, "other", "backbone", "b", "bbbb")
 
 
-def test_a_torn_pin_is_told_and_not_taken_for_a_change(tmp_path):
+def test_a_damaged_pin_is_reported_and_not_taken_for_a_change(tmp_path):
     ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
     next((tmp_path / "experiments" / "e" / "identities").iterdir()).write_text("{")
     with pytest.raises(StorageError, match="cannot read"):

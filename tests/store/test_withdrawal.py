@@ -1,4 +1,4 @@
-"""Withdrawing a final trial's results leaves none of them behind and nobody else's."""
+"""Withdrawing a final trial's results deletes all of them and no other trial's."""
 
 from types import SimpleNamespace
 

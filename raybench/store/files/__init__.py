@@ -2,7 +2,7 @@
 
 A storage is a `StoragePath`: a `pathlib.Path`, or an `S3Path` that has the methods of `Path` that raybench
 needs and raises the same exceptions. So `storage / "x"`, `.is_file()` and `except FileNotFoundError` work for
-both, and only this package knows which of the two it is. Where each file lies is told by `store.layout`.
+both, and only this package knows which of the two it is. `store.layout` names the path of each file.
 
 atomic      read and write whole files: a rename in a folder, one PUT or multipart upload in a bucket
 locks       mutual exclusion: a kernel file lock in a folder, a renewed lease object (`lease`) in a bucket
