@@ -7,7 +7,7 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DATASETS as RAYBENCH_DATASETS
 from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
 from raybench.catalog.tasks import WITHOUT_GRADIENTS, ProtocolInfo
-from raybench.metrics import ArrayMetric, Metric
+from raybench.metrics import ArrayMetric, Metric, NotResampled, PerExampleMean
 
 COLOUR_GRID = BackboneInfo(
     name="colour_grid.none",
@@ -61,9 +61,16 @@ MARGIN = EvaluatorInfo(
 )
 
 
+def _is_in_top3(logits: Any, targets: Any) -> Any:
+    return (logits.argsort(axis=1)[:, -3:] == targets[:, None]).any(axis=1)
+
+
 def _top3_accuracy(logits: Any, targets: Any) -> float:
-    best = logits.argsort(axis=1)[:, -3:]
-    return float((best == targets[:, None]).any(axis=1).mean())
+    return float(_is_in_top3(logits, targets).mean())
+
+
+def _top3_statistic(logits: Any, targets: Any) -> PerExampleMean:
+    return PerExampleMean(_is_in_top3(logits, targets).astype(float))
 
 
 def metrics() -> list[Metric]:
@@ -74,9 +81,14 @@ def metrics() -> list[Metric]:
             compute=_top3_accuracy,
             direction="max",
             bounds=(0.0, 1.0),
+            resampling=_top3_statistic,
             doc="Share of examples whose class is among the best three.",
         ),
         Metric(
-            name="mean_margin", direction="max", bounds=(0.0, float("inf")), doc="Lead of the best class."
+            name="mean_margin",
+            direction="max",
+            bounds=(0.0, float("inf")),
+            resampling=NotResampled("margins of single images are not stored"),
+            doc="Lead of the best class.",
         ),
     ]
