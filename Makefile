@@ -1,4 +1,4 @@
-# Every target is one command for a newcomer; `make quickstart` and `make test` are the README's two.
+# `make quickstart` and `make test` are the README's first two commands.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,7 +31,7 @@ types: install
 
 check: lint types test
 
-# The tools live apart from what they look at. It fails where a vulnerability is known or the service does not answer.
+# The audit tools have their own environment. Fails if a vulnerability is known or not all packages could be checked.
 audit: install
 	$(PYTHON) -m venv .audit
 	$(PYTHON) infra/image/requirements.py audit > .audit/requirements.txt

@@ -1,4 +1,4 @@
-"""Every file in experiments/ says what it asks, runs, costs and lets expect; and it parses."""
+"""Every file in experiments/ states its question, command, cost and expected result, and parses."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ def test_there_are_experiments():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_four_header_lines_stand_first(file):
+def test_the_file_starts_with_the_four_header_lines(file):
     lines = file.read_text().splitlines()
-    for line, heading in zip(lines, ("# Asks:", "# Run:", "# Costs:", "# Expect:"), strict=False):
+    for line, heading in zip(lines, ("# Question:", "# Run:", "# Cost:", "# Expect:"), strict=False):
         assert line.startswith(heading)
         assert line.removeprefix(heading).strip()
     assert f"raybench run experiments/{file.name}" in lines[1]
@@ -25,7 +25,7 @@ def test_the_four_header_lines_stand_first(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_it_parses_and_fits_one_screen(file):
-    # Without data: what has to be put in its place by hand is named by the plan, not missed here.
+    # Datasets that users must download themselves are absent here.
     spec = load_spec(file, needs_data=False)
     assert spec.name == file.stem
     assert make_plan(spec).pairs
