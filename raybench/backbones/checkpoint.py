@@ -17,6 +17,7 @@ from raybench.core.errors import CheckpointError
 StateDict = dict[str, torch.Tensor]
 PACKAGE_PREFIX = "package:"
 MINI_WEIGHTS = Path(__file__).parent / "mini" / "weights"
+"""Folder that `package:` in a checkpoint path stands for."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Key prefixes added by DistributedDataParallel, torch.compile and Lightning."""

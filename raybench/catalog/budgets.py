@@ -7,24 +7,24 @@ from raybench.core.registry import Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Limits of one pair. A spec may ask for less than its budget, never for more."""
+    """Limits of one pair. A spec may set lower limits than its budget, but not higher ones."""
 
     name: str
     num_trials: int
-    """Search trials per pair at most; what a spec gets that does not say `search.num_trials`."""
+    """Largest number of search trials per pair, and the default of `search.num_trials`."""
     max_epochs: int | None
-    """Epochs of one trial at most; None leaves each protocol its own number."""
+    """Largest number of epochs of one trial; None leaves each protocol its own number."""
     wall_seconds: float | None
-    """Seconds of one trial at most, after which it stops with what it has; None is no limit."""
+    """Seconds after which a trial stops and keeps its best epoch so far; None is no limit."""
     seeds: int
-    """Seeds of the final stage, 0 to seeds - 1, for a spec that does not list its own."""
+    """Number of seeds of the final stage, from 0, for a spec that lists none."""
 
 
 BUDGETS: Registry[Budget] = Registry("budget")
 for _budget in (
-    # Does every door open? No scientific claim.
+    # Shows that everything works; no scientific claim.
     Budget(name="smoke", num_trials=2, max_epochs=2, wall_seconds=120.0, seeds=1),
-    # Minutes on a laptop; enough to tell pretrained from random.
+    # Minutes on a laptop; enough to separate pretrained from random.
     Budget(name="quick", num_trials=8, max_epochs=30, wall_seconds=1800.0, seeds=2),
     # Every protocol's own epochs; of 32 draws one is in the best 10 % with probability 1 - 0.9**32 = 97 %.
     Budget(name="standard", num_trials=32, max_epochs=None, wall_seconds=None, seeds=3),

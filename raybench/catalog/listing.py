@@ -13,6 +13,7 @@ from raybench.catalog.evaluators.info import EvaluatorInfo
 from raybench.catalog.search_spaces import Choice, Dimension
 from raybench.catalog.tasks import PROTOCOLS, ProtocolInfo
 from raybench.core.errors import PluginError, UnknownNameError
+from raybench.core.records import Task
 from raybench.core.registry import Registry, suggest
 from raybench.metrics import METRICS, Metric
 
@@ -95,7 +96,7 @@ def _groups() -> list[Row]:
 def _tasks() -> list[Row]:
     """Every protocol on every dataset of the catalogue that it can use; folders and the hub add more."""
     return [
-        {"name": f"{protocol}@{dataset}", "protocol": protocol, "dataset": dataset}
+        {"name": str(Task(protocol, dataset)), "protocol": protocol, "dataset": dataset}
         for dataset, info in DATASETS.items()
         for protocol, protocol_info in PROTOCOLS.items()
         if info.annotation in protocol_info.annotations

@@ -1,7 +1,7 @@
-"""The mini backbones that ship inside the package: four timm architectures × how they were pretrained.
+"""Mini backbones that ship with the package: four timm architectures × pretraining methods.
 
-Same data, same input size, comparable size and training time: what differs is the family (row prefix) and the
-pretraining (suffix), so that either can be compared with the other held fixed.
+Data, input size, model size and training time are the same or similar, so that families (prefix of the name)
+and pretraining methods (suffix) can each be compared with the other fixed.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ NUM_TRAIN_IMAGES = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiniArchitecture:
-    """A timm model shrunk to 32-pixel inputs and CPU speed by its own keyword arguments."""
+    """A timm model reduced by keyword arguments to 32-pixel inputs and CPU speed."""
 
     timm: str
     kwargs: Mapping[str, Any]
@@ -27,7 +27,7 @@ class MiniArchitecture:
     params_m: float
     """Millions of parameters without a head; checked by tests/backbones/mini/test_weights.py."""
     methods: tuple[str, ...]
-    """Suffixes there is a file for; `random` is added to all."""
+    """Methods with a weight file; every architecture also has `random`."""
 
 
 ARCHITECTURES: Mapping[str, MiniArchitecture] = {
@@ -45,7 +45,7 @@ ARCHITECTURES: Mapping[str, MiniArchitecture] = {
             "depths": [1, 1, 2, 1],
             "dims": [24, 48, 80, 120],
             "kernel_sizes": 3,
-            "ls_init_value": None,  # timm's 1e-6 is for long training: here blocks would hardly wake up.
+            "ls_init_value": None,  # timm's 1e-6 suits long training only.
             "output_stride": 8,  # A last map of 4×4, like the ResNet's.
         },
         family="cnn",
@@ -85,8 +85,8 @@ ARCHITECTURES: Mapping[str, MiniArchitecture] = {
         methods=("supervised", "supervised10", "simclr", "simmim"),
     ),
 }
-"""Masked pretraining is the masked autoencoder for the ViT and SimMIM for the Swin, whose windows break
-when tokens are dropped."""
+"""Masked pretraining is the masked autoencoder for the ViT, and SimMIM for the Swin, whose windows need all
+tokens."""
 
 
 def _row(architecture: str, method: str) -> BackboneInfo:
@@ -118,9 +118,16 @@ def _row(architecture: str, method: str) -> BackboneInfo:
     )
 
 
+PRETRAINED: Mapping[str, tuple[str, str]] = {
+    f"{architecture}.{method}": (architecture, method)
+    for architecture, shape in ARCHITECTURES.items()
+    for method in shape.methods
+}
+"""Name of a mini backbone with a weight file → (architecture, method)."""
+
 MINI: tuple[BackboneInfo, ...] = tuple(
     _row(architecture, method)
     for architecture, shape in ARCHITECTURES.items()
     for method in (*shape.methods, "random")
 )
-"""Every mini backbone, twins included, in the order of the README's table."""
+"""Every mini backbone, random twins included, in the order of the README's table."""

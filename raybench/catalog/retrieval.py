@@ -1,4 +1,4 @@
-"""The protocol `retrieval` as a table: what is searched, what the paper did, which datasets it took."""
+"""Search space, preset and datasets of the protocol `retrieval`."""
 
 from collections.abc import Mapping
 
@@ -11,18 +11,18 @@ GEM_POWERS = (2.0, 3.0, 5.0)
 EARLIER_LAYERS = (1,)
 SCALES: Mapping[str, tuple[float, ...]] = {
     "single": (1.0,),
-    # What revisitop's and GeM's authors test with: 1, √2 and 1/√2 of the side (Radenović et al., TPAMI 2018).
+    # 1, √2 and 1/√2 of the side, as in revisitop and GeM (Radenović et al., TPAMI 2018).
     "multi": (2**-0.5, 1.0, 2**0.5),
 }
-"""Name → sides of the input, against the backbone's own."""
+"""Name → input sides as multiples of the backbone's own."""
 
 RETRIEVAL: SearchSpace = {
     # 0 is the last layer, 1 the block or stage before it.
     "layer": Choice(options=(0, *EARLIER_LAYERS), default=0),
     "pooling": Choice(options=POOLINGS, default="pooled"),
-    # Of gem alone; 3 is what Radenović et al. (TPAMI 2018) start from.
+    # Used by gem only; 3 is the initial value of Radenović et al. (TPAMI 2018).
     "gem_power": Choice(options=GEM_POWERS, default=3.0),
-    # Whitening learnt on train is what instance retrieval gains most from (Jégou & Chum, ECCV 2012).
+    # Instance retrieval gains most from whitening learnt on train (Jégou & Chum, ECCV 2012).
     "normalisation": Choice(options=("l2", "none", "pca_whiten"), default="l2"),
     "distance": Choice(options=("dot", "cosine", "euclidean"), default="dot"),
     # Neighbours averaged into the query; 0 is none. Weights cosine**3: Radenović et al., TPAMI 2018.
@@ -30,13 +30,13 @@ RETRIEVAL: SearchSpace = {
     "expansion_power": Choice(options=(0.0, 3.0), default=3.0),
     # k1 of k-reciprocal re-ranking; 0 is none, 20 the paper's (Zhong et al., CVPR 2017).
     "rerank_neighbours": Choice(options=(0, 10, 20), default=0),
-    # Several cost 3.5 times the forward passes of one, once per backbone and dataset.
+    # `multi` costs 3.5 times the forward passes of `single`, once per backbone and dataset.
     "scales": Choice(options=tuple(SCALES), default="single"),
 }
-"""Trial 0, the defaults, is the paper's protocol."""
+"""The defaults, which trial 0 takes, are the paper's protocol."""
 
 PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
-    # Single scale, L2-normalised pooled feature, dot product, no training (bob/inventory 3.6).
+    # Single scale, L2-normalised pooled feature, dot product, no training (released main_ret.py).
     "paper": {
         "layer": 0,
         "pooling": "pooled",
@@ -50,12 +50,12 @@ PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
     },
 }
 
-# Features were of one scale before there was a choice.
 ADDED_LATER: Mapping[str, HparamValue] = {"scales": "single"}
+"""Hyperparameter that recipes of earlier versions lack → the value they imply."""
 
 RETRIEVAL_OBJECTIVE = "map"
 
 PAPER_DATASETS: Mapping[str, str] = {
     row.name: row.queries.shares for row in PAPER_ROWS if row.queries is not None
 }
-"""Dataset of the paper → what a query and its positives share: a category or an instance."""
+"""Dataset of the paper → what a query and its positives have in common: a category or an instance."""

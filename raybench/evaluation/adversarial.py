@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from raybench.catalog.evaluators.adversarial import AdversarialSettings, radius
+from raybench.catalog.evaluators.adversarial import NORMS, AdversarialSettings, radius
 from raybench.data.batches import batches
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
@@ -91,7 +91,7 @@ class Arena:
 
     def attack_of(self, name: str) -> tuple[Attack, Norm]:
         """The attack on this classifier, and its norm."""
-        norm: Norm = "linf" if name.startswith("linf") else "l2"
+        norm: Norm = NORMS[name]
         model = self._subject.classifier
         if name.endswith("fgsm"):
             return fgsm(model, norm), norm

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.catalog.backbones import find_backbone, split_random
+from raybench.catalog.backbones import find_backbone
 from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.catalog.dataset_sources import FolderSource, ParquetSource
 from raybench.catalog.datasets import DATASETS
@@ -210,7 +210,8 @@ def _scores(found: Mapping[str, Any]) -> str:
 
 def _backbone_entry(info: BackboneInfo) -> str | dict[str, Any]:
     """The name where it alone says everything, else a row as a spec writes it."""
-    if split_random(info.name)[1] is not None or info == BackboneInfo.of_timm(info.name):
+    # A spec can ask for random weights by name only.
+    if info.weights == "random" or info == BackboneInfo.of_timm(info.name):
         return info.name
     try:
         if find_backbone(info.name).name == info.name:

@@ -7,6 +7,7 @@ from typing import Any
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.backbones import (
     BACKBONES,
+    architecture_of,
     checkpoints_of,
     expand,
     find_backbone,
@@ -85,7 +86,7 @@ def _one(name: str) -> BackboneInfo:
 
 def _unknown(name: str) -> UnknownNameError:
     """With the nearest checkpoint of the same architecture, else the nearest row."""
-    architecture = name.partition(".")[0]
+    architecture = architecture_of(name)
     siblings = [*checkpoints_of(architecture), *_timm_tags(architecture)]
     near = suggest(name, siblings) or suggest(name, BACKBONES) or "; timm does not know it either."
     listing = f"`raybench list backbones` prints all {len(BACKBONES)} rows."
@@ -117,7 +118,7 @@ def _timm_tags(architecture: str) -> list[str]:
 
 def _own(entry: BackboneEntry, location: Location, document: Document, report: Report) -> BackboneInfo:
     """A row written in the spec: a checkpoint file of one's own, or a timm model with other settings."""
-    architecture = entry.timm.partition(".")[0]
+    architecture = architecture_of(entry.timm)
     if not (entry.timm in BACKBONES or checkpoints_of(architecture) or _is_timm(entry.timm)):
         raise UnknownNameError(f"`timm` names no timm model: {entry.timm!r}{_near_timm(entry.timm) or '.'}")
     if entry.checkpoint is None and "." not in entry.timm:
@@ -151,7 +152,7 @@ def _own(entry: BackboneEntry, location: Location, document: Document, report: R
 
 def _own_name(entry: BackboneEntry, checkpoint: Path | None) -> str:
     """`resnet18` with `runs/best.safetensors` → `resnet18.best`: the file is the tag."""
-    return entry.timm if checkpoint is None else f"{entry.timm.partition('.')[0]}.{checkpoint.stem}"
+    return entry.timm if checkpoint is None else f"{architecture_of(entry.timm)}.{checkpoint.stem}"
 
 
 def _no_checkpoint(checkpoint: Path) -> str:
@@ -165,7 +166,7 @@ def _no_checkpoint(checkpoint: Path) -> str:
 def _near_timm(name: str) -> str:
     from raybench.backbones.names import timm_names
 
-    known = {known.partition(".")[0] for known in timm_names()}
+    known = {architecture_of(name) for name in timm_names()}
     return suggest(name, known | set(timm_names()))
 
 

@@ -1,4 +1,4 @@
-"""A name is one checkpoint, and every row says where its weights came from."""
+"""Backbone rows: one name per checkpoint, complete facts, groups, globs and random twins."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from raybench.core.errors import UnknownNameError
 
 
 def test_no_two_rows_name_the_same_weights():
-    # Battle of the Backbones showed two checkpoints under one label; here neither direction is possible.
+    # Battle of the Backbones has two checkpoints under one label.
     weights = [
         (info.timm, str(info.kwargs), info.weights, info.checkpoint, info.init_seed)
         for info in BACKBONES.values()
@@ -30,7 +30,7 @@ def test_a_name_carries_the_tag_of_its_weights(name):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_row_states_what_the_paper_correlates_with(name):
+def test_a_row_states_family_size_and_pretraining(name):
     info = BACKBONES[name]
     assert info.family != "unknown"
     assert info.method != "unknown"
@@ -75,7 +75,7 @@ def test_an_unknown_name_is_refused(name):
         find_backbone(name)
 
 
-def test_a_near_miss_is_answered_with_a_suggestion():
+def test_a_misspelt_name_is_refused_with_a_suggestion():
     with pytest.raises(UnknownNameError, match=r"did you mean 'resnet50.a1_in1k'"):
         find_backbone("resnet50.a1_in1")
 

@@ -1,4 +1,4 @@
-"""Budgets grow in the order of their table."""
+"""Budgets are listed from the smallest to the largest."""
 
 from itertools import pairwise
 

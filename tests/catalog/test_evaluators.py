@@ -1,8 +1,11 @@
-"""Evaluators name metrics that exist."""
+"""Evaluator rows name existing metrics, and their settings refuse impossible values."""
+
+from typing import get_args
 
 import pytest
 
 from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.evaluators.adversarial import NORMS, AdversarialSettings, AttackName
 from raybench.catalog.evaluators.ood import OodSettings
 from raybench.catalog.evaluators.selective import SelectiveSettings
 from raybench.metrics import METRICS
@@ -24,6 +27,13 @@ def test_an_evaluators_metrics_are_registered(name):
         (lambda: SelectiveSettings(coverages=(0.5, 0.5)), "every coverage once"),
     ],
 )
-def test_settings_that_measure_nothing_are_refused(build, message):
+def test_impossible_settings_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_radii_are_those_of_the_norm_of_the_attack():
+    settings = AdversarialSettings(linf_epsilons=("1/255",), l2_epsilons=("0.5",))
+    assert set(NORMS) == set(get_args(AttackName))
+    for attack, norm in NORMS.items():
+        assert settings.radii(attack) == ((("1/255", 1 / 255),) if norm == "linf" else (("0.5", 0.5),))

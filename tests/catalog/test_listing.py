@@ -1,4 +1,4 @@
-"""`raybench list` prints plain rows, and needs no heavy library for them."""
+"""`raybench list` prints plain rows and imports no heavy library."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from raybench.core.errors import UnknownNameError
 
 
 @pytest.mark.parametrize("kind", LISTINGS)
-def test_rows_of_a_kind_share_their_columns_and_hold_plain_values(kind):
+def test_rows_of_a_kind_have_the_same_columns_and_plain_values(kind):
     rows = listing(kind)
     assert rows
     for row in rows:
@@ -23,7 +23,7 @@ def test_an_unknown_kind_is_refused():
         listing("backbone")
 
 
-def test_listing_and_specs_need_no_heavy_library():
+def test_listing_and_specs_import_no_heavy_library():
     code = (
         "import sys, raybench.spec\n"
         "from raybench.catalog.listing import LISTINGS\n"
@@ -32,3 +32,10 @@ def test_listing_and_specs_need_no_heavy_library():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_packed_dimensions_name_the_solvers_that_use_them():
+    rows = {row["name"]: row["searched"] for row in listing("spaces") if row["protocol"] == "linear_probe"}
+    assert rows["epochs"] == "by Tune"
+    assert rows["lr"] == "in one trial (sgd, adamw)"
+    assert rows["inverse_l2"] == "in one trial (lbfgs)"

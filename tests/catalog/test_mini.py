@@ -24,21 +24,21 @@ def test_rows_are_complete_and_json_holds_them(info: BackboneInfo) -> None:
 
 
 @pytest.mark.parametrize("info", MINI, ids=lambda info: info.name)
-def test_only_twins_lack_a_file_and_pretraining(info: BackboneInfo) -> None:
+def test_only_random_twins_have_no_file_and_no_pretraining(info: BackboneInfo) -> None:
     is_twin = info.name.endswith(".random")
     assert (info.weights == "random") == is_twin
     assert info.checkpoint == (None if is_twin else f"package:{info.name}.safetensors")
     assert (info.pretrain_images == 0) == (info.method == "none") == is_twin
 
 
-def test_twins_share_architecture_and_preprocessing_with_what_they_are_compared_to() -> None:
+def test_random_twins_share_architecture_and_preprocessing() -> None:
     twins = {info.timm: info for info in MINI if info.weights == "random"}
     for info in MINI:
         assert info.kwargs == twins[info.timm].kwargs
         assert info.preprocessing == twins[info.timm].preprocessing
 
 
-def test_a_tenth_is_a_tenth() -> None:
+def test_supervised10_uses_a_tenth_of_the_images() -> None:
     images = {info.name: info.pretrain_images for info in MINI}
     assert images["mini_vit.supervised"] == 10 * (images["mini_vit.supervised10"] or 0)
 

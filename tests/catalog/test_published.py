@@ -1,4 +1,4 @@
-"""Published results are the shared tables, and give the derived z-scores."""
+"""Published results: complete, equal to the source tables, and with the derived z-scores."""
 
 import csv
 from pathlib import Path
@@ -28,7 +28,7 @@ def task_of(dataset: str) -> str:
     return f"retrieval@{RENAMED.get(name, name)}"
 
 
-def test_its_tasks_are_rows_of_the_catalogue():
+def test_its_tasks_are_datasets_of_the_catalogue():
     assert {row.task for row in published("bob").scores} == {f"retrieval@{name}" for name in PAPER_DATASETS}
 
 
@@ -38,13 +38,13 @@ def test_the_retrieval_table_is_complete():
     assert all(0 < row.value <= 1 for row in scores)
 
 
-def test_it_equals_the_shared_table_to_the_last_digit(tables):
+def test_the_retrieval_table_equals_its_source_to_the_last_digit(tables):
     with (tables / "retrieval_mrr.csv").open(encoding="utf-8") as file:
         rows = {(row["model"], task_of(row["dataset"])): float(row["value"]) for row in csv.DictReader(file)}
     assert rows == {(row.backbone, row.task): row.value for row in published("bob").scores}
 
 
-def test_its_zscores_and_ranks_are_the_derived_ones(tables):
+def test_its_zscores_and_ranks_equal_the_derived_ones(tables):
     derived = pl.read_csv(tables / "retrieval_mrr_zscores_DERIVED.csv").rename({"model": "backbone"})
     scored = pl.DataFrame(published("bob").scores).pipe(zscore_within_task, ddof=0).pipe(rank_within_task)
     result = add_task_columns(overall(scored), scored, "zscore").join(derived, on="backbone")
@@ -63,7 +63,7 @@ def test_every_scored_backbone_is_described_once():
     assert {row.family for row in bob.backbones} == {"cnn", "transformer"}
 
 
-def test_reported_numbers_carry_their_certainty():
+def test_reported_numbers_state_their_certainty():
     bob = published("bob")
     assert [row.value for row in bob.scalars] == [0.58, 0.35, 0.72, 0.33, 0.8, 0.49, 0.8]
     assert all(row.certainty for row in (*bob.scalars, *bob.orders))
@@ -71,6 +71,6 @@ def test_reported_numbers_carry_their_certainty():
     assert best == ["ConvNeXt-Base", "SwinV2-Base", "ViT-Base"]
 
 
-def test_an_unknown_name_is_refused_with_a_sentence():
+def test_an_unknown_name_is_refused_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="did you mean 'bob'"):
         published("bop")

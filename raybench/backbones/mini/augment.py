@@ -1,7 +1,7 @@
-"""Augmentations as batched tensor operations: no Python per image, so that one core keeps up.
+"""Augmentations as batched tensor operations, fast enough for training on one core.
 
-Images come as uint8 [b, 32, 32, 3] and leave as float32 [b, 3, 32, 32] in [0, 1]. Randomness comes from
-torch's default CPU generator, whose state the training checkpoint keeps.
+Input is uint8 [b, 32, 32, 3], output float32 [b, 3, 32, 32] in [0, 1]. Randomness comes from torch's default
+CPU generator, whose state is saved in the training checkpoint.
 """
 
 import torch
@@ -27,7 +27,7 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def crop_flip(images: Tensor) -> Tensor:
-    """Shift by up to 4 pixels (edges repeated) and mirror half of the images; one gather for the batch."""
+    """Shift by up to 4 pixels (borders repeated) and mirror half of the images, in one gather."""
     b, size = images.shape[:2]
     steps = torch.arange(size)
     rows = steps + torch.randint(-PADDING, PADDING + 1, (b, 1))
@@ -39,7 +39,7 @@ def crop_flip(images: Tensor) -> Tensor:
 
 
 def cutout(pixels: Tensor) -> Tensor:
-    """Grey out one 8×8 square per image, which may hang over the edge. Source: DeVries & Taylor, 2017."""
+    """Grey out one 8×8 square per image, which may cross the border. Source: DeVries & Taylor, 2017."""
     b, _, h, w = pixels.shape
     top, left = torch.randint(-CUTOUT_SIZE // 2, h - CUTOUT_SIZE // 2, (2, b, 1))
     rows = (torch.arange(h) >= top) & (torch.arange(h) < top + CUTOUT_SIZE)
@@ -65,10 +65,10 @@ def resized_crop(pixels: Tensor, smallest: float = 0.2) -> Tensor:
 
 
 def colour_jitter(pixels: Tensor, strength: float = 0.4) -> Tensor:
-    """Brightness, contrast, saturation and per-channel gain for 80 %; greyscale for 20 % of the images.
+    """Change brightness, contrast, saturation and channel gains of 80 %, turn 20 % of the images grey.
 
-    The gain of each channel stands in for SimCLR's hue shift: as effective against matching by colour
-    histogram, and no round trip through HSV.
+    Channel gains replace SimCLR's hue shift: as effective against matching by colour histogram, without a
+    conversion to HSV.
     """
     b = pixels.shape[0]
 

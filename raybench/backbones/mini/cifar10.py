@@ -1,4 +1,4 @@
-"""CIFAR-10 as one uint8 array, decoded once and cached outside the repository."""
+"""Load CIFAR-10 as one uint8 array, decoded once and cached."""
 
 import hashlib
 import io
@@ -14,14 +14,12 @@ from PIL import Image
 
 from raybench.core.errors import DataError
 
-CIFAR10_PARQUET = Path(__file__).parents[3] / "../shared/data/datasets/cifar10_full.parquet"
-"""All 60,000 images as JPEG bytes; lies beside the project, never inside it."""
 CACHE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cifar10:
-    """One split. Nothing but the final linear probe may ask for `test`."""
+    """One split. Only the final linear probe may use `test`."""
 
     images: UInt8[np.ndarray, "n 32 32 3"]
     labels: Int[np.ndarray, " n"]
@@ -45,12 +43,12 @@ def load_cifar10(split: Literal["train", "test"], source: Path, cache: Path) -> 
 
     Args:
         split: `train` (50,000 images) or `test` (10,000).
-        source: a Parquet file with columns split, label, jpeg, or a folder that torchvision's CIFAR10
-            lies in (it is downloaded there if absent).
-        cache: folder the decoded arrays are kept in.
+        source: a Parquet file with columns split, label, jpeg, or a folder for torchvision's CIFAR10, which
+            is downloaded if absent.
+        cache: folder for the decoded arrays.
 
     Raises:
-        DataError: if `source` is a file that is absent, or not one split's images in it are 32×32.
+        DataError: if the Parquet file is absent, or its images of this split are not 32×32.
     """
     key = hashlib.sha256(f"{source.resolve()}-{CACHE_VERSION}".encode()).hexdigest()[:12]
     path = cache / f"cifar10-{split}-{key}.npz"

@@ -1,4 +1,4 @@
-"""From a trained module to the package: weights, then measurements of *that file*, then its sidecar."""
+"""Export a trained backbone: write its weights, measure the written file, write the sidecar."""
 
 import argparse
 import logging
@@ -15,6 +15,7 @@ from raybench.backbones.mini.cifar10 import Cifar10, load_cifar10
 from raybench.backbones.mini.files import build, mini_info, save_weights, write_sidecar
 from raybench.backbones.mini.recipes import Recipe
 from raybench.backbones.mini.training import TrainingResult
+from raybench.catalog.backbones import random_twin
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ def export(
 ) -> dict[str, Any]:
     """Write weights and sidecar of a trained backbone; return the sidecar's content."""
     digest = save_weights(name, backbone, options.output)
-    trained, twin = build(mini_info(name), options.output), build(mini_info(f"{name.split('.')[0]}.random"))
+    info = mini_info(name)
+    trained, twin = build(info, options.output), build(random_twin(info, f"{name}.random", seed=0))
     record = {
         "name": name,
         "command": _command(name, options),
@@ -61,10 +63,11 @@ def export(
 def _measure(trained: nn.Module, twin: nn.Module, options: argparse.Namespace) -> dict[str, Any]:
     train = load_cifar10("train", options.data, options.cache)
     test = load_cifar10("test", options.data, options.cache)
-    fit, read = cifar10_slices(train, test)
+    fit, held_out = cifar10_slices(train, test)
     correct, twin_correct = (
         probe.tuned_probe(
-            probe.extract(model, fit.images), fit.labels, probe.extract(model, read.images), read.labels
+            *(probe.extract(model, fit.images), fit.labels),
+            *(probe.extract(model, held_out.images), held_out.labels),
         )
         for model in (trained, twin)
     )
@@ -75,7 +78,7 @@ def _measure(trained: nn.Module, twin: nn.Module, options: argparse.Namespace) -
         "linear_probe_cifar10": {
             **_against_twin(correct.astype(float), twin_correct.astype(float)),
             "fit_images": len(fit.labels),
-            "test_images": len(read.labels),
+            "test_images": len(held_out.labels),
             "test_fingerprint": test.fingerprint,
         },
         "few_shot_digits": {
@@ -84,33 +87,35 @@ def _measure(trained: nn.Module, twin: nn.Module, options: argparse.Namespace) -
             "draws": probe.SHOT_SEEDS,
         },
         "slices": {
-            "cifar10": probe.slice_accuracy(trained, fit.images, fit.labels, read.images, read.labels),
+            "cifar10": probe.slice_accuracy(
+                trained, fit.images, fit.labels, held_out.images, held_out.labels
+            ),
             "digits": probe.digits_slice_accuracy(trained),
         },
     }
 
 
 def cifar10_slices(train: Cifar10, test: Cifar10) -> tuple[Cifar10, Cifar10]:
-    """What probes are fitted and read on: every 5th training image, and all test images.
+    """Images that probes are fitted and evaluated on: every 5th training image, and all test images.
 
-    Both in one fixed random order, because the Parquet copy is sorted by class: so any first few hold
-    every class.
+    Both are shuffled by a fixed seed, so that any prefix holds every class though the Parquet copy is sorted
+    by class.
     """
     order = np.random.default_rng(0).permutation(len(train.labels[:: probe.FIT_EVERY])) * probe.FIT_EVERY
     return train.subset(order), test.subset(np.random.default_rng(0).permutation(len(test.labels)))
 
 
-def _against_twin(own: np.ndarray, twin: np.ndarray) -> dict[str, Any]:
-    low, high = probe.interval_of_mean(own - twin)
+def _against_twin(trained: np.ndarray, twin: np.ndarray) -> dict[str, Any]:
+    low, high = probe.interval_of_mean(trained - twin)
     return {
-        "accuracy": round(float(own.mean()), 4),
+        "accuracy": round(float(trained.mean()), 4),
         "random_twin": round(float(twin.mean()), 4),
-        "margin": round(float((own - twin).mean()), 4),
+        "margin": round(float((trained - twin).mean()), 4),
         "margin_95": [round(low, 4), round(high, 4)],
     }
 
 
 def _command(name: str, options: argparse.Namespace) -> str:
-    """What to type to get this file again; where the data lies is the reader's own business."""
+    """Command that reproduces the file, without paths of this machine."""
     changed = [f"--{key} {value}" for key in ("epochs", "seed") if (value := getattr(options, key))]
     return " ".join([f"python -m raybench.backbones.mini.pretrain {name}", *changed])

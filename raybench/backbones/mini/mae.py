@@ -1,7 +1,7 @@
-"""Masked autoencoding: the ViT sees 6 of 16 patches; a small decoder paints the others.
+"""Masked autoencoding: the ViT encodes 6 of 16 patches, a small decoder reconstructs the others.
 
 Source: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022 (per-patch normalised pixels
-as the target). With 16 patches instead of 196 a mask of 75 % leaves too little: 10 of 16 are masked here.
+as the target). Masking 75 % of 16 patches, instead of 196, leaves too little: 10 of 16 are masked here.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ class MaskedAutoencoder(Method):
 
     def __init__(self, backbone: Any, num_features: int) -> None:
         super().__init__()
-        self.backbone: Any = backbone  # timm's VisionTransformer, whose parts are called one by one.
+        self.backbone: Any = backbone  # timm's VisionTransformer; its parts are called separately.
         patch_size, _ = backbone.patch_embed.patch_size
         self.patch_size: int = patch_size
         num_patches = backbone.patch_embed.num_patches
@@ -34,7 +34,7 @@ class MaskedAutoencoder(Method):
             DECODER_DIM, DECODER_HEADS, 2 * DECODER_DIM, 0.0, "gelu", batch_first=True, norm_first=True
         )
         self.decoder = nn.TransformerEncoder(layer, DECODER_DEPTH, enable_nested_tensor=False)
-        self.paint = nn.Sequential(nn.LayerNorm(DECODER_DIM), nn.Linear(DECODER_DIM, 3 * patch_size**2))
+        self.reconstruct = nn.Sequential(nn.LayerNorm(DECODER_DIM), nn.Linear(DECODER_DIM, 3 * patch_size**2))
 
     def augment(self, images: Tensor) -> tuple[Tensor, ...]:
         return (normalise(resized_crop(to_pixels(images), smallest=0.3)),)
@@ -46,17 +46,17 @@ class MaskedAutoencoder(Method):
         b, num_patches, d = tokens.shape
         order = torch.rand(b, num_patches).argsort(dim=1).to(tokens.device)
         visible, hidden = order[:, :NUM_VISIBLE], order[:, NUM_VISIBLE:]
-        seen = self.backbone.blocks(tokens.gather(1, visible[..., None].expand(-1, -1, d)))
-        canvas = self.mask_token.expand(b, num_patches, -1).scatter(
-            1, visible[..., None].expand(-1, -1, DECODER_DIM), self.embed(seen)
+        encoded = self.backbone.blocks(tokens.gather(1, visible[..., None].expand(-1, -1, d)))
+        tokens = self.mask_token.expand(b, num_patches, -1).scatter(
+            1, visible[..., None].expand(-1, -1, DECODER_DIM), self.embed(encoded)
         )
-        painted = self.paint(self.decoder(canvas + self.position))
-        error = (painted - patch_targets(views[0], self.patch_size)).square().mean(dim=2)
+        reconstructed = self.reconstruct(self.decoder(tokens + self.position))
+        error = (reconstructed - patch_targets(views[0], self.patch_size)).square().mean(dim=2)
         return error.gather(1, hidden).mean()
 
 
 def patch_targets(pixels: Tensor, patch_size: int) -> Tensor:
-    """Pixels of each patch with the patch's own mean and deviation taken out.
+    """Pixels of each patch, standardised by the mean and deviation of the patch.
 
     Args:
         pixels: shape [b, 3, h, w]; patch_size divides h and w.

@@ -1,4 +1,4 @@
-"""What a pretraining method is to the training loop."""
+"""Interface of a pretraining method."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Method(nn.Module, ABC):
-    """A backbone, the parts that are thrown away afterwards, and a loss."""
+    """A backbone with the parts that only pretraining needs, and a loss."""
 
     backbone: nn.Module
 

@@ -1,4 +1,4 @@
-"""Train mini backbones, export them as float16, measure what was exported, write the sidecars."""
+"""Train mini backbones, export them as float16, measure the exported files, write the sidecars."""
 
 import argparse
 import logging
@@ -10,19 +10,21 @@ from pathlib import Path
 import timm
 import torch
 
-from raybench.backbones.mini.cifar10 import CIFAR10_PARQUET, load_cifar10
+from raybench.backbones.checkpoint import MINI_WEIGHTS
+from raybench.backbones.mini.cifar10 import load_cifar10
 from raybench.backbones.mini.export import export
-from raybench.backbones.mini.files import WEIGHTS
 from raybench.backbones.mini.recipes import recipe_of
 from raybench.backbones.mini.training import train
+from raybench.catalog.dataset_info import data_folder
 from raybench.catalog.mini import ARCHITECTURES
 from raybench.core.errors import RaybenchError
 
 CACHE = Path.home() / ".cache" / "raybench" / "mini"
+CIFAR10 = data_folder() / "cifar10"
 
 
 def pretrain(name: str, options: argparse.Namespace) -> None:
-    """Train one mini backbone from where its checkpoint left off and write its weights and sidecar."""
+    """Train one mini backbone, resuming from its checkpoint, and write its weights and sidecar."""
     architecture, recipe = recipe_of(name)
     if options.epochs is not None:
         recipe = replace(recipe, epochs=options.epochs)
@@ -47,11 +49,11 @@ def pretrain(name: str, options: argparse.Namespace) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m raybench.backbones.mini.pretrain", description=__doc__)
     parser.add_argument("names", nargs="+", help="e.g. mini_vit.simclr; several are made in turn")
-    parser.add_argument("--data", type=Path, default=CIFAR10_PARQUET, help="Parquet file, or folder")
+    parser.add_argument("--data", type=Path, default=CIFAR10, help="Parquet file, or torchvision folder")
     parser.add_argument(
         "--cache", type=Path, default=CACHE, help="decoded images and checkpoints (outside git)"
     )
-    parser.add_argument("--output", type=Path, default=WEIGHTS, help="weights and sidecars")
+    parser.add_argument("--output", type=Path, default=MINI_WEIGHTS, help="weights and sidecars")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -1,6 +1,6 @@
-"""How good frozen features are: a linear probe on CIFAR-10 and few-shot digits, next to the random twin's.
+"""Measure frozen features for the sidecars: a linear probe on CIFAR-10 and few-shot digits.
 
-A plain measurement for the sidecars, the same for every file: raybench's tuned protocols are elsewhere.
+The measurement is the same for every file. raybench's tuned protocols are in `evaluation`.
 """
 
 import math
@@ -21,13 +21,13 @@ from raybench.catalog.mini import INPUT_SIZE
 FIT_EVERY = 5
 """The probe is fitted on every 5th training image: 10,000 of 50,000."""
 NUM_HELD_OUT = 2_000
-"""Of those, the last so many choose the regularisation; then all are fitted."""
+"""Fitted images that choose the regularisation, the last ones; the final fit uses them too."""
 STRENGTHS = (0.003, 0.03, 0.3)
 """Candidates of sklearn's C, the inverse regularisation."""
 SHOTS = 10
 SHOT_SEEDS = 20
 SLICE = 500
-"""Size of the fixed slices that the test of the files refits; see `slice_accuracy`."""
+"""Size of the fixed slices on which tests repeat the probe; see `slice_accuracy`."""
 
 
 @torch.inference_mode()
@@ -45,10 +45,11 @@ def probe(
     test_labels: Int[np.ndarray, " m"],
     strength: float,
 ) -> Bool[np.ndarray, " m"]:
-    """Which test images a logistic regression on standardised features gets right."""
+    """Whether a logistic regression on standardised features classifies each test image correctly."""
     mean, std = features.mean(axis=0), features.std(axis=0) + 1e-6
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 200 steps settle the accuracy, not the loss.
+        # After 200 steps the accuracy has converged, though the loss has not.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=strength, max_iter=200).fit((features - mean) / std, labels)
     return np.asarray(model.predict((test_features - mean) / std) == test_labels)
 
@@ -59,7 +60,7 @@ def tuned_probe(
     test_features: Float[np.ndarray, "m d"],
     test_labels: Int[np.ndarray, " m"],
 ) -> Bool[np.ndarray, " m"]:
-    """As `probe`, the strength chosen on training images held out; test images are read once."""
+    """As `probe`, with the regularisation chosen on held-out training images."""
     kept, held_out = slice(None, -NUM_HELD_OUT), slice(-NUM_HELD_OUT, None)
     trials = [
         probe(features[kept], labels[kept], features[held_out], labels[held_out], c).mean() for c in STRENGTHS
@@ -94,13 +95,13 @@ def slice_accuracy(
     test_images: UInt8[np.ndarray, "m 32 32 3"],
     test_labels: Int[np.ndarray, " m"],
 ) -> float:
-    """Probe fitted on the first 500 of one set, read on the first 500 of the other: always the same."""
-    fitted, read = extract(backbone, fit_images[:SLICE]), extract(backbone, test_images[:SLICE])
-    return float(probe(fitted, fit_labels[:SLICE], read, test_labels[:SLICE], 0.03).mean())
+    """Accuracy of a probe fitted on 500 images of one set and tested on 500 of another, the first ones."""
+    fit, test = extract(backbone, fit_images[:SLICE]), extract(backbone, test_images[:SLICE])
+    return float(probe(fit, fit_labels[:SLICE], test, test_labels[:SLICE], 0.03).mean())
 
 
 def digits_slice_accuracy(backbone: nn.Module) -> float:
-    """`slice_accuracy` on the first and last 500 digits: needs no file but the weights."""
+    """`slice_accuracy` on the first and last 500 of sklearn's digits."""
     images, labels = digit_images()
     return slice_accuracy(backbone, images, labels, images[-SLICE:], labels[-SLICE:])
 

@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image must be nearer to each other than to any other view in the batch.
+"""SimCLR: contrastive learning with two views of each image.
 
 Source: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
 """
@@ -40,7 +40,7 @@ class SimCLR(Method):
 
 
 def nt_xent(unit: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding each row's other view among all other rows.
+    """Cross-entropy of identifying each row's other view among all other rows.
 
     Args:
         unit: rows of length 1, shape [2b, d]; row i and row i + b are the views of one image.

@@ -1,4 +1,4 @@
-"""Supervised pretraining: cross-entropy with label smoothing through a linear head that is thrown away."""
+"""Supervised pretraining: cross-entropy with label smoothing on a linear head, which is not exported."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Write the sidecars' numbers into README.md, or compare: `python -m raybench.backbones.mini.table`."""
+"""Write the table of README.md from the sidecars, or check it: `python -m raybench.backbones.mini.table`."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ HEADER = (
 
 
 def table() -> str:
-    """A Markdown table with one row per file, in the catalogue's order; accuracies in percent."""
+    """Markdown table with one row per file, in catalogue order; accuracies in percent."""
     rows = [_row(read_sidecar(info.name)) for info in MINI if info.weights == "file"]
     return "\n".join([*HEADER, *rows]) + "\n"
 
@@ -35,7 +35,7 @@ def _row(sidecar: dict[str, Any]) -> str:
 
 
 def with_table(readme: str) -> str:
-    """The README's text with what stands between the markers replaced by today's table."""
+    """README text with the current table between the markers."""
     head, _, rest = readme.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return head + BEGIN + table() + END + tail
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.check:
         README.write_text(new, encoding="utf-8")
     elif new != old:
-        sys.stderr.write(f"{README} is not what the sidecars say; run without --check.\n")
+        sys.stderr.write(f"{README} differs from the sidecars; run without --check.\n")
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""The training loop: one-cycle AdamW, one progress line and one checkpoint per epoch, exact resume."""
+"""Training loop: AdamW with a one-cycle schedule, a log line and a checkpoint per epoch, exact resume."""
 
 import logging
 import math
@@ -18,14 +18,14 @@ from raybench.core.errors import DivergedError
 
 logger = logging.getLogger(__name__)
 WARMUP = 0.2
-"""Share of all steps in which the learning rate rises."""
+"""Share of all steps with a rising learning rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
     epochs: int
     seconds: float
-    """Of training alone, summed over resumes."""
+    """Training time, summed over resumes."""
     loss: float
     """Mean over the last epoch."""
 
@@ -43,9 +43,9 @@ def train(
     """Train `module` in place, from `checkpoint` if that file exists.
 
     Args:
-        module: the backbone inside is what is wanted; the rest goes to the checkpoint only.
+        module: method whose backbone is trained; its other parts are only saved in the checkpoint.
         images: uint8 [n, 32, 32, 3] on the CPU; labels: int64 [n].
-        checkpoint: rewritten after every epoch; the epochs still to do are done as if never interrupted.
+        checkpoint: rewritten after every epoch; resuming gives the same result as an uninterrupted run.
 
     Raises:
         DivergedError: if an epoch's loss is not finite.
@@ -79,7 +79,7 @@ def train(
 def _train_epoch(
     method: Method, images: Tensor, labels: Tensor, batch_size: int, optimizer: Any, schedule: Any
 ) -> float:
-    """One pass in random order, an incomplete last batch left out; returns the mean loss."""
+    """Train one epoch in random order, dropping an incomplete last batch; return the mean loss."""
     method.train()
     device = next(method.parameters()).device
     num_batches = len(images) // batch_size

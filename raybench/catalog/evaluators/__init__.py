@@ -1,4 +1,4 @@
-"""Evaluators: what measures a fitted classifier further, after the final stage. One file each."""
+"""Evaluators: further measurements of a fitted classifier after the final stage. One file each."""
 
 from raybench.catalog.evaluators import adversarial, calibration, corruption, ood, selective, shift
 from raybench.catalog.evaluators.info import EvaluatorInfo

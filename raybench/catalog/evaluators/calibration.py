@@ -1,10 +1,10 @@
-"""The evaluator `calibration`: does a confidence of 0.8 mean right in 80 of 100 cases?"""
+"""The evaluator `calibration`: do confidences equal accuracies?"""
 
 from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
 
 
 class CalibrationSettings(EvaluatorSettings):
-    """Nothing to set: the bin count is the field's (15)."""
+    """No settings; the number of bins is 15, as is common."""
 
 
 INFO = EvaluatorInfo(

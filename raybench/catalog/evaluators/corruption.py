@@ -10,16 +10,16 @@ IMAGENET_C = (
 )
 """The 15 of ImageNet-C (Hendrycks & Dietterich, ICLR 2019)."""
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four that its authors hold back for validation."""
+"""The four extra corruptions that its authors reserve for validation."""
 
 
 class CorruptionSettings(EvaluatorSettings):
-    """Which corruptions, how severe, on how many images."""
+    """Corruptions, severities and number of images."""
 
     corruptions: tuple[str, ...] = IMAGENET_C
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     num_examples: int | None = None
-    """Test images, the same for every backbone (by a hash of their ids); None: all."""
+    """Number of test images, selected by a hash of their ids, the same for all backbones; None: all."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.corruptions) - {*IMAGENET_C, *EXTRA}):

@@ -1,4 +1,4 @@
-"""What an evaluator is on paper: its metrics, what it needs, its settings. One file per evaluator beside."""
+"""Row of an evaluator: its metrics, needs and settings. Each evaluator has a file in this folder."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ Needs = Literal["predictions", "features", "images", "gradients"]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class EvaluatorSettings:
-    """Everything that changes an evaluator's numbers. A subclass is a frozen, keyword-only dataclass."""
+    """Settings that determine an evaluator's numbers. Subclasses become frozen, keyword-only dataclasses."""
 
     __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
 
@@ -24,7 +24,7 @@ class EvaluatorSettings:
 
     @property
     def dataset_names(self) -> tuple[str, ...]:
-        """Datasets that the evaluator reads beside the task's own."""
+        """Datasets that the evaluator reads in addition to the task's own."""
         return ()
 
     @property
@@ -35,21 +35,21 @@ class EvaluatorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatorInfo:
-    """One evaluator: what it needs and which metrics it adds."""
+    """One evaluator: its implementation, needs, metrics and settings."""
 
     name: str
     entry_point: str
     """`package.module:name` of its function (`evaluation.subject.Evaluator`)."""
     doc: str
     needs: Needs
-    """`predictions`: the final stage's logits, nothing runs again; `features`: those of other datasets too;
-    `images`: forward passes of changed images; `gradients`: backward passes to the pixels as well."""
+    """`predictions`: the final stage's logits; `features`: stored features, of other datasets too; `images`:
+    forward passes of changed images; `gradients`: also backward passes to the pixels."""
     metrics: tuple[str, ...]
     headline: str
-    """The one of them that becomes the evaluator's category in the ranking."""
+    """Metric that represents the evaluator in the ranking."""
     settings: type[EvaluatorSettings]
     presets: Mapping[str, EvaluatorSettings]
-    """Name → settings; the first one is what the bare name in a spec means."""
+    """Name → settings; the first is the default of a spec that names the evaluator only."""
 
     @property
     def default_preset(self) -> str:

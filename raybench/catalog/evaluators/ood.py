@@ -1,4 +1,4 @@
-"""The evaluator `ood`: does the classifier notice images of no class it knows?"""
+"""The evaluator `ood`: detection of images that belong to none of the classes."""
 
 from typing import Literal
 
@@ -8,15 +8,15 @@ ScoreName = Literal["msp", "energy", "knn", "mahalanobis"]
 
 
 class OodSettings(EvaluatorSettings):
-    """Against which images, by which scores."""
+    """Out-of-distribution datasets and scores."""
 
     near: tuple[str, ...] = ()
-    """Datasets whose images resemble the task's: other classes of the same kind. Their test is read."""
+    """Datasets with similar images of other classes. Their test splits are read."""
     far: tuple[str, ...] = ("digits", "shapes")
-    """Datasets of another kind. The task's own dataset is left out, so one list serves many tasks."""
+    """Datasets with other kinds of images. The task's own dataset is skipped, so one list fits many tasks."""
     scores: tuple[ScoreName, ...] = ("energy", "msp", "knn", "mahalanobis")
-    """The first one gives the headline. `energy` is left out, with a warning, where logits are log
-    probabilities (protocol `knn`): there it is 0 for every image."""
+    """The first one gives the headline. `energy` is skipped with a warning if logits are log probabilities
+    (protocol `knn`), because it is then 0 for every image."""
 
     def __post_init__(self) -> None:
         if not self.scores or len(set(self.scores)) < len(self.scores):
@@ -38,5 +38,5 @@ INFO = EvaluatorInfo(
     headline="mean_ood_auroc",
     settings=OodSettings,
     presets={"standard": OodSettings()},
-    doc="Does the classifier notice images of no class it knows? Energy, softmax, kNN, Mahalanobis scores.",
+    doc="Are images of unknown classes detected? Energy, softmax, kNN and Mahalanobis scores.",
 )

@@ -1,13 +1,13 @@
-"""The evaluator `selective`: what are the answers worth if the least sure ones may be declined?"""
+"""The evaluator `selective`: accuracy when the least confident predictions are rejected."""
 
 from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
 
 
 class SelectiveSettings(EvaluatorSettings):
-    """At which coverages accuracy is reported."""
+    """Coverages at which accuracy is reported."""
 
     coverages: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
-    """Shares of test images that are answered, in (0, 1]."""
+    """Fractions of test images that are not rejected, in (0, 1]."""
 
     def __post_init__(self) -> None:
         if not all(0 < coverage <= 1 for coverage in self.coverages):
@@ -24,5 +24,5 @@ INFO = EvaluatorInfo(
     headline="aurc",
     settings=SelectiveSettings,
     presets={"standard": SelectiveSettings()},
-    doc="How fast do errors vanish as the least sure answers are declined? By maximum softmax.",
+    doc="How does the error rate fall as the least confident predictions (maximum softmax) are rejected?",
 )

@@ -1,10 +1,10 @@
-"""The evaluator `shift`: other sources of the same classes, as dataset rows name them."""
+"""The evaluator `shift`: accuracy on shifted test sets of the same classes."""
 
 from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
 
 
 class ShiftSettings(EvaluatorSettings):
-    """Nothing to set: which sets are shifted versions of a dataset is a fact of its row (`shifts`)."""
+    """No settings: the shifted test sets of a dataset are stated in its row (`shifts`)."""
 
 
 INFO = EvaluatorInfo(

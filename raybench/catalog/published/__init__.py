@@ -1,9 +1,9 @@
-"""Published results: facts of papers' tables, as rows. Plain data, read with the standard library.
+"""Published results: tables of papers as rows, read with the standard library.
 
 `bob` is Goldblum et al., "Battle of the Backbones", NeurIPS 2023. Its retrieval table (MRR, 33 backbones
-× 8 datasets) is the authors' own output, released in a notebook of hsouri/bob-retrieval and run in May 2023,
-before a later change of normalisation: the paper's second version may differ. Of its other tables only
-orders and a few correlations are at hand; each carries how certain it is.
+× 8 datasets) is the output of `retrieval/nb_plotting.ipynb` in hsouri/bob-retrieval, run in May 2023 before a
+later change of normalisation; the paper's second version may differ. Of its other tables only rank orders and
+a few correlations are available; each states its certainty.
 """
 
 import csv
@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from raybench.core.errors import UnknownNameError
-from raybench.core.records import Direction
+from raybench.core.records import Direction, Task
 from raybench.core.registry import Registry, suggest
 
 
@@ -30,7 +30,7 @@ class PublishedScore(NamedTuple):
 
 
 class PublishedBackbone(NamedTuple):
-    """What the paper's code says of a backbone of a published table."""
+    """A backbone of a published table, as the paper's code describes it."""
 
     backbone: str
     timm: str
@@ -40,13 +40,13 @@ class PublishedBackbone(NamedTuple):
     """`cnn` or `transformer`."""
     pretrain_style: str
     pretrain_images: int | None
-    """Distinct images; None where the sources do not say."""
+    """Distinct images; None if unknown."""
     params_m: float | None
-    """Millions of parameters without the head; None where not measured."""
+    """Millions of parameters without the head; None if not measured."""
 
 
 class PublishedScalar(NamedTuple):
-    """A number of the text, to stand beside one's own."""
+    """A number in the text of a paper, to compare with one's own."""
 
     quantity: str
     value: float
@@ -54,8 +54,8 @@ class PublishedScalar(NamedTuple):
     certainty: str
 
 
-class PublishedPlace(NamedTuple):
-    """A place in an order that the text reports; its z-score was not at hand."""
+class PublishedRank(NamedTuple):
+    """A rank that the text reports without its z-score."""
 
     scope: str
     rank: int
@@ -65,14 +65,14 @@ class PublishedPlace(NamedTuple):
 
 
 class PublishedResults(NamedTuple):
-    """What is at hand of one paper."""
+    """Available results of one paper."""
 
     name: str
     citation: str
     scores: tuple[PublishedScore, ...]
     backbones: tuple[PublishedBackbone, ...]
     scalars: tuple[PublishedScalar, ...]
-    orders: tuple[PublishedPlace, ...]
+    orders: tuple[PublishedRank, ...]
 
 
 def _rows(file: str) -> list[Mapping[str, str]]:
@@ -91,7 +91,7 @@ def _battle_of_the_backbones() -> PublishedResults:
         scores=tuple(
             PublishedScore(
                 row["backbone"],
-                f"retrieval@{row['dataset']}",
+                str(Task("retrieval", row["dataset"])),
                 "retrieval",
                 "mrr",
                 "max",
@@ -116,7 +116,7 @@ def _battle_of_the_backbones() -> PublishedResults:
             for row in _rows("bob_scalars.csv")
         ),
         orders=tuple(
-            PublishedPlace(
+            PublishedRank(
                 row["scope"], int(row["rank"]), row["backbone"], row["pretraining"], row["certainty"]
             )
             for row in _rows("bob_orders.csv")
@@ -129,10 +129,10 @@ PUBLISHED.add("bob", _battle_of_the_backbones)
 
 
 def published(name: str) -> PublishedResults:
-    """The published results `name`, read anew from the package's files.
+    """Read the published results `name` from the package's files.
 
     Raises:
-        UnknownNameError: if there are none of that name.
+        UnknownNameError: if there are none under that name.
 
     >>> len(published("bob").scores)
     264

@@ -51,7 +51,7 @@ def test_nt_xent_of_indistinguishable_views_is_chance() -> None:
     assert nt_xent(torch.ones(8, 1), 0.2).item() == pytest.approx(math.log(7))
 
 
-def test_patch_targets_are_in_the_order_of_the_vit_s_own_tokens() -> None:
+def test_patch_targets_are_in_the_order_of_the_tokens_of_the_vit() -> None:
     """Lighting up one patch must change the target and the token of the same index."""
     shape = ARCHITECTURES["mini_vit"]
     embed = timm.create_model(shape.timm, num_classes=0, **shape.kwargs).patch_embed
@@ -71,13 +71,13 @@ def test_patch_targets_have_no_mean_and_unit_variance() -> None:
     assert (targets.var(dim=2) - 1).abs().max() < 1e-3
 
 
-def test_the_autoencoder_s_loss_does_not_reach_the_pixels_it_was_shown() -> None:
-    """Only masked patches are scored: painting zeros costs the mean square of their targets, no others."""
+def test_the_loss_of_the_autoencoder_ignores_visible_patches() -> None:
+    """Only masked patches are scored: predicting zeros costs the mean square of their targets."""
     shape = ARCHITECTURES["mini_vit"]
     backbone = timm.create_model(shape.timm, num_classes=0, **shape.kwargs)
     method = MaskedAutoencoder(backbone, backbone.num_features)
-    torch.nn.init.zeros_(method.paint[1].weight)
-    torch.nn.init.zeros_(method.paint[1].bias)
+    torch.nn.init.zeros_(method.reconstruct[1].weight)
+    torch.nn.init.zeros_(method.reconstruct[1].bias)
     pixels = torch.randn(4, 3, 32, 32)
     torch.manual_seed(5)
     loss = method((pixels,), torch.zeros(4))
@@ -87,8 +87,8 @@ def test_the_autoencoder_s_loss_does_not_reach_the_pixels_it_was_shown() -> None
     assert loss.item() == pytest.approx(error.item(), rel=1e-5)
 
 
-def test_simmim_scores_hidden_pixels_only_and_no_hidden_pixel_reaches_the_backbone() -> None:
-    """Painting zeros costs the mean absolute hidden pixel; other hidden pixels give the same features."""
+def test_simmim_scores_hidden_pixels_only_and_hides_them_from_the_backbone() -> None:
+    """Predicting zeros costs the mean absolute hidden pixel; changing hidden pixels changes no feature."""
     shape = ARCHITECTURES["mini_swin"]
     method = SimMIM(timm.create_model(shape.timm, num_classes=0, **shape.kwargs), 144).eval()
     pixels = torch.randn(4, 3, 32, 32)
@@ -96,14 +96,14 @@ def test_simmim_scores_hidden_pixels_only_and_no_hidden_pixel_reaches_the_backbo
     hidden = grow(hidden_blocks(4, 4), 8)
     assert hidden.flatten(1).sum(dim=1).tolist() == [10 * 64] * 4
     shown = pixels.masked_fill(hidden[:, None], 7.0)
-    painted = []
-    method.paint.register_forward_hook(lambda _module, _inputs, output: painted.append(output))
+    outputs = []
+    method.reconstruct.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     for view in (pixels, shown):
         torch.manual_seed(5)
         method((view,), torch.zeros(4))
-    assert torch.equal(painted[0], painted[1])
-    torch.nn.init.zeros_(method.paint.weight)
-    torch.nn.init.zeros_(method.paint.bias)
+    assert torch.equal(outputs[0], outputs[1])
+    torch.nn.init.zeros_(method.reconstruct.weight)
+    torch.nn.init.zeros_(method.reconstruct.bias)
     torch.manual_seed(5)
     loss = method((pixels,), torch.zeros(4))
     error = pixels.abs().mean(dim=1)[hidden].mean()
@@ -111,7 +111,7 @@ def test_simmim_scores_hidden_pixels_only_and_no_hidden_pixel_reaches_the_backbo
 
 
 @pytest.mark.parametrize("name", [info.name for info in MINI if info.weights == "file"])
-def test_every_file_has_a_recipe_whose_loss_reaches_every_weight_that_training_may_change(name: str) -> None:
+def test_the_loss_of_every_recipe_reaches_every_trainable_weight(name: str) -> None:
     architecture, recipe = recipe_of(name)
     shape = ARCHITECTURES[architecture]
     torch.manual_seed(0)
@@ -123,10 +123,10 @@ def test_every_file_has_a_recipe_whose_loss_reaches_every_weight_that_training_m
     assert untouched <= {"fc_norm.weight", "fc_norm.bias"}  # After pooling, which masked autoencoding skips.
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_an_unknown_name_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean 'mini_vit.supervised'"):
         recipe_of("mini_vit.supervise")
 
 
-def test_recipes_are_made_for_every_method_that_is_shipped() -> None:
+def test_every_shipped_method_has_a_recipe() -> None:
     assert {m for shape in ARCHITECTURES.values() for m in shape.methods} <= set(METHODS)

@@ -1,24 +1,26 @@
-"""Every file that ships is read back: digest, architecture, features, and that it is as good as it says."""
+"""Every shipped weight file: digest, architecture, features, and accuracy as recorded in its sidecar."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from raybench.backbones.mini.cifar10 import CIFAR10_PARQUET, Cifar10, load_cifar10
+from raybench.backbones.checkpoint import MINI_WEIGHTS, file_digest
+from raybench.backbones.mini.cifar10 import Cifar10, load_cifar10
 from raybench.backbones.mini.export import cifar10_slices
-from raybench.backbones.mini.files import WEIGHTS, build, mini_info, read_sidecar, sha256, weights_path
-from raybench.backbones.mini.probe import digits_slice_accuracy, slice_accuracy
+from raybench.backbones.mini.files import build, mini_info, read_sidecar, weights_path
+from raybench.backbones.mini.probe import SLICE, digits_slice_accuracy, slice_accuracy
 from raybench.catalog.mini import MINI
 
 FILES = [info.name for info in MINI if info.weights == "file"]
-TOLERANCE = 0.0081
-"""Four of 500 images: what another processor's rounding may turn around."""
+CIFAR10_PARQUET = Path(__file__).parents[3] / "../shared/data/datasets/cifar10_full.parquet"
+TOLERANCE = 4
+"""Images of a slice whose class another processor's rounding may change."""
 
 
-def test_the_folder_holds_the_catalogue_s_files_and_nothing_else() -> None:
+def test_the_folder_holds_exactly_the_files_of_the_catalogue() -> None:
     expected = {f"{name}{suffix}" for name in FILES for suffix in (".safetensors", ".json")}
-    assert {path.name for path in WEIGHTS.iterdir()} == expected
+    assert {path.name for path in MINI_WEIGHTS.iterdir()} == expected
 
 
 def test_all_weights_together_stay_below_12_megabytes() -> None:
@@ -26,16 +28,16 @@ def test_all_weights_together_stay_below_12_megabytes() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_file_is_the_one_its_sidecar_describes(name: str) -> None:
+def test_the_file_matches_its_sidecar(name: str) -> None:
     sidecar = read_sidecar(name)
-    assert sha256(weights_path(name)) == sidecar["sha256"]
+    assert file_digest(weights_path(name)) == sidecar["sha256"]
     assert sidecar["name"] == name
     assert sidecar["command"].startswith(f"python -m raybench.backbones.mini.pretrain {name}")
     assert sidecar["train_images"] == mini_info(name).pretrain_images
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_file_loads_strictly_and_gives_features_of_the_recorded_width(name: str) -> None:
+def test_the_file_loads_strictly_and_features_have_the_recorded_width(name: str) -> None:
     sidecar, info, backbone = read_sidecar(name), mini_info(name), build(mini_info(name))
     num_params = sum(p.numel() for p in backbone.parameters())
     assert num_params == sidecar["num_params"]
@@ -45,9 +47,13 @@ def test_the_file_loads_strictly_and_gives_features_of_the_recorded_width(name: 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_probe_on_a_slice_of_the_digits_is_as_good_as_recorded(name: str) -> None:
-    measured = digits_slice_accuracy(build(mini_info(name)))
-    assert measured == pytest.approx(read_sidecar(name)["slices"]["digits"], abs=TOLERANCE)
+def test_a_probe_on_a_slice_of_the_digits_has_the_recorded_accuracy(name: str) -> None:
+    measured, recorded = digits_slice_accuracy(build(mini_info(name))), read_sidecar(name)["slices"]["digits"]
+    assert abs(num_correct(measured) - num_correct(recorded)) <= TOLERANCE
+
+
+def num_correct(accuracy: float) -> int:
+    return round(SLICE * accuracy)
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +68,14 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cifar10, Cifar10]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_a_probe_on_a_slice_of_cifar10_is_as_good_as_recorded(
+def test_a_probe_on_a_slice_of_cifar10_has_the_recorded_accuracy(
     name: str, slices: tuple[Cifar10, Cifar10]
 ) -> None:
-    fit, read = slices
-    measured = slice_accuracy(build(mini_info(name)), fit.images, fit.labels, read.images, read.labels)
-    assert measured == pytest.approx(read_sidecar(name)["slices"]["cifar10"], abs=TOLERANCE)
+    fit, held_out = slices
+    measured = slice_accuracy(
+        build(mini_info(name)), fit.images, fit.labels, held_out.images, held_out.labels
+    )
+    assert abs(num_correct(measured) - num_correct(read_sidecar(name)["slices"]["cifar10"])) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -79,7 +87,7 @@ def test_pretraining_beats_the_random_twin_on_cifar10(name: str) -> None:
         assert measured["margin"] >= 0.15
 
 
-def test_twins_are_the_same_network_every_time_and_leave_the_generator_alone() -> None:
+def test_twins_are_identical_every_time_and_do_not_change_the_generator() -> None:
     info = mini_info("mini_vit.random")
     torch.manual_seed(7)
     before = torch.get_rng_state()
