@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import time
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ StateDict = dict[str, torch.Tensor]
 PACKAGE_PREFIX = "package:"
 MINI_WEIGHTS = Path(__file__).parent / "mini" / "weights"
 """Folder that `package:` in a checkpoint path stands for."""
+CLOCK_RESOLUTION_NS = 2 * 10**9
+"""Coarsest modification times of a common file system (FAT): 2 s."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Key prefixes added by DistributedDataParallel, torch.compile and Lightning."""
@@ -45,9 +48,15 @@ def checkpoint_path(info: BackboneInfo) -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, cached by its size and modification time."""
+    """SHA-256 of a file, cached by its size and modification time.
+
+    A file that was modified just now is not cached: overwriting it within the resolution of the file system's
+    clock would leave its modification time unchanged.
+    """
     stat = path.stat()
-    return _file_digest(str(path), stat.st_size, stat.st_mtime_ns)
+    is_recent = time.time_ns() - stat.st_mtime_ns < CLOCK_RESOLUTION_NS
+    digest = _file_digest.__wrapped__ if is_recent else _file_digest
+    return digest(str(path), stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
