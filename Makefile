@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STORAGE ?= runs
 
-.PHONY: install quickstart test test-all lint types check audit benchmark clean
+.PHONY: install quickstart test test-all lint types check picture audit benchmark clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +30,10 @@ types: install
 	$(BIN)/mypy
 
 check: lint types test
+
+# docs/architecture.svg, from the imports.
+picture:
+	$(PYTHON) docs/picture.py
 
 # The audit tools have their own environment. Fails if a vulnerability is known or not all packages could be checked.
 audit: install
