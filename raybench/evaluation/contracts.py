@@ -78,16 +78,6 @@ class ClassifierRun(ProtocolRun, Protocol):
 class ProtocolFactory(Protocol):
     """Prepares a run; nothing is computed before its first rung is asked for."""
 
-    def __call__(
-        self,
-        context: TrialContext,
-        hparams: Hparams,
-        seed: int,
-        max_epochs: int,
-        fixed: Hparams | None = None,
-    ) -> ProtocolRun:
-        """`fixed` is what a search chose (`EpochResult.chosen`); it is merged over `hparams`.
-
-        `max_epochs` caps the hyperparameter `epochs`, and with it the length of the learning-rate schedule.
-        """
+    def __call__(self, context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
+        """`max_epochs` caps the hyperparameter `epochs` and so the length of the learning-rate schedule."""
         ...

@@ -43,16 +43,14 @@ MAX_GRADIENT_NORM = 5.0
 HEAD_INIT_STD = 0.01
 
 
-def finetune(
-    context: TrialContext, hparams: Hparams, seed: int, max_epochs: int, fixed: Hparams | None = None
-) -> ProtocolRun:
+def finetune(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
     """Prepare a fine-tuning run.
 
     Hyperparameters: `lr`, `weight_decay`, `layer_decay`, `drop_path`, and optionally `epochs`, `batch_size`,
     `min_crop`, `flip` (off unless asked for: mirrored digits are other digits), `color_jitter`. A chosen
     `epoch` ends training there without shortening the schedule, which spans min(`epochs`, `max_epochs`).
     """
-    return FinetuneRun(context, {**hparams, **(fixed or {})}, seed, max_epochs)
+    return FinetuneRun(context, hparams, seed, max_epochs)
 
 
 def new_head(num_features: int, num_classes: int) -> nn.Linear:

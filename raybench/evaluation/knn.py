@@ -20,8 +20,14 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams, HparamValue
 from raybench.evaluation.classifier import Classifier, report_of
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
+from raybench.evaluation.exact_search import nearest_blocks
 from raybench.evaluation.feature_norm import FeatureNorm, resident
-from raybench.evaluation.neighbours import nearest, smoothed_logits, vote_shares
+from raybench.evaluation.neighbour_vote import (
+    EuclideanOrder,
+    smoothed_logits,
+    squared_distances,
+    vote_shares,
+)
 from raybench.evaluation.outcomes import EpochResult, Predictions, SplitReport
 from raybench.evaluation.selection import Cell, HeadScores, best_cell
 from raybench.metrics import classification_metrics
@@ -30,16 +36,14 @@ L2_SPREAD = 2.0
 """Mean squared distance of unrelated points on the unit sphere; makes temperatures those of DINO."""
 
 
-def knn(
-    context: TrialContext, hparams: Hparams, seed: int, max_epochs: int, fixed: Hparams | None = None
-) -> ProtocolRun:
+def knn(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
     """Prepare a vote.
 
     Hyperparameters: `feature_norm` (none, standardize, l2), and optionally a chosen cell: `k` and `weighting`
     (`uniform` or a temperature). Nothing here is random and there is one epoch, so `seed` and `max_epochs`
     change nothing.
     """
-    return KnnRun(context, {**hparams, **(fixed or {})})
+    return KnnRun(context, hparams)
 
 
 class KnnRun:
@@ -126,16 +130,19 @@ class KnnRun:
         device = self._context.device
         norm = FeatureNorm.fit(self._hparams.get("feature_norm", "l2"), train.features)  # type: ignore[arg-type]
         gallery = norm.apply(resident(train.features, device).clone())
-        asked = norm.apply(queries.clone())
+        normalised = norm.apply(queries.clone())
         labels = torch.tensor(train.targets, device=device)
         ks = torch.tensor([min(int(c["k"]), len(gallery)) for c in cells], dtype=torch.float64, device=device)
         spread = (
             L2_SPREAD if norm.kind == "l2" else 2.0 * float(gallery.double().var(dim=0, correction=0).sum())
         )
-        for found in nearest(asked, gallery, int(ks.max())):
+        start = 0
+        for neighbours in nearest_blocks(normalised, gallery, int(ks.max()), EuclideanOrder()):
+            block = normalised[start : start + len(neighbours.indices)]
+            start += len(block)
             shares = vote_shares(
-                found,
-                labels[found.indices],
+                squared_distances(neighbours, block),
+                labels[neighbours.indices],
                 cells,
                 num_classes=self._context.dataset.num_classes,
                 spread=spread or 1.0,

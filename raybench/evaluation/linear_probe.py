@@ -29,19 +29,16 @@ from raybench.evaluation.selection import Cell, HeadScores, best_cell
 from raybench.metrics import classification_metrics
 
 
-def linear_probe(
-    context: TrialContext, hparams: Hparams, seed: int, max_epochs: int, fixed: Hparams | None = None
-) -> ProtocolRun:
+def linear_probe(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
     """Prepare a probe.
 
     Hyperparameters: `solver` (sgd, adamw, lbfgs), `feature_norm` (none, standardize, l2), `batch_size` and
     `epochs` (sgd and adamw), and optionally a chosen cell: `lr` and `weight_decay`, or `inverse_l2`; a chosen
     `epoch` ends training there without shortening the schedule, which spans min(`epochs`, `max_epochs`).
     """
-    merged = {**hparams, **(fixed or {})}
-    if merged.get("solver", "adamw") == "lbfgs":
-        return LogisticRun(context, merged, seed)
-    return GradientRun(context, merged, seed, max_epochs)
+    if hparams.get("solver", "adamw") == "lbfgs":
+        return LogisticRun(context, hparams, seed)
+    return GradientRun(context, hparams, seed, max_epochs)
 
 
 def grid_cells(hparams: Hparams) -> tuple[dict[str, HparamValue], ...]:

@@ -5,9 +5,10 @@ import numpy as np
 from raybench.catalog.evaluators.ood import OodSettings, ScoreName
 from raybench.core.errors import DataError
 from raybench.data.dataset import Dataset
+from raybench.evaluation.ood_scores import energy_score, knn_score, mahalanobis_score, msp_score
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Representations, Subject
-from raybench.metrics.ood import auroc, energy, fpr95, mahalanobis, maximum_softmax, nearest_neighbour
+from raybench.metrics.ood import auroc, fpr95
 
 CONSTANT = 1e-5
 """An energy that is nowhere larger is float32's rounding of 0."""
@@ -68,7 +69,7 @@ def _telling(
 
     The energy of log probabilities is log 1: their rounding would be ranked.
     """
-    if "energy" not in scores or np.abs(energy(inside.logits)).max() > CONSTANT:
+    if "energy" not in scores or np.abs(energy_score(inside.logits)).max() > CONSTANT:
         return scores, ()
     others = tuple(score for score in scores if score != "energy")
     if not others:
@@ -93,9 +94,9 @@ def _findings(condition: str, area: float, rate: float, num_examples: int) -> li
 
 def _score(name: str, of: Representations, train: Representations) -> np.ndarray:
     if name == "msp":
-        return maximum_softmax(of.logits)
+        return msp_score(of.logits)
     if name == "energy":
-        return energy(of.logits)
+        return energy_score(of.logits)
     if name == "knn":
-        return nearest_neighbour(of.features, train.features)
-    return mahalanobis(of.features, train.features, train.targets)
+        return knn_score(of.features, train.features)
+    return mahalanobis_score(of.features, train.features, train.targets)

@@ -19,9 +19,7 @@ from raybench.evaluation.head_on_features import HeadOnFeatures
 from raybench.evaluation.outcomes import EpochResult, Predictions
 
 
-def pretrained_head(
-    context: TrialContext, hparams: Hparams, seed: int, max_epochs: int, fixed: Hparams | None = None
-) -> ProtocolRun:
+def pretrained_head(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
     """Prepare it. Nothing is chosen and nothing random: all arguments but the first change nothing."""
     return PretrainedHeadRun(context)
 

@@ -1,4 +1,4 @@
-"""Metrics and scores of out-of-distribution (OOD) detection.
+"""Metrics of out-of-distribution detection.
 
 In-distribution (ID) images are the positives: a higher score means more in-distribution.
 """
@@ -14,11 +14,6 @@ from raybench.metrics.resampling import NotResampled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NUM_NEIGHBOURS = 50
-"""Sun et al. use 50 for CIFAR-10; a smaller bank is used whole."""
-SHRINKAGE = 1e-3
-"""Share of the mean variance added to the covariance's diagonal, which makes it invertible."""
-BLOCK = 1024
 NOT_STORED = NotResampled("scores of single images are not stored")
 
 declare(
@@ -77,72 +72,6 @@ def fpr95(inside: NDArray[Any], outside: NDArray[Any]) -> float:
     kept = math.ceil(round(0.95 * len(inside), 9))
     threshold = np.sort(inside)[::-1][kept - 1]
     return float(np.mean(outside >= threshold))
-
-
-def maximum_softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """Largest class probability, [n] (Hendrycks & Gimpel, ICLR 2017)."""
-    from scipy.special import softmax
-
-    return softmax(logits.astype("float64"), axis=1).max(axis=1)
-
-
-def energy(logits: NDArray[Any]) -> NDArray[Any]:
-    """log Σ exp of the logits, [n]: the negative energy of Liu et al., NeurIPS 2020, at temperature 1."""
-    from scipy.special import logsumexp
-
-    return logsumexp(logits.astype("float64"), axis=1)
-
-
-def nearest_neighbour(
-    features: NDArray[Any], bank: NDArray[Any], num_neighbours: int = NUM_NEIGHBOURS
-) -> NDArray[Any]:
-    """Negative distance to the k-th nearest training feature, L2-normalised, [n] (Sun et al., ICML 2022)."""
-    import numpy as np
-
-    k = min(num_neighbours, len(bank))
-    known = _unit(bank)
-    scores = []
-    for start in range(0, len(features), BLOCK):
-        similarity = _unit(features[start : start + BLOCK]) @ known.T
-        kth = np.partition(similarity, len(known) - k, axis=1)[:, len(known) - k]
-        scores.append(-np.sqrt(np.maximum(0.0, 2.0 - 2.0 * kth)))
-    return np.concatenate(scores)
-
-
-def mahalanobis(features: NDArray[Any], bank: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-    """Negative squared Mahalanobis distance to the nearest class mean, with one shared covariance, [n].
-
-    Args:
-        features: shape [n, d].
-        bank: training features, shape [m, d].
-        targets: their classes, shape [m].
-
-    Source: Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018.
-    """
-    import numpy as np
-
-    known = bank.astype(np.float64)
-    classes, position = np.unique(targets, return_inverse=True)
-    means = np.stack([known[position == c].mean(axis=0) for c in range(len(classes))])
-    centred = known - means[position]
-    covariance = centred.T @ centred / len(known)
-    diagonal = np.trace(covariance) / len(covariance) or 1.0
-    covariance += SHRINKAGE * diagonal * np.eye(len(covariance))
-    whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
-    white_means = means @ whiten
-    best = []
-    for start in range(0, len(features), BLOCK):
-        white = features[start : start + BLOCK].astype(np.float64) @ whiten
-        squared = (white**2).sum(axis=1)[:, None] + (white_means**2).sum(axis=1) - 2 * white @ white_means.T
-        best.append(-squared.min(axis=1))
-    return np.concatenate(best)
-
-
-def _unit(features: NDArray[Any]) -> NDArray[Any]:
-    import numpy as np
-
-    values = features.astype(np.float32)
-    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12))
 
 
 def _require(name: str, inside: NDArray[Any], outside: NDArray[Any]) -> None:

@@ -21,8 +21,8 @@ import torch
 from raybench.core.records import HparamValue
 from raybench.data.ground_truth import Gallery
 from raybench.evaluation.contracts import TrialContext
+from raybench.evaluation.exact_search import RoundedSimilarity, nearest
 from raybench.evaluation.retrieval.protocol import retrieval
-from raybench.evaluation.retrieval.search import top_k
 from tests.benchmarks.ratio import Ratio
 
 WIDTH, K = 384, 100
@@ -34,7 +34,7 @@ def unit(num: int, seed: int) -> torch.Tensor:
 
 
 def ours(queries: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
-    return top_k(queries, gallery, K, distance="dot", precision=torch.float32)[1]
+    return nearest(queries, gallery, K, RoundedSimilarity("dot", torch.float32)).indices
 
 
 def plain(queries: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ def measure(quick: bool) -> list[Ratio]:
         found.append(
             Ratio(
                 name=f"exact search against {name}",
-                ours="top_k, float32",
+                ours="nearest, float32",
                 theirs={"plain": "torch.topk of the full matrix", "faiss": "faiss-cpu IndexFlatIP"}[name],
                 target=1.0,
                 measured=statistics.median(part["ratio"][name] for part in rounds),

@@ -48,8 +48,8 @@ def context_at(digits, tmp_path):
     return make
 
 
-def run(context, fixed=None, hparams=HPARAMS, num_rungs=None):
-    started = finetune(context, hparams, 0, EPOCHS, fixed)
+def run(context, hparams=HPARAMS, num_rungs=None):
+    started = finetune(context, hparams, 0, EPOCHS)
     rungs = []
     for rung in started.run_epochs():
         rungs.append(rung)
@@ -116,7 +116,7 @@ def test_test_cannot_be_read_while_locked_and_can_in_the_final_stage(context_at)
 
 def test_a_chosen_epoch_ends_training_without_shortening_the_schedule(context_at):
     _, whole = run(context_at("whole"))
-    _, stopped = run(context_at("stopped"), fixed={"epoch": 2})
+    _, stopped = run(context_at("stopped"), hparams={**HPARAMS, "epoch": 2})
     assert stopped == whole[:2]
 
 

@@ -6,8 +6,8 @@ from raybench.core.errors import SplitLockedError
 from raybench.evaluation.knn import knn
 
 
-def run(context, hparams, fixed=None):
-    started = knn(context, hparams, 0, 1, fixed)
+def run(context, hparams):
+    started = knn(context, hparams, 0, 1)
     return started, list(started.run_epochs())
 
 
@@ -18,7 +18,7 @@ def test_digits_are_classified_exactly_as_by_scikit_learn(context_of, digits, ki
     noise = np.random.default_rng(0)
     splits = {n: ((x + noise.normal(0, 0.01, x.shape)).astype(np.float32), y) for n, (x, y) in digits.items()}
     cell = {"k": k, "weighting": "uniform"}
-    started, _ = run(context_of(splits, is_unlocked=True), {"feature_norm": kind}, cell)
+    started, _ = run(context_of(splits, is_unlocked=True), {"feature_norm": kind, **cell})
     reference = KNeighborsClassifier(n_neighbors=k, metric=metric, algorithm="brute")
     reference.fit(splits["train"][0].astype(np.float64), splits["train"][1])
     expected = reference.predict_proba(splits["test"][0].astype(np.float64))
@@ -37,7 +37,7 @@ def test_one_trial_tries_every_k_and_weighting(context_of, digits):
 def test_the_chosen_cell_alone_gives_the_same_last_bit(context_of, digits):
     context = context_of(digits)
     packed, (rung,) = run(context, {"feature_norm": "l2"})
-    alone, (again,) = run(context, {"feature_norm": "l2"}, rung.chosen)
+    alone, (again,) = run(context, {"feature_norm": "l2", **rung.chosen})
     assert again.metrics == rung.metrics
     assert again.grid == ()
     assert np.array_equal(alone.predict("val").logits, packed.predict("val").logits)

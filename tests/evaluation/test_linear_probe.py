@@ -10,8 +10,8 @@ SOLVERS = [GRADIENT, {**GRADIENT, "solver": "adamw"}, {"solver": "lbfgs", "featu
 IDS = ["sgd", "adamw", "lbfgs"]
 
 
-def run(context, hparams, fixed=None, seed=0):
-    started = linear_probe(context, hparams, seed, EPOCHS, fixed)
+def run(context, hparams, seed=0):
+    started = linear_probe(context, hparams, seed, EPOCHS)
     return started, list(started.run_epochs())
 
 
@@ -34,7 +34,7 @@ def test_the_chosen_head_trained_alone_equals_its_column_in_the_grid(context_of,
     context = context_of(digits)
     packed, rungs = run(context, hparams)
     chosen = best_of(rungs).chosen
-    alone, alone_rungs = run(context, hparams, fixed=chosen)
+    alone, alone_rungs = run(context, {**hparams, **chosen})
     # Products of 10 and of 520 columns are summed in another order, so not to the last bit.
     np.testing.assert_allclose(
         alone.predict("val").logits, packed.predict("val").logits, rtol=1e-3, atol=1e-3
@@ -94,8 +94,8 @@ def test_a_best_cell_on_the_edge_of_the_grid_is_said_so(context_of, digits):
 
 def test_a_chosen_epoch_ends_training_without_shortening_the_schedule(context_of, digits):
     context, cell = context_of(digits), {"lr": 0.1, "weight_decay": 0.0}
-    _, whole = run(context, GRADIENT, fixed=cell)
-    _, stopped = run(context, GRADIENT, fixed={**cell, "epoch": 3})
+    _, whole = run(context, {**GRADIENT, **cell})
+    _, stopped = run(context, {**GRADIENT, **cell, "epoch": 3})
     assert stopped == whole[:3]
 
 

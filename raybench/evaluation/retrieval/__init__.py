@@ -1,1 +1,1 @@
-"""Image retrieval: exact search, ground truths, re-ranking, and the protocol `retrieval`."""
+"""Image retrieval: embeddings, exact ranks, query expansion, re-ranking, and the protocol `retrieval`."""

@@ -1,7 +1,8 @@
-"""The protocol `retrieval`: a query's positives are to stand first in the ranking of its gallery.
+"""The protocol `retrieval`: rank a gallery for each query, positives first.
 
-Queries are val while choosing and test in the end. What they search in and who counts as found is the
-dataset's to say (`Dataset.gallery`): train by class, unless its row has `queries`.
+Queries are those of val during search and of test in the final stage. The dataset decides what
+they search and which images are positives (`Dataset.gallery`): train and the query's class, unless its row
+has `queries`.
 """
 
 from __future__ import annotations
@@ -10,31 +11,29 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-import torch
+from jaxtyping import Int
 
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import TrialContext
+from raybench.evaluation.exact_search import Distance, RoundedSimilarity
 from raybench.evaluation.outcomes import EpochResult, SplitReport
 from raybench.evaluation.retrieval.k_reciprocal import reranked_ranks
+from raybench.evaluation.retrieval.query_expansion import expanded_queries
 from raybench.evaluation.retrieval.query_gallery import QueryGallery
-from raybench.evaluation.retrieval.reranking import expanded_queries
-from raybench.evaluation.retrieval.search import ranks_of_positives
-from raybench.evaluation.retrieval.whitening import normalised
+from raybench.evaluation.retrieval.ranks import ranks_of_positives
+from raybench.evaluation.retrieval.whitening import Normalisation, normalised
 from raybench.metrics.retrieval import RETRIEVAL_METRICS, retrieval_means, retrieval_values
 
 
-def retrieval(
-    context: TrialContext, hparams: Hparams, seed: int, max_epochs: int, fixed: Hparams | None = None
-) -> RetrievalRun:
-    """Prepare a search.
+def retrieval(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> RetrievalRun:
+    """Prepare a retrieval run.
 
     Hyperparameters: `layer`, `pooling` and `gem_power` (see `FeatureSpec`), `normalisation` (none, l2,
-    pca_whiten),
-    `distance` (dot, cosine, euclidean), `query_expansion` (neighbours, 0 is none), `expansion_power`,
-    `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none) and `scales` (single, multi). Nothing here
-    is random and there is one epoch, so `seed` and `max_epochs` change nothing.
+    pca_whiten), `distance` (dot, cosine, euclidean), `query_expansion` (neighbours, 0 is none),
+    `expansion_power`, `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none) and `scales` (single,
+    multi). Nothing is random and there is one epoch, so `seed` and `max_epochs` change nothing.
     """
-    return RetrievalRun(context, {**hparams, **(fixed or {})})
+    return RetrievalRun(context, hparams)
 
 
 class RetrievalRun:
@@ -45,12 +44,12 @@ class RetrievalRun:
         self._hparams = hparams
 
     def run_epochs(self) -> Iterator[EpochResult]:
-        """A single rung; without a metric where the dataset leaves val no queries: nothing is chosen then."""
+        """Give a single result: val's metrics, or none where the dataset leaves val no queries."""
         has_val = self._context.dataset.num_examples("val") > 0
         yield EpochResult(epoch=1, metrics=self.report("val").metrics if has_val else {}, chosen={"epoch": 1})
 
     def report(self, split: Literal["val", "test"]) -> SplitReport:
-        """Search with every query of `split` in the gallery that the dataset gives it.
+        """Metrics over the queries of `split`.
 
         `num_examples` counts the queries that have positives; `per_query` holds NaN for the others.
 
@@ -58,33 +57,30 @@ class RetrievalRun:
             SplitLockedError: if `split` is test while the dataset is locked.
             EmptyInputError: if no query has a positive.
         """
-        hparams, distance = self._hparams, str(self._hparams.get("distance", "dot"))
-        sides = QueryGallery(self._context, hparams, split)
-        # A gallery that is the split itself is not changed twice.
-        parts = [sides.queries] if sides.own is not None else [sides.queries, sides.gallery()]
-        changed = normalised(
-            hparams.get("normalisation", "l2"),  # type: ignore[arg-type]
-            sides.train,
-            *parts,
-        )
-        own = sides.own
-        queries, gallery = changed[0], changed[-1]
+        values = [retrieval_values(ranks) for ranks in self._ranks(split)]
+        per_query = {name: np.array([row[name] for row in values]) for name in RETRIEVAL_METRICS}
+        means = retrieval_means(per_query)
+        num_measured = len(values) - int(means["queries_without_positives"])
+        return SplitReport(metrics=means, num_examples=num_measured, per_query=per_query)
+
+    def _ranks(self, split: Literal["val", "test"]) -> Iterator[Int[np.ndarray, " p"]]:
+        """Ranks of each query's positives, after normalisation, query expansion and re-ranking."""
+        hparams = self._hparams
+        data = QueryGallery(self._context, hparams, split)
+        # With leave-one-out the gallery is the queries: normalise them once.
+        parts = [data.queries] if data.self_indices is not None else [data.queries, data.gallery()]
+        kind: Normalisation = hparams.get("normalisation", "l2")  # type: ignore[assignment]
+        parts = list(normalised(kind, data.train, *parts))
+        queries, gallery = parts[0], parts[-1]
+        distance: Distance = hparams.get("distance", "dot")  # type: ignore[assignment]
         queries = expanded_queries(
             queries,
             gallery,
             int(hparams.get("query_expansion", 0)),
             float(hparams.get("expansion_power", 3.0)),
-            distance=distance,  # type: ignore[arg-type]
-            own=None if own is None else torch.from_numpy(own).to(queries.device),
+            distance=distance,
+            self_indices=data.self_indices,
         )
-        k1 = int(hparams.get("rerank_neighbours", 0))
-        found = (
-            reranked_ranks(queries, gallery, sides.truth, k1, own=own)
-            if k1
-            else ranks_of_positives(queries, gallery, sides.truth, distance=distance)  # type: ignore[arg-type]
-        )
-        rows = [retrieval_values(ranks) for ranks in found]
-        per_query = {name: np.array([row[name] for row in rows]) for name in RETRIEVAL_METRICS}
-        means = retrieval_means(per_query)
-        num_measured = len(rows) - int(means["queries_without_positives"])
-        return SplitReport(metrics=means, num_examples=num_measured, per_query=per_query)
+        if k1 := int(hparams.get("rerank_neighbours", 0)):
+            return reranked_ranks(queries, gallery, data.truth, k1, self_indices=data.self_indices)
+        return ranks_of_positives(queries, gallery, data.truth, RoundedSimilarity(distance))

@@ -1,4 +1,4 @@
-"""The two sides of a search as descriptors: queries, what the dataset lets them search in, and the truth."""
+"""Query and gallery embeddings of one split, with their ground truth."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from raybench.evaluation.feature_norm import resident
 from raybench.evaluation.retrieval.whitening import BLOCK_ROWS, unit_rows
 from raybench.features.store import FeatureSet
 
-Rows = Float[torch.Tensor, "n d"]
+Embeddings = Float[torch.Tensor, "n d"]
+Targets = Int[np.ndarray, " n"]
 
 
 class QueryGallery:
-    """What one split's queries are, and what they are searched in, described as `hparams` say.
+    """Embeddings of a split's queries and of the gallery that the dataset assigns to them.
+
+    `hparams` choose layer, pooling and scales.
 
     Raises:
         SplitLockedError: if `split` is test while the dataset is locked.
@@ -32,22 +35,21 @@ class QueryGallery:
         self._context = context
         self._hparams = hparams
         self._gallery = context.dataset.gallery(split)
-        self._described: dict[tuple[bool, Split], tuple[Rows, Int[np.ndarray, " n"]]] = {}
-        self.queries: Rows = self._of(split)[0]
-        self.own = np.arange(len(self.queries)) if self._gallery.leave_one_out else None
-        """Each query's own place in the gallery, where the gallery is the split itself."""
-        self._query_targets = self._of(split)[1]
+        self._embedded: dict[tuple[bool, Split], tuple[Embeddings, Targets]] = {}
+        self.queries, self._query_targets = self._embed(split)
+        self.self_indices = np.arange(len(self.queries)) if self._gallery.leave_one_out else None
+        """Each query's own gallery index where the gallery is the split itself (leave-one-out), else None."""
 
     @property
-    def train(self) -> Rows:
-        """What may be learnt from: whitening."""
-        return self._of("train")[0]
+    def train(self) -> Embeddings:
+        """Embeddings of train: whitening is fitted on them only."""
+        return self._embed("train")[0]
 
-    def gallery(self) -> Rows:
-        """All that is searched: a copy where it has several parts."""
-        parts = [self._of(split)[0] for split in self._gallery.splits]
+    def gallery(self) -> Embeddings:
+        """Embeddings of the whole gallery, distractors last; a copy where it has several parts."""
+        parts = [self._embed(split)[0] for split in self._gallery.splits]
         if self._context.dataset.distractors is not None:
-            parts.append(self._of("train", of_distractors=True)[0])
+            parts.append(self._embed("train", of_distractors=True)[0])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @property
@@ -55,18 +57,19 @@ class QueryGallery:
         """Positives and junk of every query."""
         if self._gallery.truth is not None:
             return self._gallery.truth
-        targets = [self._of(split)[1] for split in self._gallery.splits]
-        return ClassTruth(self._query_targets, np.concatenate(targets), self.own)
+        targets = [self._embed(split)[1] for split in self._gallery.splits]
+        return ClassTruth(self._query_targets, np.concatenate(targets), self.self_indices)
 
-    def _of(self, split: Split, *, of_distractors: bool = False) -> tuple[Rows, Int[np.ndarray, " n"]]:
+    def _embed(self, split: Split, *, of_distractors: bool = False) -> tuple[Embeddings, Targets]:
+        """(Embeddings, class ids) of a split."""
         key = (of_distractors, split)
-        if key not in self._described:
+        if key not in self._embedded:
             dataset = self._context.dataset
             stored = self._stored(dataset.distractors or dataset if of_distractors else dataset, split)
-            parts = [resident(part.features, self._context.device) for part in stored]
-            descriptors = parts[0] if len(parts) == 1 else combined(parts, self._scales_power)
-            self._described[key] = descriptors, stored[0].targets
-        return self._described[key]
+            scales = [resident(features.features, self._context.device) for features in stored]
+            embeddings = scales[0] if len(scales) == 1 else mean_over_scales(scales, self._scales_power)
+            self._embedded[key] = embeddings, stored[0].targets
+        return self._embedded[key]
 
     def _stored(self, dataset: Dataset, split: Split) -> list[FeatureSet]:
         """The split's features at every scale."""
@@ -89,29 +92,26 @@ class QueryGallery:
 
     @property
     def _scales_power(self) -> float:
-        """GeM's own exponent for its descriptors, which are above 0; others may be negative: their mean."""
+        """GeM's own exponent for GeM features, which are positive; 1 for others, which may be negative."""
         is_gem = self._hparams.get("pooling") == "gem"
         return float(self._hparams.get("gem_power", 3.0)) if is_gem else 1.0
 
 
-def combined(parts: Sequence[Rows], power: float) -> Rows:
-    """One descriptor per image from those at several scales: the generalised mean of the unit descriptors.
+def mean_over_scales(scales: Sequence[Embeddings], power: float) -> Embeddings:
+    """Generalised mean of each image's unit embeddings at several scales, scaled to unit length.
 
     Args:
-        parts: per scale the same images, shape [n, d]; components at least 0 unless `power` is 1.
-        power: exponent of the mean; 1 is the plain one.
-
-    Returns:
-        Unit rows, made block by block.
+        scales: per scale the embeddings of the same images; components at least 0 unless `power` is 1.
+        power: exponent of the mean; 1 is the arithmetic mean.
 
     Source: Radenović et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2018.
     """
-    result = torch.empty_like(parts[0])
+    result = torch.empty_like(scales[0])
     for start in range(0, len(result), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        total = torch.zeros_like(parts[0][rows])
-        for part in parts:
-            total += unit_rows(part[rows]) ** power / len(parts)
+        total = torch.zeros_like(scales[0][rows])
+        for embeddings in scales:
+            total += unit_rows(embeddings[rows]) ** power / len(scales)
         result[rows] = unit_rows(total ** (1.0 / power))
     return result
 

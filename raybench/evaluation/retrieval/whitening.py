@@ -1,4 +1,4 @@
-"""Normalisation of descriptors before search, learnt on train only."""
+"""Normalisation of embeddings before a search, fitted on train only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from raybench.core.errors import EmptyInputError
 
 Normalisation = Literal["none", "l2", "pca_whiten"]
 RELATIVE_FLOOR = 1e-6
-"""Directions whose variance is below this share of the largest are noise and are dropped."""
+"""Directions whose variance is below this share of the largest are noise; they are dropped."""
 BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whitening:
-    """Centring, rotation onto the principal axes and division by their standard deviations.
+    """PCA whitening: centre, rotate onto the principal axes, divide by their standard deviations.
 
     Source: Jégou & Chum, "Negative evidences and co-occurrences in image retrieval", ECCV 2012.
     """
 
     mean: Float[torch.Tensor, " d"]
     projection: Float[torch.Tensor, "d r"]
-    """r ≤ d: directions without variance on train are left out."""
+    """r ≤ d: directions without variance on train are dropped."""
 
     @classmethod
     def fit(cls, features: Float[torch.Tensor, "n d"]) -> Self:
-        """From the features of train, in float64, block by block.
+        """Fit to the features of train, in float64, block by block.
 
         Raises:
             EmptyInputError: if there are fewer than two rows, or all are equal.
@@ -52,21 +52,21 @@ class Whitening:
         return cls(mean=mean, projection=projection)
 
     def apply(self, features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m r"]:
-        """Whitened rows, float32; `normalised` calls it block by block."""
+        """Whiten rows; float32. `normalised` calls this block by block."""
         return ((features.double() - self.mean) @ self.projection).float()
 
 
 def unit_rows(features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m d"]:
-    """Rows of length 1; zero rows stay zero."""
+    """Scale rows to length 1; zero rows stay zero."""
     return features / features.norm(dim=1, keepdim=True).clamp_(min=1e-12)
 
 
 def normalised(
     kind: Normalisation, train: Float[torch.Tensor, "n d"], *parts: Float[torch.Tensor, "m d"]
 ) -> tuple[Float[torch.Tensor, "m r"], ...]:
-    """Every part changed alike; `pca_whiten` ends with unit length, as is usual.
+    """Normalise every part the same way; `pca_whiten` ends with unit length, as is usual.
 
-    Made block by block: one copy of each part is all the memory it takes (`none`: not even that).
+    Works block by block, so it takes one copy of each part (`none`: not even that).
 
     Raises:
         ValueError: if `kind` is not one of none, l2, pca_whiten.
@@ -82,11 +82,11 @@ def normalised(
 
 
 def _by_blocks(
-    part: Float[torch.Tensor, "m d"], change: Callable[[torch.Tensor], torch.Tensor]
+    part: Float[torch.Tensor, "m d"], normalise: Callable[[torch.Tensor], torch.Tensor]
 ) -> Float[torch.Tensor, "m r"]:
-    width = change(part[:1]).shape[1]
-    changed = torch.empty(len(part), width, dtype=torch.float32, device=part.device)
+    width = normalise(part[:1]).shape[1]
+    result = torch.empty(len(part), width, dtype=torch.float32, device=part.device)
     for start in range(0, len(part), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        changed[rows] = change(part[rows])
-    return changed
+        result[rows] = normalise(part[rows])
+    return result

@@ -6,7 +6,8 @@ import torch
 
 from raybench.core.errors import EmptyInputError
 from raybench.data.ground_truth import ClassTruth
-from raybench.evaluation.retrieval import search
+from raybench.evaluation.exact_search import RoundedSimilarity
+from raybench.evaluation.retrieval import ranks
 from raybench.evaluation.retrieval.k_reciprocal import reranked_ranks
 
 
@@ -49,20 +50,20 @@ def drawn(seed):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("k1", "k2", "weight"), [(20, 6, 0.3), (10, 1, 0.0), (5, 3, 0.8)])
 def test_equals_the_dense_algorithm(monkeypatch, seed, k1, k2, weight):
-    monkeypatch.setattr(search, "STRIP_NUMBERS", 240)  # Five queries at a time.
+    monkeypatch.setattr(ranks, "STRIP_SIZE", 240)  # Five queries at a time.
     queries, gallery, labels = drawn(seed)
     truth = ClassTruth(labels[:12], labels[12:])
     found = reranked_ranks(
         torch.from_numpy(queries), torch.from_numpy(gallery), truth, k1, k2=k2, original_weight=weight
     )
     expected = dense_distances(queries, gallery, k1, k2, weight).astype(np.float32)
-    for i, ranks in enumerate(found):
+    for i, places in enumerate(found):
         # Distances a rounding apart may change places: every positive's place lies among those of its peers.
-        own = expected[i, truth.positives(i)]
-        low = np.sort([(expected[i] < value - 1e-6).sum() for value in own])
-        high = np.sort([(expected[i] <= value + 1e-6).sum() - 1 for value in own])
-        assert (low <= ranks).all()
-        assert (ranks <= high).all()
+        distances = expected[i, truth.positives(i)]
+        low = np.sort([(expected[i] < value - 1e-6).sum() for value in distances])
+        high = np.sort([(expected[i] <= value + 1e-6).sum() - 1 for value in distances])
+        assert (low <= places).all()
+        assert (places <= high).all()
         assert (low == high).mean() > 0.5 or weight == 0.0  # The comparison does compare.
 
 
@@ -71,7 +72,7 @@ def test_the_original_distance_alone_gives_the_original_ranking():
     truth = ClassTruth(labels[:12], labels[12:])
     parts = torch.from_numpy(queries), torch.from_numpy(gallery), truth
     again = reranked_ranks(*parts, 10, original_weight=1.0)
-    plain = search.ranks_of_positives(*parts, distance="euclidean")
+    plain = ranks.ranks_of_positives(*parts, RoundedSimilarity("euclidean"))
     assert [r.tolist() for r in again] == [r.tolist() for r in plain]
 
 
@@ -80,9 +81,9 @@ def test_leave_one_out_joins_nothing_twice():
     own = np.arange(48)
     images = torch.from_numpy(gallery)
     truth = ClassTruth(labels[12:], labels[12:], own)
-    found = list(reranked_ranks(images, images, truth, 10, own=own))
+    found = list(reranked_ranks(images, images, truth, 10, self_indices=own))
     assert len(found) == 48
-    assert all(ranks.max() < 47 for ranks in found if len(ranks))  # The query itself left the ranking.
+    assert all(places.max() < 47 for places in found if len(places))  # The query itself left the ranking.
 
 
 def test_equal_images_are_refused():

@@ -1,4 +1,4 @@
-"""The two sides of a search: scales combined, galleries of several parts, distractors, listed truths."""
+"""Query and gallery embeddings: several scales, galleries of several parts, distractors, listed truths."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from raybench.data.ground_truth import Gallery, ListedTruth
 from raybench.data.source import SourceSplit
 from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.retrieval.protocol import retrieval
-from raybench.evaluation.retrieval.query_gallery import QueryGallery, combined
+from raybench.evaluation.retrieval.query_gallery import QueryGallery, mean_over_scales
 from raybench.evaluation.retrieval.whitening import unit_rows
 from raybench.features.store import FeatureStore
 
@@ -61,15 +61,15 @@ def context(tmp_path):
 def test_equal_scales_are_as_one_and_their_order_is_no_matter(seed, count):
     random = torch.Generator().manual_seed(seed)
     one, other = (torch.randn(7, 5, generator=random) for _ in range(2))
-    torch.testing.assert_close(combined([one] * count, 1.0), unit_rows(one))
-    torch.testing.assert_close(combined([one, other], 1.0), combined([other, one], 1.0))
-    torch.testing.assert_close(combined([one * 7.0, other], 1.0), combined([one, other], 1.0))
+    torch.testing.assert_close(mean_over_scales([one] * count, 1.0), unit_rows(one))
+    torch.testing.assert_close(mean_over_scales([one, other], 1.0), mean_over_scales([other, one], 1.0))
+    torch.testing.assert_close(mean_over_scales([one * 7.0, other], 1.0), mean_over_scales([one, other], 1.0))
 
 
 def test_the_generalised_mean_by_hand():
     parts = [torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])]  # Unit: (0.6, 0.8) and (1, 0).
     expected = torch.tensor([[((0.6**3 + 1) / 2) ** (1 / 3), (0.8**3 / 2) ** (1 / 3)]])
-    torch.testing.assert_close(combined(parts, 3.0), unit_rows(expected))
+    torch.testing.assert_close(mean_over_scales(parts, 3.0), unit_rows(expected))
 
 
 def test_several_scales_are_computed_once_and_leave_the_single_ones_cache_alone(context):
@@ -94,16 +94,16 @@ def test_one_scale_alone_equals_the_single_one(context, monkeypatch):
 
 @pytest.mark.parametrize("choice", [{"pooling": "gem"}, {"layer": 1, "pooling": "max"}, {"pooling": "cls"}])
 def test_every_view_can_be_had_at_every_scale(context, choice):
-    sides = QueryGallery(context(), {**MULTI, **choice}, "val")
-    torch.testing.assert_close(sides.queries.norm(dim=1), torch.ones(6))
+    data = QueryGallery(context(), {**MULTI, **choice}, "val")
+    torch.testing.assert_close(data.queries.norm(dim=1), torch.ones(6))
 
 
 def test_test_searches_what_val_was_made_of_too(context):
     where = context(galleries={"test": Gallery(splits=("train", "val"))})
-    sides = QueryGallery(where, PAPER, "test")
-    gallery = sides.gallery()
+    data = QueryGallery(where, PAPER, "test")
+    gallery = data.gallery()
     assert len(gallery) == 18
-    assert sides.truth.positives(1).tolist() == [1, 4, 7, 10, 13, 16]
+    assert data.truth.positives(1).tolist() == [1, 4, 7, 10, 13, 16]
     [alone] = [where.store.get(where.backbone_info, where.dataset, "val").features]
     np.testing.assert_array_equal(gallery[12:].numpy(), np.asarray(alone))
     assert len(QueryGallery(where, PAPER, "val").gallery()) == 12
@@ -117,9 +117,9 @@ def test_distractors_lengthen_the_gallery_and_are_never_found(context):
         HygieneReport(),
     )
     with_noise = context(distractors=noise)
-    sides = QueryGallery(with_noise, PAPER, "val")
-    assert len(sides.gallery()) == 21
-    assert max(sides.truth.positives(query).max() for query in range(6)) < 12
+    data = QueryGallery(with_noise, PAPER, "val")
+    assert len(data.gallery()) == 21
+    assert max(data.truth.positives(query).max() for query in range(6)) < 12
     without = retrieval(context(), PAPER, 0, 1).report("val").per_query["map"]
     assert (retrieval(with_noise, PAPER, 0, 1).report("val").per_query["map"] <= without).all()
 
@@ -137,6 +137,6 @@ def test_listed_positives_are_asked_for_and_junk_is_passed_over(context):
 
 def test_leave_one_out_needs_no_other_split(context):
     where = context(galleries={"val": Gallery(splits=("val",), leave_one_out=True)})
-    sides = QueryGallery(where, PAPER, "val")
-    assert sides.own.tolist() == list(range(6))
-    assert sides.truth.positives(0).tolist() == [3]
+    data = QueryGallery(where, PAPER, "val")
+    assert data.self_indices.tolist() == list(range(6))
+    assert data.truth.positives(0).tolist() == [3]

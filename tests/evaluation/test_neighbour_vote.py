@@ -1,57 +1,31 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier
 
-from raybench.evaluation import neighbours
-from raybench.evaluation.neighbours import nearest, smoothed_logits, vote_shares
+from raybench.evaluation.exact_search import nearest
+from raybench.evaluation.neighbour_vote import (
+    EuclideanOrder,
+    smoothed_logits,
+    squared_distances,
+    vote_shares,
+)
 
 
 def drawn(seed, num=300, num_features=12):
     return np.random.default_rng(seed).normal(size=(num, num_features)).astype(np.float32)
 
 
-def found_for(queries, train, k):
-    blocks = list(nearest(torch.tensor(queries), torch.tensor(train), k))
-    return (
-        torch.cat([b.squared_distances for b in blocks]).numpy(),
-        torch.cat([b.indices for b in blocks]).numpy(),
-    )
-
-
-@pytest.fixture(params=[(1024, 8192), (64, 50), (7, 33)], ids=["one tile", "tiles", "ragged tiles"])
-def tiles(request, monkeypatch):
-    monkeypatch.setattr(neighbours, "QUERY_ROWS", request.param[0])
-    monkeypatch.setattr(neighbours, "TRAIN_ROWS", request.param[1])
-
-
-@pytest.mark.parametrize("k", [1, 5, 60, 300])
-def test_neighbours_are_scikit_learns(tiles, k):
-    train, queries = drawn(0), drawn(1, 90)
-    reference = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(train.astype(np.float64))
-    distances, indices = reference.kneighbors(queries.astype(np.float64))
-    squared, found = found_for(queries, train, k)
-    np.testing.assert_array_equal(found, indices)
-    np.testing.assert_allclose(squared, distances**2, atol=1e-9)
-
-
-def test_ties_go_to_the_smaller_training_index(tiles):
-    # Forty copies of five points: every distance occurs forty times, across the tiles.
-    train = np.tile(np.eye(5, dtype=np.float32), (40, 1))
-    _, found = found_for(np.eye(5, dtype=np.float32), train, 12)
-    expected = [[query + 5 * copy for copy in range(12)] for query in range(5)]
-    assert found.tolist() == expected
-
-
-def test_more_neighbours_than_examples_means_all_of_them():
-    _, found = found_for(drawn(0, 3), drawn(1, 8), 50)
-    assert [sorted(row) for row in found.tolist()] == [list(range(8))] * 3
-
-
 def shares_for(queries, train, labels, cells, spread=2.0):
-    (found,) = nearest(torch.tensor(queries), torch.tensor(train), max(int(c["k"]) for c in cells))
-    votes = torch.tensor(labels)[found.indices]
-    return vote_shares(found, votes, cells, num_classes=int(labels.max()) + 1, spread=spread).numpy()
+    queries = torch.tensor(queries)
+    found = nearest(queries, torch.tensor(train), max(int(c["k"]) for c in cells), EuclideanOrder())
+    return vote_shares(
+        squared_distances(found, queries),
+        torch.tensor(labels)[found.indices],
+        cells,
+        num_classes=int(labels.max()) + 1,
+        spread=spread,
+    ).numpy()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,4 +1,4 @@
-"""Search: equal to sorting everything, whatever the ties, the junk and the tiles."""
+"""Ranks of positives: equal to sorting everything, with ties, junk and several tiles."""
 
 import numpy as np
 import pytest
@@ -6,19 +6,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raybench.core.errors import DivergedError
 from raybench.data.ground_truth import ClassTruth, ListedTruth
-from raybench.evaluation.retrieval import search
-from raybench.evaluation.retrieval.search import ranks_of_positives, top_k
+from raybench.evaluation import exact_search
+from raybench.evaluation.exact_search import RoundedSimilarity
+from raybench.evaluation.retrieval import ranks
+from raybench.evaluation.retrieval.ranks import ranks_of_positives
 
 DISTANCES = ["cosine", "euclidean", "dot"]
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(search, "QUERY_ROWS", 5)
-    monkeypatch.setattr(search, "GALLERY_ROWS", 7)
-    monkeypatch.setattr(search, "STRIP_NUMBERS", 100)
+    monkeypatch.setattr(ranks, "QUERY_ROWS", 5)
+    monkeypatch.setattr(exact_search, "GALLERY_ROWS", 7)
+    monkeypatch.setattr(ranks, "STRIP_SIZE", 100)
 
 
 def drawn(seed, num_queries=13, num_gallery=40, d=4, whole=False):
@@ -49,24 +50,6 @@ def brute_ranks(order, positives, junk):
     return sorted(kept.index(i) for i in positives)
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("k", [1, 6, 7, 8, 40, 100])
-def test_top_k_is_the_head_of_the_full_ranking(distance, k):
-    queries, gallery = drawn(0)
-    scores, indices = top_k(queries, gallery, k, distance=distance)
-    assert indices.tolist() == brute_order(queries, gallery, distance)[:, :k].tolist()
-    expected = np.take_along_axis(brute_scores(queries, gallery, distance), indices.numpy(), 1)
-    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("distance", ["euclidean", "dot"])
-@pytest.mark.parametrize("k", [1, 5, 12])
-def test_of_equal_scores_the_smaller_index_stands_first(distance, k):
-    queries, gallery = drawn(1, whole=True)  # Whole numbers: products are exact, ties are ties.
-    indices = top_k(queries, gallery, k, distance=distance)[1]
-    assert indices.tolist() == brute_order(queries, gallery, distance)[:, :k].tolist()
-
-
 @given(st.integers(0, 10_000), st.sampled_from(["euclidean", "dot"]), st.booleans())
 @settings(deadline=None, max_examples=40)
 def test_ranks_equal_a_full_sort_with_ties_and_junk(seed, distance, whole):
@@ -75,8 +58,8 @@ def test_ranks_equal_a_full_sort_with_ties_and_junk(seed, distance, whole):
     parts = [np.split(random.permutation(40), [random.integers(0, 8), 12]) for _ in range(6)]
     truth = ListedTruth([part[0] for part in parts], [part[1] for part in parts])
     order = brute_order(queries, gallery, distance)
-    for i, ranks in enumerate(ranks_of_positives(queries, gallery, truth, distance=distance)):
-        assert ranks.tolist() == brute_ranks(order[i].tolist(), truth.positives(i), truth.junk(i))
+    for i, places in enumerate(ranks_of_positives(queries, gallery, truth, RoundedSimilarity(distance))):
+        assert places.tolist() == brute_ranks(order[i].tolist(), truth.positives(i), truth.junk(i))
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 100))
@@ -85,8 +68,10 @@ def test_cosine_ranks_do_not_change_with_scale(seed, scale):
     queries, gallery = drawn(seed)
     labels = np.random.default_rng(seed).integers(0, 3, size=53)
     truth = ClassTruth(labels[:13], labels[13:])
-    plain = [r.tolist() for r in ranks_of_positives(queries, gallery, truth)]
-    scaled = [r.tolist() for r in ranks_of_positives(queries.double() * scale, gallery, truth)]
+    plain = [r.tolist() for r in ranks_of_positives(queries, gallery, truth, RoundedSimilarity())]
+    scaled = [
+        r.tolist() for r in ranks_of_positives(queries.double() * scale, gallery, truth, RoundedSimilarity())
+    ]
     assert plain == scaled
 
 
@@ -96,9 +81,11 @@ def test_ranks_do_not_change_when_the_gallery_is_permuted(seed, distance):
     queries, gallery = drawn(seed)
     random = np.random.default_rng(seed)
     labels, order = random.integers(0, 3, size=53), random.permutation(40)
-    before = ranks_of_positives(queries, gallery, ClassTruth(labels[:13], labels[13:]), distance=distance)
+    before = ranks_of_positives(
+        queries, gallery, ClassTruth(labels[:13], labels[13:]), RoundedSimilarity(distance)
+    )
     after = ranks_of_positives(
-        queries, gallery[order], ClassTruth(labels[:13], labels[13:][order]), distance=distance
+        queries, gallery[order], ClassTruth(labels[:13], labels[13:][order]), RoundedSimilarity(distance)
     )
     assert [r.tolist() for r in before] == [r.tolist() for r in after]
 
@@ -106,18 +93,5 @@ def test_ranks_do_not_change_when_the_gallery_is_permuted(seed, distance):
 def test_left_out_queries_do_not_find_themselves():
     _, gallery = drawn(3)
     truth = ClassTruth(np.zeros(40, int), np.zeros(40, int), own=np.arange(40))
-    for ranks in ranks_of_positives(gallery, gallery, truth):
-        assert ranks.tolist() == list(range(39))
-
-
-def test_half_precision_features_are_searched_as_they_are():
-    queries, gallery = drawn(4)
-    half = top_k(queries.half(), gallery.half(), 5)[1]
-    assert half.tolist() == brute_order(queries.half(), gallery.half(), "cosine")[:, :5].tolist()
-
-
-def test_nan_features_are_refused():
-    queries, gallery = drawn(5)
-    gallery[3, 0] = float("nan")
-    with pytest.raises(DivergedError, match="NaN"):
-        top_k(queries, gallery, 3)
+    for places in ranks_of_positives(gallery, gallery, truth, RoundedSimilarity()):
+        assert places.tolist() == list(range(39))

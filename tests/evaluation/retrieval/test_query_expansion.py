@@ -1,9 +1,10 @@
 """Query expansion by hand."""
 
+import numpy as np
 import pytest
 import torch
 
-from raybench.evaluation.retrieval.reranking import expanded_queries
+from raybench.evaluation.retrieval.query_expansion import expanded_queries
 
 GALLERY = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 
@@ -26,6 +27,7 @@ def test_weights_are_powers_of_the_cosine():
 
 @pytest.mark.parametrize("distance", ["cosine", "dot"])
 def test_a_query_is_not_its_own_neighbour(distance):
-    own = torch.tensor([1])
-    expanded = expanded_queries(torch.tensor([[0.0, 1.0]]), GALLERY, 1, 0.0, distance=distance, own=own)
+    expanded = expanded_queries(
+        torch.tensor([[0.0, 1.0]]), GALLERY, 1, 0.0, distance=distance, self_indices=np.array([1])
+    )
     assert expanded[0, 0] > 0  # Joined by image 0; by itself it would have stayed on its axis.
