@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.evaluators.ood import OodSettings
 from raybench.catalog.evaluators.selective import SelectiveSettings
 from raybench.core.errors import DataError
@@ -41,7 +42,7 @@ SPLITS = {
 @pytest.fixture
 def subject():
     def dataset(name, source=None):
-        return SimpleNamespace(info=SimpleNamespace(name=name, source=source or name, location=""))
+        return SimpleNamespace(info=SimpleNamespace(name=name, source=FolderSource(source or name)))
 
     return SimpleNamespace(
         context=SimpleNamespace(dataset=dataset("own")),
