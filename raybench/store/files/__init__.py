@@ -2,9 +2,10 @@
 
 A storage is a `StoragePath`: a `pathlib.Path`, or an `S3Path` that has the methods of `Path` that raybench
 needs and raises the same exceptions. So `storage / "x"`, `.is_file()` and `except FileNotFoundError` work for
-both, and only this package knows which of the two it is. `store.layout` names the path of each file.
+both; only this package and `features.cache_sync` distinguish them. `store.layout` names each file's path.
 
-atomic      read and write whole files: a rename in a folder, one PUT or multipart upload in a bucket
+atomic      atomic writes: a rename in a folder, one PUT or multipart upload in a bucket; deletion
+reading     read and list files
 locks       mutual exclusion: a kernel file lock in a folder, a renewed lease object (`lease`) in a bucket
 location    parse addresses; the local folder for what must lie on a disk
 retry       retry transient errors with backoff
@@ -19,18 +20,7 @@ boto3 is imported only when an object is accessed. The alternatives do not fit:
 - pyarrow's file system has no conditional writes, which leases need.
 """
 
-from raybench.store.files.atomic import (
-    file_sizes,
-    glob_sorted,
-    map_concurrently,
-    open_binary,
-    path_or_buffer,
-    read_bytes,
-    remove,
-    remove_tree,
-    write_atomic,
-    write_if_absent,
-)
+from raybench.store.files.atomic import remove, remove_tree, write_atomic, write_if_absent
 from raybench.store.files.location import (
     StoragePath,
     absolute_path,
@@ -40,6 +30,14 @@ from raybench.store.files.location import (
     parse_storage_path,
 )
 from raybench.store.files.locks import ExclusiveLock, exclusive_lock
+from raybench.store.files.reading import (
+    file_sizes,
+    glob_sorted,
+    map_concurrently,
+    open_binary,
+    path_or_buffer,
+    read_bytes,
+)
 from raybench.store.files.retry import retry_transient
 
 __all__ = [
