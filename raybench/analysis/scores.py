@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from raybench.catalog.tasks import parse_task
+from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.tasks import PROTOCOLS, parse_task
 from raybench.core.errors import (
     DuplicateMeasurementError,
     EmptyInputError,
@@ -12,7 +13,7 @@ from raybench.core.errors import (
     NonFiniteMeasurementError,
 )
 from raybench.core.records import Split
-from raybench.metrics import METRICS
+from raybench.metrics import METRICS, ArrayMetric
 
 FIXED_POINT = 2.0**80
 """Values are added as whole numbers of 2⁻⁸⁰: a sum of floats taken in another order would part ties."""
@@ -30,6 +31,25 @@ def objective_of(task: str) -> str:
     'accuracy'
     """
     return parse_task(task).protocol.objective
+
+
+def how_to_measure(metric: str) -> str:
+    """Say in the imperative how to get a metric's values for trials that finished without it.
+
+    >>> how_to_measure("ood_auroc")
+    "add the evaluator 'ood' to the spec and run it again: finished trials are only evaluated"
+    """
+    if isinstance(METRICS[metric], ArrayMetric):
+        return f"rank tasks whose predictions are stored (`--task`), from which {metric} is computed"
+    for name, evaluator in EVALUATORS.items():
+        if metric in evaluator.metrics:
+            return (
+                f"add the evaluator {name!r} to the spec and run it again: finished trials are only evaluated"
+            )
+    for name, protocol in PROTOCOLS.items():
+        if metric in protocol.metrics:
+            return f"run the experiment under another name: {name} measures {metric} only while a trial runs"
+    return f"install what measures {metric}: no protocol and no evaluator here does"
 
 
 def select_scores(
@@ -58,9 +78,10 @@ def select_scores(
     metrics = {task: metric or objective_of(task) for task in measurements["task"].unique()}
     fitting = measurements.filter(_judged_by(metrics), split=split, condition=condition)
     if fitting.is_empty():
+        remedy = how_to_measure(metric) if metric and measurements.height else "run the experiment first"
         raise EmptyInputError(
             f"no measurement of {metric or 'an objective'} on {split} ({condition}) in this table; "
-            "run the experiment first, or ask for another metric."
+            f"{remedy}, or ask for another metric."
         )
     scores = fitting.pipe(require_finite).pipe(agree_across_experiments).pipe(mean_over_seeds)
     judged = pl.DataFrame(
@@ -158,10 +179,17 @@ def missing_pairs(scores: pl.DataFrame, expected: pl.DataFrame | None = None) ->
     return backbones.join(tasks, how="cross").join(scores, on=key, how="anti").sort(key)
 
 
-def require_complete(scores: pl.DataFrame, expected: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Return `scores` unchanged if every backbone has every task; otherwise say what is missing.
+def require_complete(
+    scores: pl.DataFrame, expected: pl.DataFrame | None = None, *, remedy: str = "run them again"
+) -> pl.DataFrame:
+    """Return `scores` unchanged if every backbone has every task.
 
-    A mean rank over different sets of tasks compares nothing.
+    Mean ranks over different sets of tasks are not comparable.
+
+    Args:
+        scores: columns read: backbone, task.
+        expected: pairs that must have a score, as for `missing_pairs`.
+        remedy: what to do about missing pairs, in the imperative.
 
     Raises:
         MissingMeasurementError: with the pairs that have no score.
@@ -173,5 +201,6 @@ def require_complete(scores: pl.DataFrame, expected: pl.DataFrame | None = None)
     more = f" and {missing.height - 5} more" if missing.height > 5 else ""
     raise MissingMeasurementError(
         f"{missing.height} of {missing.height + scores.height} pairs have no score: "
-        f"{', '.join(names)}{more}; run them again, or rank what there is with `--allow-missing`."
+        f"{', '.join(names)}{more}; {remedy}, or rank what there is with "
+        "`--allow-missing`."
     )

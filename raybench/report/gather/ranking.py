@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from raybench.analysis.aggregate_ranking import RankingRule, aggregate_tasks, eligible_scores, rank_by_rule
-from raybench.analysis.scores import missing_pairs, require_complete
+from raybench.analysis.scores import how_to_measure, missing_pairs, require_complete
 from raybench.core.errors import MissingMeasurementError
 from raybench.core.records import Pair
+from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import CLEAN, Criterion, Judged, judge
 from raybench.report.gather.published_tables import PublishedComparison, compare_with_published
 from raybench.report.gather.sources import Results
@@ -63,7 +64,7 @@ def rank_results(
         results: of one place or several.
         criterion: what to rank by; None takes every task's objective.
         rule: the open choices of the paper's rule; None takes the defaults.
-        with_intervals: redraw test examples and seeds, and add INTERVALS and SCORE_INTERVALS.
+        with_intervals: resample, and add INTERVALS and SCORE_INTERVALS.
 
     Raises:
         UnknownNameError: if there is no such metric, category, condition or task.
@@ -72,13 +73,14 @@ def rank_results(
         DuplicateMeasurementError: if two experiments contradict each other.
         StorageError: if predictions are there but cannot be read.
     """
-    rule = rule or RankingRule()
-    judged = judge(results, criterion or Criterion())
+    rule, criterion = rule or RankingRule(), criterion or Criterion()
+    results = compute_missing(results, criterion)
+    judged = judge(results, criterion)
     scores, expected = counted(judged, results, rule)
     missing = [Pair(backbone=b, task=t) for b, t in missing_pairs(scores, expected).iter_rows()]
     if missing and rule.missing == "refuse":
         try:
-            require_complete(scores, expected)
+            require_complete(scores, expected, remedy=_remedy(results, missing[0], criterion))
         except MissingMeasurementError as error:
             raise MissingMeasurementError(f"{error}{_why(results, missing)}") from None
     ranked = rank_by_rule(scores, rule)
@@ -92,7 +94,7 @@ def rank_results(
         rule=rule,
         sources=results.names,
         conflicts=results.conflicts,
-        notes=_left_out(judged, scores, results, rule),
+        notes=[*results.notes, *_left_out(judged, scores, results, rule)],
         comparisons=[
             compare_with_published(overall, results.measurements, paper, rule)
             for paper in results.reference_tables
@@ -140,6 +142,14 @@ def _with_intervals(ranking: Ranking, results: Results) -> Ranking:
         ranked=ranking.ranked.join(cells, on=["backbone", "task"], how="left", maintain_order="left"),
         uncertainty_note=uncertainty.note,
     )
+
+
+def _remedy(results: Results, missing: Pair, criterion: Criterion) -> str:
+    """What to do about a missing pair, which may have run and lack only the metric."""
+    of_pair = results.measurements.filter(backbone=missing.backbone, task=missing.task, split="test")
+    if criterion.metric is None or of_pair.is_empty():
+        return "run them again"
+    return how_to_measure(criterion.metric)
 
 
 def _why(results: Results, missing: list[Pair]) -> str:

@@ -9,6 +9,7 @@ from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.cost import recommend
 from raybench.core.errors import MissingMeasurementError
 from raybench.report.gather.backbone_facts import facts_of
+from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.inference_cost import inference_costs
 from raybench.report.gather.ranking import Ranking, rank_results
@@ -80,6 +81,7 @@ def recommend_from(
         EmptyInputError: if nobody is within the limits; the message says how many each one excludes.
         RaybenchError: as `ranking.rank_results`.
     """
+    results = compute_missing(results, criterion or Criterion())
     ranking = rank_results(results, criterion, rule)
     uncertainty = estimate_uncertainty(
         ranking.ranked, results, condition=ranking.condition, rule=ranking.rule

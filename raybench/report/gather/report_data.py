@@ -16,6 +16,7 @@ from raybench.core.records import Pair, TrialRecord
 from raybench.metrics import METRICS
 from raybench.report.gather.backbone_facts import FACTS, facts_of
 from raybench.report.gather.commands import report_command
+from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.inference_cost import inference_costs, seconds_spent
 from raybench.report.gather.published_tables import PublishedComparison, compare_with_published
@@ -134,6 +135,7 @@ def gather(
         RaybenchError: as `ranking.rank_results`.
     """
     criterion = criterion or Criterion()
+    results = compute_missing(results, criterion)
     ranking = rank_results(results, criterion, rule)
     paper = results.published
     places = [(s, n) for s in results.storages for n in results.experiments]

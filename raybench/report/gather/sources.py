@@ -58,6 +58,8 @@ class Results:
     """The published table, in which case there are no measurements."""
     reference_tables: tuple[PublishedResults, ...] = ()
     """Published tables that were named among other places: shown beside them, never united with them."""
+    notes: tuple[str, ...] = ()
+    """How values came about that no run measured."""
 
     @property
     def experiments(self) -> list[str]:
