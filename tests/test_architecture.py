@@ -166,7 +166,7 @@ def modules_after(code: str) -> set[str]:
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory) -> Path:
     """A storage with two measurements; ranking an empty one would stop before most imports."""
-    from raybench.core.records import Measurement
+    from raybench.core.records import Measurement, Task
     from raybench.store.measurements import write_measurements
 
     folder = tmp_path_factory.mktemp("storage")
@@ -174,7 +174,7 @@ def storage(tmp_path_factory) -> Path:
         measurement = Measurement(
             experiment="e",
             backbone=backbone,
-            task="knn@digits",
+            task=Task.parse("knn@digits"),
             split="test",
             metric="accuracy",
             value=value,

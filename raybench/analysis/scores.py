@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from raybench.catalog.evaluators import EVALUATORS
-from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.catalog.tasks import PROTOCOLS, parse_task, protocol_of
 from raybench.core.errors import (
     DuplicateMeasurementError,
     EmptyInputError,
@@ -30,7 +30,7 @@ def objective_of(task: str) -> str:
     >>> objective_of("knn@digits")
     'accuracy'
     """
-    return parse_task(task).protocol.objective
+    return protocol_of(parse_task(task)).objective
 
 
 def how_to_measure(metric: str) -> str:

@@ -19,7 +19,7 @@ from raybench.catalog.search_spaces import (
     fit_epochs,
 )
 from raybench.core.errors import UnknownNameError
-from raybench.core.records import Hparams
+from raybench.core.records import Hparams, Task
 from raybench.core.registry import Registry
 from raybench.metrics.retrieval import RETRIEVAL_METRICS
 
@@ -53,6 +53,8 @@ class ProtocolInfo:
     """Annotations of datasets that it can use."""
     packed: PackedGrids = field(default_factory=dict)
     """Grids that one trial trains at once."""
+    minibatch: int | None = None
+    """Examples per optimiser step where hyperparameters name none; None if there are no minibatches."""
     evaluators: tuple[Needs, ...] = ()
     """What evaluators may need to measure its classifiers; empty where it fits none."""
     presets: Mapping[str, Hparams] = field(default_factory=dict)
@@ -74,19 +76,6 @@ class ProtocolInfo:
         return self.packed.get(None if solver is None else str(solver), {})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A protocol on a dataset."""
-
-    protocol: ProtocolInfo
-    dataset: str
-    """Name of a row, of a spec's own dataset, or `folder:PATH` and the like."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.protocol.name}@{self.dataset}"
-
-
 PROTOCOLS: Registry[ProtocolInfo] = Registry("protocol", ProtocolInfo)
 for _protocol in (
     ProtocolInfo(
@@ -96,11 +85,12 @@ for _protocol in (
         objective="accuracy",
         space=LINEAR_PROBE,
         packed=LINEAR_PROBE_GRIDS,
-        max_epochs=100,  # The paper's probe: 90 (bob/inventory 3.3).
+        max_epochs=100,  # The paper's probe: 90 (Goldblum et al. 2023, released train.py).
         cpus=1,
         gpus=0.125,
         uses_features=True,
         evaluators=EVERYTHING,
+        minibatch=256,
         doc="A linear classifier on frozen features; one trial trains a whole grid of heads.",
     ),
     ProtocolInfo(
@@ -123,11 +113,12 @@ for _protocol in (
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=FINETUNE,
-        max_epochs=100,  # The paper's number (bob/inventory 3.1).
+        max_epochs=100,  # The paper's number (Goldblum et al. 2023, released train.py).
         cpus=2,
         gpus=1,
         uses_features=False,
         evaluators=EVERYTHING,
+        minibatch=64,
         doc="The whole backbone trained end to end with a new head.",
     ),
     ProtocolInfo(
@@ -162,8 +153,8 @@ for _protocol in (
     PROTOCOLS.add(_protocol.name, _protocol)
 
 
-def parse_task(name: str) -> Task:
-    """`protocol@dataset` → Task. The dataset is not looked up: a spec may define its own.
+def parse_task(text: str) -> Task:
+    """Read `protocol@dataset` and check the protocol; the dataset is not looked up.
 
     Raises:
         UnknownNameError: if there is no `@`, or no such protocol.
@@ -171,12 +162,22 @@ def parse_task(name: str) -> Task:
     >>> parse_task("knn@digits").dataset
     'digits'
     """
-    protocol, at, dataset = name.partition("@")
+    protocol, at, dataset = text.partition("@")
     if not at or not dataset or not protocol:
         known = protocol in PROTOCOLS
         example = f"{protocol}@cifar10" if known else f"linear_probe@{dataset or protocol or 'cifar10'}"
         raise UnknownNameError(
-            f"task {name!r} is not of the form 'protocol@dataset'; write for example {example!r}. "
+            f"task {text!r} is not of the form 'protocol@dataset'; write for example {example!r}. "
             f"Protocols: {', '.join(PROTOCOLS)}."
         )
-    return Task(protocol=PROTOCOLS[protocol], dataset=dataset)
+    PROTOCOLS[protocol]  # Raises with a suggestion.
+    return Task(protocol, dataset)
+
+
+def protocol_of(task: Task) -> ProtocolInfo:
+    """The catalogue row of the task's protocol.
+
+    Raises:
+        UnknownNameError: if there is none.
+    """
+    return PROTOCOLS[task.protocol]

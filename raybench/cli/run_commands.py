@@ -37,7 +37,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from raybench.experiment.run import run_experiment
+    from raybench.experiment.run import RunOptions, run_experiment
     from raybench.spec import load_spec, make_plan
     from raybench.store.files import open_storage
 
@@ -45,13 +45,12 @@ def _run(arguments: argparse.Namespace) -> int:
     storage = open_storage(arguments.storage)
     print(make_plan(spec).render(), flush=True)
     minutes = arguments.wait_for_resources
-    outcome = run_experiment(
-        spec,
-        storage,
+    options = RunOptions(
         tracking_uri=arguments.tracking_uri,
         num_cpus=arguments.num_cpus,
         wait_seconds=None if minutes is None else 60.0 * minutes,
     )
+    outcome = run_experiment(spec, storage, options)
     return _report(arguments.spec, storage, spec.name, outcome)
 
 

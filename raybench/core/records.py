@@ -9,8 +9,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, cast, get_args
 
+from raybench.core.condition import CLEAN, Condition
 from raybench.core.errors import NonFiniteMeasurementError, UnknownNameError
 
 Split = Literal["train", "val", "test"]
@@ -26,6 +28,38 @@ def digest_of(content: Any, length: int = 16) -> str:
     """Hexadecimal SHA-256 prefix of anything JSON can hold; keys are sorted, so order is no matter."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Task:
+    """A protocol on a dataset. `str` gives `protocol@dataset`, the text of specs and tables.
+
+    >>> Task.parse("knn@hf:org/birds")
+    Task(protocol='knn', dataset='hf:org/birds')
+    """
+
+    protocol: str
+    """A row of `catalog.tasks.PROTOCOLS`."""
+    dataset: str
+    """A catalogue row, a dataset of the spec, or `folder:PATH`, `torchvision:NAME`, `hf:ORG/NAME`."""
+
+    def __str__(self) -> str:
+        return f"{self.protocol}@{self.dataset}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Task":
+        """Read `protocol@dataset`; neither name is looked up.
+
+        Raises:
+            UnknownNameError: if it is not of this form.
+        """
+        protocol, _, dataset = text.partition("@")
+        if not protocol or not dataset:
+            raise UnknownNameError(
+                f"task {text!r} is not of the form 'protocol@dataset'; write for example "
+                "'linear_probe@cifar10'."
+            )
+        return cls(protocol, dataset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +107,7 @@ class Measurement:
     experiment: str
     backbone: str
     """Catalogue name, e.g. `resnet50.a1_in1k`."""
-    task: str
-    """`protocol@dataset`, e.g. `linear_probe@cifar10`."""
+    task: Task
     split: Split
     """Only `val` may steer a search; `test` is read once, when the search is over."""
     metric: str
@@ -84,8 +117,7 @@ class Measurement:
     num_examples: int
     """How many examples (or queries, or boxes) the value averages over."""
     seed: int
-    condition: str = "clean"
-    """What was done to the images: `clean`, `linf_pgd(eps=8/255)`, `fog(severity=3)`."""
+    condition: Condition = CLEAN
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -95,53 +127,21 @@ class Measurement:
             )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Task:
-    """A protocol on a dataset. `str` gives `protocol@dataset`, the text of specs and tables.
-
-    >>> Task.parse("knn@hf:org/birds")
-    Task(protocol='knn', dataset='hf:org/birds')
-    """
-
-    protocol: str
-    """A row of `catalog.tasks.PROTOCOLS`."""
-    dataset: str
-    """A catalogue row, a dataset of the spec, or `folder:PATH`, `torchvision:NAME`, `hf:ORG/NAME`."""
-
-    def __str__(self) -> str:
-        return f"{self.protocol}@{self.dataset}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Task":
-        """Read `protocol@dataset`; neither name is looked up.
-
-        Raises:
-            UnknownNameError: if it is not of this form.
-        """
-        protocol, _, dataset = text.partition("@")
-        if not protocol or not dataset:
-            raise UnknownNameError(
-                f"task {text!r} is not of the form 'protocol@dataset'; write for example "
-                "'linear_probe@cifar10'."
-            )
-        return cls(protocol, dataset)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """One backbone on one task; the unit that is tuned, ranked and shown as an MLflow parent run."""
 
     backbone: str
-    task: str
+    task: Task
 
-    @property
+    @cached_property
     def slug(self) -> str:
-        """A name safe for files on every system, unique per pair."""
+        """A name that is unique per pair and valid as a file name on every system."""
         readable = "".join(c if c.isalnum() or c in "._-" else "_" for c in f"{self.backbone}--{self.task}")
-        return f"{readable[:80]}-{digest_of([self.backbone, self.task], 8)}"
+        return f"{readable[:80]}-{digest_of([self.backbone, str(self.task)], 8)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialRequest:
     """One hyperparameter choice with one seed, to be carried out by a worker."""
 
@@ -154,18 +154,18 @@ class TrialRequest:
     seed: int
     max_epochs: int
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
-        """Deterministic: the same request made twice is the same trial, and is run once.
+        """Deterministic identity: the same request made twice is the same trial, and is run once.
 
-        >>> pair = Pair(backbone="b", task="knn@digits")
+        >>> pair = Pair(backbone="b", task=Task("knn", "digits"))
         >>> TrialRequest(experiment="e", pair=pair, stage="search", index=3, hparams={}, seed=0,
         ...              max_epochs=1).trial_id
         'b--knn_digits-...-search-003-...'
         """
         content = [
             self.pair.backbone,
-            self.pair.task,
+            str(self.pair.task),
             self.stage,
             dict(self.hparams),
             self.seed,
@@ -175,13 +175,65 @@ class TrialRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricValue:
+    """One metric of a trial, on one split under one condition."""
+
+    split: Split
+    metric: str
+    value: float
+    condition: Condition = CLEAN
+
+    @property
+    def key(self) -> str:
+        """`split/metric`, or `split/metric/condition`: the name in MLflow and in the ledger's files."""
+        plain = f"{self.split}/{self.metric}"
+        return plain if self.condition == CLEAN else f"{plain}/{self.condition}"
+
+    @classmethod
+    def of_key(cls, key: str, value: float) -> "MetricValue":
+        """Read what `key` wrote.
+
+        >>> MetricValue.of_key("test/accuracy/linf_pgd(eps=8/255)", 0.5).condition.kind
+        'linf_pgd'
+
+        Raises:
+            ValueError: if the key names no split.
+        """
+        split, _, rest = key.partition("/")
+        metric, _, condition = rest.partition("/")
+        if split not in get_args(Split) or not metric:
+            raise ValueError(
+                f"metric key {key!r} is not of the form 'split/metric' or 'split/metric/condition'"
+            )
+        return cls(
+            split=cast(Split, split),
+            metric=metric,
+            value=value,
+            condition=Condition.parse(condition) if condition else CLEAN,
+        )
+
+
+def metric_values(by_key: Mapping[str, float]) -> tuple[MetricValue, ...]:
+    """Values of a mapping `split/metric[/condition]` → value, in its order."""
+    return tuple(MetricValue.of_key(key, value) for key, value in by_key.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """A trial's metrics on val after one epoch."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+    """Bare metric name → value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
     """What became of a trial: the ledger's row, and all that tracking needs to show it."""
 
     trial_id: str
     experiment: str
-    backbone: str
-    task: str
+    pair: Pair
     stage: Stage
     index: int
     hparams: Mapping[str, HparamValue]
@@ -189,14 +241,14 @@ class TrialRecord:
     status: TrialStatus
     reason: str = ""
     """Why it failed, in one sentence; empty otherwise."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """`split/metric` → value at the best epoch, e.g. `val/accuracy`; `test/…` in the final stage only."""
+    values: tuple[MetricValue, ...] = ()
+    """Metrics at the best epoch: on val, in the final stage on test too."""
     chosen: Mapping[str, HparamValue] = field(default_factory=dict)
     """What the trial itself chose on val: the packed grid's best cell and the best epoch."""
     edges: Mapping[str, str] = field(default_factory=dict)
-    """Packed dimension → `low` or `high` where the chosen value is the grid's last one."""
-    curve: tuple[Mapping[str, float], ...] = ()
-    """One entry per epoch: `epoch` and the `split/metric` values after it."""
+    """Packed dimension → `low` or `high` where the chosen value is the last one of its grid."""
+    curve: tuple[CurvePoint, ...] = ()
+    """One point per epoch."""
     grid: tuple[Mapping[str, HparamValue], ...] = ()
     """Packed grid: one entry per head with its hyperparameters and its objective on val."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -206,17 +258,29 @@ class TrialRecord:
     started_at: float = 0.0
     """Seconds since the epoch, UTC."""
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @property
+    def is_measured_on_test(self) -> bool:
+        return any(value.split == "test" for value in self.values)
+
+    @property
+    def by_key(self) -> dict[str, float]:
+        """`split/metric[/condition]` → value."""
+        return {found.key: found.value for found in self.values}
+
+    def value_of(self, split: Split, metric: str) -> float | None:
+        """The metric on clean images of the split; None if it was not measured."""
+        for found in self.values:
+            if found.split == split and found.metric == metric and found.condition == CLEAN:
+                return found.value
+        return None
 
     @classmethod
     def failed(cls, request: TrialRequest, reason: str, *, at: float = 0.0) -> "TrialRecord":
-        """The record of a trial that left none before its process died, at `at` seconds since the epoch."""
+        """The record of a trial whose process died without one, at `at` seconds since the epoch."""
         return cls(
             trial_id=request.trial_id,
             experiment=request.experiment,
-            backbone=request.pair.backbone,
-            task=request.pair.task,
+            pair=request.pair,
             stage=request.stage,
             index=request.index,
             hparams=dict(request.hparams),

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 
 from raybench.catalog.evaluators.adversarial import NORMS, AdversarialSettings, radius
+from raybench.core.condition import Condition
 from raybench.data.batches import batches
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
@@ -87,7 +88,12 @@ class Arena:
         self._images: torch.Tensor | None = None
 
     def finding(self, metric: str, condition: str, value: float) -> Finding:
-        return Finding(metric=metric, condition=condition, value=value, num_examples=len(self._positions))
+        return Finding(
+            metric=metric,
+            condition=Condition.parse(condition),
+            value=value,
+            num_examples=len(self._positions),
+        )
 
     def attack_of(self, name: str) -> tuple[Attack, Norm]:
         """The attack on this classifier, and its norm."""

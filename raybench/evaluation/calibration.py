@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from raybench.catalog.evaluators.calibration import INFO, CalibrationSettings
+from raybench.core.condition import Condition
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.temperature import fit_temperature
@@ -41,12 +42,16 @@ def calibration(subject: Subject, settings: CalibrationSettings) -> Evaluation:
         wanted = names if condition == SCALED else [name for name in names if name != "nll"]
         values = classification_metrics(logits, test.targets, wanted)
         findings += [
-            Finding(condition=condition, metric=name, value=value, num_examples=len(test.targets))
+            Finding(
+                condition=Condition.parse(condition), metric=name, value=value, num_examples=len(test.targets)
+            )
             for name, value in values.items()
         ]
         rows += [{"condition": condition, **row} for row in reliability(logits, test.targets)]
     findings.append(
-        Finding(condition=SCALED, metric=FITTED, value=temperature, num_examples=len(val.targets))
+        Finding(
+            condition=Condition.parse(SCALED), metric=FITTED, value=temperature, num_examples=len(val.targets)
+        )
     )
     all_right = bool((val.logits.argmax(axis=1) == val.targets).all())
     return Evaluation(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from raybench.catalog.evaluators.corruption import CorruptionSettings
+from raybench.core.condition import Condition
 from raybench.data.batches import batches
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.precision import mixed_precision
@@ -40,7 +41,11 @@ def corruption(subject: Subject, settings: CorruptionSettings) -> Evaluation:
     errors = []
 
     def found(metric: str, condition: str, value: float) -> None:
-        findings.append(Finding(metric=metric, condition=condition, value=value, num_examples=len(positions)))
+        findings.append(
+            Finding(
+                metric=metric, condition=Condition.parse(condition), value=value, num_examples=len(positions)
+            )
+        )
 
     severities = "+".join(map(str, settings.severities))
     for name in settings.corruptions:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from raybench.catalog.evaluators.ood import OodSettings, ScoreName
+from raybench.core.condition import Condition
 from raybench.core.errors import DataError
 from raybench.data.dataset import Dataset
 from raybench.evaluation.ood_scores import energy_score, knn_score, mahalanobis_score, msp_score
@@ -55,7 +56,7 @@ def ood(subject: Subject, settings: OodSettings) -> Evaluation:
     names = "+".join(f"{kind}:{name}" for name, kind in others.items())
     mean = Finding(
         metric="mean_ood_auroc",
-        condition=f"ood({names},score={headline})",
+        condition=Condition("ood", names, (("score", headline),)),
         value=float(np.mean([area for area, _ in values[headline]])),
         num_examples=len(inside.ids) + num_outside,
     )
@@ -87,7 +88,7 @@ def _is_same(one: Dataset, other: Dataset) -> bool:
 
 def _findings(condition: str, area: float, rate: float, num_examples: int) -> list[Finding]:
     return [
-        Finding(metric=metric, condition=condition, value=value, num_examples=num_examples)
+        Finding(metric=metric, condition=Condition.parse(condition), value=value, num_examples=num_examples)
         for metric, value in (("ood_auroc", area), ("fpr95", rate))
     ]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from raybench.core.records import HparamValue
+from raybench.core.condition import Condition
+from raybench.core.records import HparamValue, MetricValue
 from raybench.metrics import METRICS
 
 
@@ -27,6 +28,11 @@ class EpochResult:
     """One entry per packed head: its hyperparameters and its `accuracy` on val."""
     edges: Mapping[str, str] = field(default_factory=dict)
     """Packed dimension → `low` or `high` where the chosen value is the last one of its grid."""
+
+    @property
+    def values(self) -> tuple[MetricValue, ...]:
+        """The metrics as a trial's record holds them."""
+        return tuple(MetricValue(split="val", metric=name, value=v) for name, v in self.metrics.items())
 
     def is_better(self, than: EpochResult | None, objective: str) -> bool:
         """Whether this epoch is preferred: by `objective`, ties by nll; else the earlier epoch stays."""
@@ -65,8 +71,8 @@ class SplitReport:
 class Finding:
     """One value that an evaluator measured on test."""
 
-    condition: str
-    """What was done, every setting that changes the value included: `fog(severity=3)`."""
+    condition: Condition
+    """What was done, with every setting that changes the value."""
     metric: str
     value: float
     num_examples: int

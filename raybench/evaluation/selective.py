@@ -3,6 +3,7 @@
 import numpy as np
 
 from raybench.catalog.evaluators.selective import SelectiveSettings
+from raybench.core.condition import Condition
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
 from raybench.metrics.selective import accuracy_at_coverage, area_under_risk_coverage, risk_coverage
@@ -21,7 +22,12 @@ def selective(subject: Subject, settings: SelectiveSettings) -> Evaluation:
     shown = np.unique(np.linspace(0, len(risks) - 1, CURVE_POINTS).round().astype(int))
     return Evaluation(
         findings=tuple(
-            Finding(metric=metric, condition=condition, value=value, num_examples=len(test.targets))
+            Finding(
+                metric=metric,
+                condition=Condition.parse(condition),
+                value=value,
+                num_examples=len(test.targets),
+            )
             for metric, condition, value in found
         ),
         curves={

@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from raybench.catalog.datasets import Shift
 from raybench.catalog.evaluators.shift import ShiftSettings
+from raybench.core.condition import Condition
 from raybench.core.errors import DataError
 from raybench.evaluation.outcomes import Evaluation, Finding, Predictions
 from raybench.evaluation.subject import Representations, Subject
@@ -54,13 +55,18 @@ def shift(subject: Subject, settings: ShiftSettings) -> Evaluation:
         if relation.cue:
             found += _shape_bias(shifted, answers, dataset.class_names, relation.cue, name)
         findings += [
-            Finding(metric=metric, condition=condition, value=value, num_examples=count)
+            Finding(metric=metric, condition=Condition.parse(condition), value=value, num_examples=count)
             for metric, condition, value, count in found
         ]
     if accuracies:
         mean = float(np.mean(accuracies))
         findings.append(
-            Finding(metric="shift_accuracy", condition="shift(mean)", value=mean, num_examples=num_images)
+            Finding(
+                metric="shift_accuracy",
+                condition=Condition("shift", "mean"),
+                value=mean,
+                num_examples=num_images,
+            )
         )
     return Evaluation(findings=tuple(findings))
 

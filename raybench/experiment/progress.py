@@ -39,18 +39,7 @@ class PairState:
         """The objective on val of the best search trial; for a recipe, without search, of the first seed."""
         finals = [r for r in self.study.records.values() if r.stage == "final" and r.status == "completed"]
         best = self.study.winner or min(finals, key=lambda record: record.index, default=None)
-        return None if best is None else best.metrics[f"val/{self.study.plan.objective}"]
-
-    @property
-    def num_done(self) -> int:
-        finals = sum(r.stage == "final" for r in self.study.records.values())
-        return len(self.study.search_records) + finals
-
-    @property
-    def num_planned(self) -> int:
-        return (0 if self.study.plan.fixed is not None else self.study.num_search) + len(
-            self.study.plan.seeds
-        )
+        return None if best is None else best.value_of("val", self.study.plan.objective)
 
 
 @dataclass
@@ -72,8 +61,8 @@ class Progress:
     def summary(self) -> str:
         counts = Counter(state.state for state in self.states.values())
         shown = ", ".join(f"{counts[name]} {name}" for name in ("done", "running", "waiting", "failed"))
-        trials = sum(state.num_done for state in self.states.values())
-        planned = sum(state.num_planned for state in self.states.values())
+        trials = sum(state.study.num_done for state in self.states.values())
+        planned = sum(state.study.num_planned for state in self.states.values())
         return f"{len(self.states)} pairs: {shown}; {trials}/{planned} trials; {self.elapsed}"
 
     def trial_started(self, request: TrialRequest) -> None:
@@ -169,7 +158,13 @@ class LiveProgress(Progress):
         for pair, state in rows[:shown]:
             what = f"{state.state} ({state.stage})" if state.state == "running" else state.state
             best = "" if state.best is None else f"{state.best:.1%}"
-            cells = (pair.task, pair.backbone, what, f"{state.num_done}/{state.num_planned}", best)
+            cells = (
+                str(pair.task),
+                pair.backbone,
+                what,
+                f"{state.study.num_done}/{state.study.num_planned}",
+                best,
+            )
             table.add_row(*cells, style=styles[state.state])
         if len(rows) > shown:
             table.add_row(f"… and {len(rows) - shown} more", style="dim")

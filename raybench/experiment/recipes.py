@@ -16,9 +16,10 @@ from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.catalog.dataset_sources import FolderSource, ParquetSource
 from raybench.catalog.datasets import DATASETS
 from raybench.catalog.search_spaces import Float, edges, extension
-from raybench.catalog.tasks import parse_task
+from raybench.catalog.tasks import protocol_of
+from raybench.core.condition import CLEAN
 from raybench.core.errors import StorageError, UnknownNameError
-from raybench.core.records import HparamValue, Pair, TrialRecord, digest_of
+from raybench.core.records import HparamValue, Pair, Task, TrialRecord, digest_of
 from raybench.spec.experiment import ExperimentSpec
 from raybench.store import layout, ledger
 from raybench.store.files import StoragePath, read_bytes, write_atomic
@@ -63,7 +64,7 @@ def read_recipe(storage: StoragePath, experiment: str, pair: Pair) -> dict[str, 
         content = yaml.safe_load(read_bytes(path))
     except (OSError, yaml.YAMLError) as error:
         raise StorageError(
-            f"no recipe of {pair.backbone!r} on {pair.task!r} in {str(path)!r} ({error}); "
+            f"no recipe of {pair.backbone!r} on {str(pair.task)!r} in {str(path)!r} ({error}); "
             "run the experiment first."
         ) from error
     if not isinstance(content, dict):
@@ -82,7 +83,7 @@ def make_recipe(
         winner: the best search trial, if there was a search.
         finals: completed final trials, at least one; all have the same hyperparameters.
     """
-    protocol, dataset = parse_task(pair.task).protocol.name, spec.dataset_of(pair.task)
+    protocol, dataset = pair.task.protocol, spec.dataset_of(pair.task)
     hparams = {**finals[0].hparams, **_smaller_batches(finals)}
     content: dict[str, Any] = {
         "backbones": [_backbone_entry(spec.backbone(pair.backbone))],
@@ -119,7 +120,7 @@ def render(recipe: Mapping[str, Any]) -> str:
 
 def edge_sentences(spec: ExperimentSpec, winner: TrialRecord) -> dict[str, str]:
     """Hyperparameter → what to try, where the winner's value is the last of its space or packed grid."""
-    protocol = parse_task(winner.task).protocol
+    protocol = protocol_of(winner.pair.task)
     space = dict(spec.space_of(protocol.name))
     touched: dict[str, Any] = dict(edges(space, winner.hparams)) | dict(winner.edges)
     for name, values in protocol.packed_grid(winner.hparams).items():
@@ -144,9 +145,9 @@ def _found(spec: ExperimentSpec, winner: TrialRecord | None, finals: Sequence[Tr
     first = finals[0]
     found: dict[str, Any] = {
         "experiment": spec.name,
-        "backbone": first.backbone,
-        "task": first.task,
-        "objective": parse_task(first.task).protocol.objective,
+        "backbone": first.pair.backbone,
+        "task": str(first.pair.task),
+        "objective": protocol_of(first.pair.task).objective,
         "test": _per_seed(finals, "test"),
         "val": _per_seed(finals, "val"),
     }
@@ -192,13 +193,8 @@ def _per_seed(finals: Sequence[TrialRecord], split: str) -> dict[str, list[float
 
 
 def _metrics(record: TrialRecord, split: str) -> dict[str, float]:
-    """Bare metric names; metrics under other conditions (`test/accuracy/fog`) are left out."""
-    keys = [key.split("/") for key in record.metrics]
-    return {
-        parts[1]: float(record.metrics["/".join(parts)])
-        for parts in keys
-        if parts[0] == split and len(parts) == 2
-    }
+    """Metrics on clean images of the split, by bare name."""
+    return {v.metric: v.value for v in record.values if v.split == split and v.condition == CLEAN}
 
 
 def _scores(found: Mapping[str, Any]) -> str:
@@ -226,12 +222,11 @@ def _backbone_entry(info: BackboneInfo) -> str | dict[str, Any]:
     return {key: _plain(value) for key, value in entry.items()}
 
 
-def _portable_task(task: str, dataset: DatasetInfo) -> str:
-    """The task's name with an absolute path, if it holds one: a recipe lies elsewhere than its spec."""
-    protocol, _, name = task.partition("@")
-    prefix, colon, _ = name.partition(":")
+def _portable_task(task: Task, dataset: DatasetInfo) -> str:
+    """The task's text with an absolute path, if it holds a path: a recipe lies elsewhere than its spec."""
+    prefix, colon, _ = task.dataset.partition(":")
     is_path = colon and isinstance(dataset.source, FolderSource | ParquetSource)
-    return f"{protocol}@{prefix}:{dataset.source.location}" if is_path else task
+    return f"{task.protocol}@{prefix}:{dataset.source.location}" if is_path else str(task)
 
 
 def _own_dataset(info: DatasetInfo) -> dict[str, Any]:

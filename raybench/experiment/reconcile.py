@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import SpecError
 from raybench.core.records import Pair, TrialRecord, TrialRequest, TrialStatus
 from raybench.metrics import METRICS
@@ -21,21 +21,17 @@ def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairS
     """One study per pair, each with the records of its ended trials."""
     by_pair: dict[Pair, dict[str, TrialRecord]] = {pair: {} for pair in spec.pairs()}
     for record in records:
-        pair = Pair(backbone=record.backbone, task=record.task)
-        if pair in by_pair and record.stage != "features" and _is_ended(record, spec):
-            by_pair[pair][record.trial_id] = record
+        if record.pair in by_pair and record.stage != "features" and _is_ended(record, spec):
+            by_pair[record.pair][record.trial_id] = record
     plans = {name: study_plan(spec, name) for name in spec.protocols}
-    return [
-        PairStudy(pair, plans[parse_task(pair.task).protocol.name], records)
-        for pair, records in by_pair.items()
-    ]
+    return [PairStudy(pair, plans[pair.task.protocol], records) for pair, records in by_pair.items()]
 
 
 def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
     """Whether there is nothing left to do for a trial, evaluators added to the spec since included."""
     if record.stage != "final" or record.status not in ENDED:
         return record.status in ENDED
-    wanted = spec.evaluators_of(parse_task(record.task).protocol.name)
+    wanted = spec.evaluators_of(record.pair.task.protocol)
     return all(record.evaluations.get(name) == settings.digest for name, settings in wanted.items())
 
 
@@ -53,7 +49,7 @@ def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
         seeds=tuple(spec.seeds),
         max_epochs=spec.max_epochs_of(protocol),
         needs_features=info.uses_features,
-        fixed=dict(spec.hparams) if spec.hparams is not None else None if info.space else {},
+        recipe=dict(spec.hparams) if spec.hparams is not None else None if info.space else {},
     )
 
 
@@ -71,14 +67,14 @@ def withdraw_superseded(storage: StoragePath, study: PairStudy) -> None:
         ledger.write_record(
             storage, replace(record, status="failed", reason="superseded by a better search trial")
         )
-        del study.records[record.trial_id]
+        study.forget_final(record.trial_id)
 
 
 def hygiene_notes(studies: list[PairStudy]) -> list[str]:
     """One sentence per dataset from which images were left out, sorted; empty if none was."""
     notes = set()
     for study in studies:
-        dataset = parse_task(study.pair.task).dataset
+        dataset = study.pair.task.dataset
         for record in study.records.values():
             dropped = sum(record.provenance.get("duplicates_removed", {}).values())
             skipped = record.provenance.get("num_skipped", 0)
@@ -105,13 +101,12 @@ def final_record(storage: StoragePath, request: TrialRequest, reason: str | None
         reason = reason or "it ended without writing its record"
         record = TrialRecord.failed(request, reason, at=time.time())
     elif reason is None:
-        is_whole = bool(record.curve) and record.curve[-1]["epoch"] >= request.max_epochs
+        is_whole = bool(record.curve) and record.curve[-1].epoch >= request.max_epochs
         record = replace(record, status="completed" if is_whole else "stopped")
     else:
         # What was measured on test stays: an evaluator's process died, and only evaluators run again.
-        is_measured = any(key.startswith("test/") for key in record.metrics)
-        metrics = record.metrics if is_measured else {}
-        record = replace(record, status="failed", reason=reason, metrics=metrics)
+        values = record.values if record.is_measured_on_test else ()
+        record = replace(record, status="failed", reason=reason, values=values)
     ledger.write_record(storage, record)
     return record
 

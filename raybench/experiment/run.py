@@ -1,16 +1,14 @@
 """spec → plan → tuning × tracking → results; the only place where the doors meet."""
 
 import contextlib
-import json
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from raybench.catalog.tasks import parse_task
 from raybench.core.errors import StorageError, StorageUnavailableError
-from raybench.core.records import Pair, TrialRecord, TrialRequest, digest_of
+from raybench.core.records import Pair, TrialRecord, TrialRequest
 from raybench.experiment import recipes
 from raybench.experiment.progress import make_progress
 from raybench.experiment.reconcile import (
@@ -22,6 +20,7 @@ from raybench.experiment.reconcile import (
     withdraw_superseded,
 )
 from raybench.experiment.summary import summary_files
+from raybench.experiment.tracked_marker import is_tracked, mark_tracked
 from raybench.spec import ExperimentSpec
 from raybench.store import layout, ledger
 from raybench.store.files import (
@@ -29,15 +28,14 @@ from raybench.store.files import (
     StoragePath,
     absolute_path,
     exclusive_lock,
-    read_bytes,
     remove,
     write_atomic,
 )
 from raybench.store.files.locks import LockHeldError
 from raybench.tracking import Tracker
-from raybench.tracking.address import sqlite_file
 from raybench.tuning.driver import tune_experiment
 from raybench.tuning.importance import keep_importances
+from raybench.tuning.job import ResourceDemand, TrialListener, TuningJob
 from raybench.tuning.study import PairStudy
 
 TRACKING_PATIENCE_SECONDS = 60.0
@@ -67,182 +65,157 @@ class Outcome:
     num_trials_run: int
 
 
-def run_experiment(
-    spec: ExperimentSpec,
-    storage: StoragePath,
-    *,
-    tracking_uri: str | None = None,
-    num_cpus: int | None = None,
-    wait_seconds: float | None = None,
-    stream: TextIO | None = None,
-) -> Outcome:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How an experiment is run, where the spec does not say it."""
+
+    tracking_uri: str | None = None
+    """MLflow server; by default a SQLite file in the storage, for a bucket on this machine."""
+    num_cpus: int | None = None
+    """Limit of a local Ray; None takes the machine's."""
+    wait_seconds: float | None = None
+    """How long to wait for nodes that the cluster does not have yet; None: only for those that its
+    autoscaler can add."""
+    stream: TextIO | None = None
+    """Where progress is shown; standard output by default."""
+
+
+def run_experiment(spec: ExperimentSpec, storage: StoragePath, options: RunOptions | None = None) -> Outcome:
     """Run what the spec asks for and the storage does not hold yet.
 
     Args:
         spec: the checked spec; a spec stored under the same name may be extended, not contradicted.
         storage: folder or bucket of results, features and ledger; a folder is created if absent.
-        tracking_uri: MLflow server; by default a SQLite file in the storage, of a bucket on this machine.
-        num_cpus: limit of a local Ray; None takes the machine's.
-        wait_seconds: how long to wait for nodes that a cluster does not have yet; None: only for those that
-            its autoscaler can add.
-        stream: where progress is shown; standard output by default.
+        options: tracking server, limits and output.
 
     Raises:
         SpecError: if the storage holds another experiment of this name.
         StorageError: if the storage cannot be written, or another process runs this experiment on it.
         TrackingError: if the tracking server cannot be reached at the start.
         ResourceError: if no node can ever run one of the trials.
-        StorageUnavailableError: if the storage fills up or stays away on the way; the same call goes on.
+        StorageUnavailableError: if the storage fills up or becomes unreachable; the same call continues.
     """
+    options = options or RunOptions()
     storage = absolute_path(storage)
     require_writable(storage)
-    with _only_one(storage, spec.name, stream) as held:
+    with _only_driver(storage, spec.name, options.stream) as lock:
         store_spec(spec, storage)
-        studies = make_studies(spec, ledger.read_records(storage, spec.name))
-        tracker = Tracker(tracking_uri, spec.name, storage)
+        return _Run(spec, storage, options, lock).outcome()
+
+
+class _Run(TrialListener):
+    """One run of an experiment, while this process is its only driver."""
+
+    def __init__(
+        self, spec: ExperimentSpec, storage: StoragePath, options: RunOptions, lock: ExclusiveLock
+    ) -> None:
+        self._spec = spec
+        self._storage = storage
+        self._options = options
+        self._lock = lock
+        self._studies = make_studies(spec, ledger.read_records(storage, spec.name))
+        self._tracker = Tracker(options.tracking_uri, spec.name, storage)
+        self._progress = make_progress(self._studies, options.stream)
+        self._sigterm = threading.Event()
+        self._num_trials_run = 0
+
+    def outcome(self) -> Outcome:
+        """Run what is left to do, and say how that ended."""
         unsent: list[str] = []
-        sigterm = threading.Event()
-        uri = tracker.uri
-        if all(study.is_finished for study in studies) and _is_tracked(storage, spec, uri):
-            num_trials_run, is_finished = 0, True
-            _keep_importances(storage, spec, studies)
+        if self._is_finished and is_tracked(self._storage, self._spec, self._tracker.uri):
+            self._keep_importances()
         else:
-            num_trials_run, is_finished, unsent = _tune(
-                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm, held
-            )
-            if is_finished and not unsent:
-                _mark_tracked(storage, spec, uri)
-    failed = {study.pair: study.failure for study in studies if study.failure is not None}
-    return Outcome(
-        measured=[s.pair for s in studies if s.is_finished and s.pair not in failed],
-        failed=failed,
-        is_interrupted=not is_finished,
-        is_terminated=sigterm.is_set(),
-        unsent=unsent,
-        notes=hygiene_notes(studies),
-        tracking_uri=tracker.public_uri,
-        tracking_address=tracker.table_address,
-        num_trials_run=num_trials_run,
-    )
-
-
-def _tune(
-    spec: ExperimentSpec,
-    storage: StoragePath,
-    studies: list[PairStudy],
-    tracker: Tracker,
-    num_cpus: int | None,
-    wait_seconds: float | None,
-    stream: TextIO | None,
-    sigterm: threading.Event,
-    held: ExclusiveLock,
-) -> tuple[int, bool, list[str]]:
-    """(trials run, whether everything is finished, trials that MLflow has not seen)."""
-    tracker.start()
-    is_stopped = False
-    try:
-        if all(study.is_finished for study in studies):
-            num_run, is_finished = 0, True
-            for study in studies:
-                for record in study.records.values():
-                    tracker.log(record)
-        else:
-            num_run, is_finished = _search(
-                spec, storage, studies, tracker, num_cpus, wait_seconds, stream, sigterm, held
-            )
-        if is_finished:
-            _keep_importances(storage, spec, studies)
-        recipes.write_all(storage, spec, {s.pair: s.winner for s in studies if s.is_finished})
-        tracker.log_summary(summary_files(storage, spec.name))
-    except StorageUnavailableError:
-        is_stopped = True
-        raise
-    finally:
-        # Who sends SIGTERM waits half a minute at most before SIGKILL, and MLflow's database may lie on the
-        # disk that is full; MLflow is caught up with next time.
-        patience = GRACE_SECONDS if is_stopped or sigterm.is_set() else TRACKING_PATIENCE_SECONDS
-        unsent = tracker.close(patience)
-    return num_run, is_finished, unsent
-
-
-def _keep_importances(storage: StoragePath, spec: ExperimentSpec, studies: list[PairStudy]) -> None:
-    keep_importances(storage, spec, [record for study in studies for record in study.search_records])
-
-
-def _search(
-    spec: ExperimentSpec,
-    storage: StoragePath,
-    studies: list[PairStudy],
-    tracker: Tracker,
-    num_cpus: int | None,
-    wait_seconds: float | None,
-    stream: TextIO | None,
-    sigterm: threading.Event,
-    held: ExclusiveLock,
-) -> tuple[int, bool]:
-    num_run = 0
-    progress = make_progress(studies, stream)
-
-    def collect(request: TrialRequest, reason: str | None) -> TrialRecord:
-        held.raise_if_lost()
-        return final_record(storage, request, reason)
-
-    def on_start(request: TrialRequest) -> None:
-        held.raise_if_lost()
-        reopen(storage, request)
-        progress.trial_started(request)
-
-    def on_end(study: PairStudy, request: TrialRequest, record: TrialRecord) -> None:
-        nonlocal num_run
-        num_run += 1
-        if request.stage != "features":
-            tracker.log(record)
-        progress.trial_ended(request, record)
-        withdraw_superseded(storage, study)
-        if study.is_finished:
-            progress.pair_finished(study.pair)
-            tracker.log_pair(study.pair)
-
-    with progress:
-        is_finished = tune_experiment(
-            studies,
-            storage=storage,
-            spec_revision=spec.digest,
-            resources={name: spec.trial_resources(name) for name in spec.protocols},
-            demanded=spec.resources.demanded,
-            kinds=spec.resources.accelerators or (),
-            feature_key=lambda study: f"{study.pair.backbone}\n{parse_task(study.pair.task).dataset}",
-            with_features=set(),
-            early_stopping=spec.search.early_stopping,
-            num_cpus=num_cpus,
-            on_start=on_start,
-            collect=collect,
-            on_end=on_end,
-            on_sigterm=sigterm.set,
-            wait_seconds=wait_seconds,
-            say=progress.note,
+            unsent = self._run_tracked()
+            if self._is_finished and not unsent:
+                mark_tracked(self._storage, self._spec, self._tracker.uri)
+        failed = {study.pair: study.failure for study in self._studies if study.failure is not None}
+        return Outcome(
+            measured=[s.pair for s in self._studies if s.is_finished and s.pair not in failed],
+            failed=failed,
+            is_interrupted=not self._is_finished,
+            is_terminated=self._sigterm.is_set(),
+            unsent=unsent,
+            notes=hygiene_notes(self._studies),
+            tracking_uri=self._tracker.public_uri,
+            tracking_address=self._tracker.table_address,
+            num_trials_run=self._num_trials_run,
         )
-    return num_run, is_finished
 
+    @property
+    def _is_finished(self) -> bool:
+        return all(study.is_finished for study in self._studies)
 
-def _tracked_marker(storage: StoragePath, spec: ExperimentSpec) -> StoragePath:
-    return layout.tracked_file(storage, spec.name)
+    def _run_tracked(self) -> list[str]:
+        """Tune, and write recipes and summary; trials that MLflow has not received."""
+        self._tracker.start()
+        is_stopped = False
+        try:
+            if self._is_finished:
+                for study in self._studies:
+                    for record in study.records.values():
+                        self._tracker.log(record)
+            else:
+                with self._progress:
+                    tune_experiment(self._job(), self)
+            if self._is_finished:
+                self._keep_importances()
+            winners = {s.pair: s.winner for s in self._studies if s.is_finished}
+            recipes.write_all(self._storage, self._spec, winners)
+            self._tracker.log_summary(summary_files(self._storage, self._spec.name))
+        except StorageUnavailableError:
+            is_stopped = True
+            raise
+        finally:
+            # SIGKILL follows SIGTERM after half a minute at most, and MLflow's database may lie on the disk
+            # that is full. The next run sends what is missing.
+            is_short = is_stopped or self._sigterm.is_set()
+            unsent = self._tracker.close(GRACE_SECONDS if is_short else TRACKING_PATIENCE_SECONDS)
+        return unsent
 
+    def _job(self) -> TuningJob:
+        spec = self._spec
+        return TuningJob(
+            studies=self._studies,
+            storage=self._storage,
+            spec_digest=spec.digest,
+            resources=ResourceDemand(
+                per_trial={name: spec.trial_resources(name) for name in spec.protocols},
+                is_demanded=spec.resources.demanded,
+                kinds=spec.resources.accelerators or (),
+                wait_seconds=self._options.wait_seconds,
+            ),
+            early_stopping=spec.search.early_stopping,
+            num_cpus=self._options.num_cpus,
+        )
 
-def _mark_tracked(storage: StoragePath, spec: ExperimentSpec, uri: str) -> None:
-    """Note that MLflow at `uri` holds all of this spec, so that a run without work need not ask it."""
-    content = json.dumps({"spec": spec.digest, "uri": digest_of(uri)}).encode()
-    write_atomic(_tracked_marker(storage, spec), lambda file: file.write(content))
+    def _keep_importances(self) -> None:
+        records = [record for study in self._studies for record in study.search_records]
+        keep_importances(self._storage, self._spec, records)
 
+    def on_start(self, request: TrialRequest) -> None:
+        self._lock.raise_if_lost()
+        reopen(self._storage, request)
+        self._progress.trial_started(request)
 
-def _is_tracked(storage: StoragePath, spec: ExperimentSpec, uri: str) -> bool:
-    if (file := sqlite_file(uri)) is not None and not file.exists():
-        return False
-    try:
-        marked = json.loads(read_bytes(_tracked_marker(storage, spec)))
-    except FileNotFoundError:
-        return False
-    return bool(marked == {"spec": spec.digest, "uri": digest_of(uri)})
+    def collect(self, request: TrialRequest, reason: str | None) -> TrialRecord:
+        self._lock.raise_if_lost()
+        return final_record(self._storage, request, reason)
+
+    def on_end(self, study: PairStudy, request: TrialRequest, record: TrialRecord) -> None:
+        self._num_trials_run += 1
+        if request.stage != "features":
+            self._tracker.log(record)
+        self._progress.trial_ended(request, record)
+        withdraw_superseded(self._storage, study)
+        if study.is_finished:
+            self._progress.pair_finished(study.pair)
+            self._tracker.log_pair(study.pair)
+
+    def on_sigterm(self) -> None:
+        self._sigterm.set()
+
+    def note(self, line: str) -> None:
+        self._progress.note(line)
 
 
 def require_writable(storage: StoragePath) -> None:
@@ -260,7 +233,7 @@ def require_writable(storage: StoragePath) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(storage: StoragePath, experiment: str, stream: TextIO | None = None) -> Iterator[ExclusiveLock]:
+def _only_driver(storage: StoragePath, experiment: str, stream: TextIO | None) -> Iterator[ExclusiveLock]:
     def say(line: str) -> None:
         print(f"note      {line}", file=stream or sys.stdout, flush=True)
 

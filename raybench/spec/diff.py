@@ -27,7 +27,7 @@ def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
     conflicts: list[str] = []
     lists: list[tuple[str, Sequence[object], Sequence[object]]] = [
         ("backbones", [info.name for info in old.backbones], [info.name for info in new.backbones]),
-        ("tasks", old.tasks, new.tasks),
+        ("tasks", [str(task) for task in old.tasks], [str(task) for task in new.tasks]),
         ("seeds", old.seeds, new.seeds),
         ("evaluators", list(old.evaluators), list(new.evaluators)),
     ]

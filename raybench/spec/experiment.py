@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SerializerFunctionWrapHandler,
     field_serializer,
     field_validator,
@@ -18,9 +20,9 @@ from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.evaluators.info import EvaluatorSettings
 from raybench.catalog.search_spaces import SearchSpace
-from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import UnknownNameError
-from raybench.core.records import HparamValue, Pair, digest_of
+from raybench.core.records import HparamValue, Pair, Task, digest_of
 from raybench.core.registry import suggest
 from raybench.spec.settings import resolve_settings, restore_settings
 from raybench.spec.stored_datasets import StoredDataset
@@ -29,6 +31,14 @@ Sampler = Literal["random", "qmc", "tpe"]
 EarlyStopping = Literal["none", "asha"]
 ACCELERATOR = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 """What Ray takes as the value of a label."""
+
+
+def _as_task(value: object) -> object:
+    return Task.parse(value) if isinstance(value, str) else value
+
+
+TaskText = Annotated[Task, BeforeValidator(_as_task), PlainSerializer(str)]
+"""A task that JSON and YAML write as `protocol@dataset`."""
 
 
 class SearchSpec(BaseModel):
@@ -71,7 +81,7 @@ class ExperimentSpec(BaseModel):
 
     name: str
     backbones: list[BackboneInfo]
-    tasks: list[str]
+    tasks: list[TaskText]
     datasets: dict[str, StoredDataset]
     """Every dataset that a task names → what it is."""
     search: SearchSpec
@@ -102,7 +112,7 @@ class ExperimentSpec(BaseModel):
     @property
     def protocols(self) -> list[str]:
         """Names of the protocols in use, in the order of `tasks`."""
-        return list(dict.fromkeys(parse_task(task).protocol.name for task in self.tasks))
+        return list(dict.fromkeys(task.protocol for task in self.tasks))
 
     def pairs(self) -> list[Pair]:
         """Every backbone on every task, backbone by backbone."""
@@ -121,9 +131,9 @@ class ExperimentSpec(BaseModel):
             )
         return by_name[name]
 
-    def dataset_of(self, task: str) -> DatasetInfo:
+    def dataset_of(self, task: Task) -> DatasetInfo:
         """The dataset of a task of this spec."""
-        return self.datasets[parse_task(task).dataset]
+        return self.datasets[task.dataset]
 
     def evaluators_of(self, protocol: str) -> dict[str, EvaluatorSettings]:
         """Evaluator → settings, for those that can measure what the protocol fits."""

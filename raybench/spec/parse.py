@@ -7,6 +7,7 @@ from raybench.catalog.budgets import BUDGETS, Budget
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.core.errors import SpecError, UnknownNameError
+from raybench.core.records import Task
 from raybench.spec.document import Document, Location, read_document
 from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
@@ -44,11 +45,12 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
         found.append((document.line(location), sentence))
 
     backbones = resolve_backbones(parts.backbones(), document, report)
-    protocols, task_names = resolve_tasks(parts.texts("tasks"), document, report)
+    tasks = resolve_tasks(parts.texts("tasks"), document, report)
+    protocols = list(dict.fromkeys(task.protocol for _, task in tasks))
     evaluators = resolve_evaluators(parts.items("evaluators"), document, report)
     datasets = resolve_datasets(
         parts.datasets(),
-        [*_task_datasets(parts), *_evaluator_datasets(evaluators)],
+        [*_task_datasets(tasks), *_evaluator_datasets(evaluators)],
         document,
         report,
         needs_data=needs_data,
@@ -64,13 +66,13 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     hparams = complete_recipe(hparams, protocols) if hparams else None
     if preset := parts.value("preset", None):
         hparams = resolve_preset(preset, hparams, num_trials, protocols, report)
-    _check_uses(parts, datasets, report, is_chosen=not hparams)
+    _check_uses(tasks, datasets, report, is_chosen=not hparams)
     if found or document.problems or shape is None or budget is None:
         raise SpecError(str(path), _sentences(document, found))
     spec = ExperimentSpec(
         name=shape.name,
         backbones=backbones,
-        tasks=task_names,
+        tasks=[task for _, task in tasks],
         datasets=datasets,
         search=_search(shape.search, budget),
         budget=budget,
@@ -126,9 +128,8 @@ class _Parts:
         return not any(bad[: len(location)] == location for bad in self._misshapen)
 
 
-def _task_datasets(parts: _Parts) -> list[tuple[Location, str]]:
-    named = [(position, task.partition("@")[2]) for position, task in parts.texts("tasks")]
-    return [(("tasks", position), name) for position, name in named if name]
+def _task_datasets(tasks: list[tuple[int, Task]]) -> list[tuple[Location, str]]:
+    return [(("tasks", position), task.dataset) for position, task in tasks]
 
 
 def _evaluator_datasets(evaluators: dict[str, dict[str, Any]]) -> list[tuple[Location, str]]:
@@ -140,11 +141,13 @@ def _evaluator_datasets(evaluators: dict[str, dict[str, Any]]) -> list[tuple[Loc
     ]
 
 
-def _check_uses(parts: _Parts, datasets: dict[str, DatasetInfo], report: Report, *, is_chosen: bool) -> None:
-    for position, task in parts.texts("tasks"):
-        protocol, _, name = task.partition("@")
-        if name in datasets:
-            check_use(datasets[name], protocol, ("tasks", position), is_chosen=is_chosen, report=report)
+def _check_uses(
+    tasks: list[tuple[int, Task]], datasets: dict[str, DatasetInfo], report: Report, *, is_chosen: bool
+) -> None:
+    for position, task in tasks:
+        if task.dataset in datasets:
+            where: Location = ("tasks", position)
+            check_use(datasets[task.dataset], task.protocol, where, is_chosen=is_chosen, report=report)
 
 
 def _budget(name: str, report: Any) -> Budget | None:

@@ -9,7 +9,7 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.search_spaces import num_choices
-from raybench.catalog.tasks import PROTOCOLS, parse_task
+from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.records import Pair
 from raybench.spec.experiment import ExperimentSpec
 from raybench.spec.tasks import is_missing
@@ -97,11 +97,7 @@ def make_plan(spec: ExperimentSpec) -> Plan:
     """Count what the spec asks for. Reads no image and no weight."""
     pairs = spec.pairs()
     protocols = [_protocol_plan(spec, name) for name in spec.protocols]
-    passes = {
-        (pair.backbone, parse_task(pair.task).dataset)
-        for pair in pairs
-        if parse_task(pair.task).protocol.uses_features
-    }
+    passes = {(pair.backbone, pair.task.dataset) for pair in pairs if protocol_of(pair.task).uses_features}
     return Plan(
         experiment=spec.name,
         num_backbones=len(spec.backbones),
@@ -120,7 +116,7 @@ def make_plan(spec: ExperimentSpec) -> Plan:
 
 
 def _protocol_plan(spec: ExperimentSpec, protocol: str) -> ProtocolPlan:
-    tasks = [task for task in spec.tasks if parse_task(task).protocol.name == protocol]
+    tasks = [task for task in spec.tasks if task.protocol == protocol]
     num_pairs = len(tasks) * len(spec.backbones)
     num_packed = 1
     if spec.hparams is None:
@@ -210,12 +206,12 @@ def count_images(dataset: DatasetInfo) -> int | None:
 def _finetune_flops(spec: ExperimentSpec, pairs: list[Pair]) -> float | None:
     costs: list[float | None] = []
     for pair in pairs:
-        task = parse_task(pair.task)
-        if task.protocol.uses_features:
+        task = pair.task
+        if protocol_of(task).uses_features:
             continue
         once = _pass_flops(spec.backbone(pair.backbone), spec.datasets[task.dataset])
         trials = len(spec.seeds) + (0 if spec.hparams is not None else spec.search.num_trials)
-        epochs = spec.max_epochs_of(task.protocol.name)
+        epochs = spec.max_epochs_of(task.protocol)
         costs.append(None if once is None else once * TRAINING_FACTOR * epochs * trials)
     return _total(costs) if costs else 0.0
 

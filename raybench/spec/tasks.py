@@ -10,6 +10,7 @@ from raybench.catalog.dataset_sources import USER_SOURCES, FolderSource, Parquet
 from raybench.catalog.datasets import DATASETS, dataset_of, find_dataset
 from raybench.catalog.tasks import parse_task
 from raybench.core.errors import UnknownNameError
+from raybench.core.records import Task
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.names import Report
@@ -20,18 +21,15 @@ _SOURCE_SETTINGS = ("image_column", "label_column", "revision")
 """Keys of a spec's dataset that belong to its source."""
 
 
-def resolve_tasks(
-    names: list[tuple[int, str]], document: Document, report: Report
-) -> tuple[list[str], list[str]]:
-    """(Protocols in use, task names), each once and in the order of the spec."""
-    tasks = _without_repeats("task", "tasks", names, document, report)
-    protocols: list[str] = []
-    for position, name in tasks:
+def resolve_tasks(names: list[tuple[int, str]], document: Document, report: Report) -> list[tuple[int, Task]]:
+    """(Position, task) of every valid task of the spec, each once, in its order."""
+    tasks: list[tuple[int, Task]] = []
+    for position, name in _without_repeats("task", "tasks", names, document, report):
         try:
-            protocols.append(parse_task(name).protocol.name)
+            tasks.append((position, parse_task(name)))
         except UnknownNameError as error:
             report(("tasks", position), str(error))
-    return list(dict.fromkeys(protocols)), [name for _, name in tasks]
+    return tasks
 
 
 def resolve_datasets(

@@ -3,14 +3,19 @@
 Kept apart from the measurement table, because timings differ from run to run and that table does not.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from raybench.core.errors import StorageError
 from raybench.core.records import Direction, digest_of
 from raybench.store.files import StoragePath, glob_sorted, map_concurrently, read_bytes, write_atomic
 from raybench.store.layout import costs_dir
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA_VERSION = 1
 
@@ -89,10 +94,18 @@ def read_costs(storage: StoragePath) -> list[InferenceCost]:
 
 def _read_cost(path: StoragePath) -> InferenceCost:
     try:
-        content = json.loads(read_bytes(path))
-        return InferenceCost(**{field.name: content[field.name] for field in fields(InferenceCost)})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _adapter().validate_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise StorageError(
-            f"cannot read {str(path)!r} ({type(error).__name__}: {error}); remove it and run "
-            "`raybench cost` again."
+            f"cannot read {str(path)!r} ({reason}); remove it and run `raybench cost` again."
         ) from error
+
+
+@functools.cache
+def _adapter() -> "TypeAdapter[InferenceCost]":
+    from pydantic import (
+        TypeAdapter,  # Deferred: `raybench rank` starts without it where no cost was measured.
+    )
+
+    return TypeAdapter(InferenceCost)

@@ -6,12 +6,11 @@ record counts as missing: only its trial is run again.
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 from raybench.core.errors import NonFiniteMeasurementError, StorageError
-from raybench.core.records import Pair, Stage, TrialRecord, TrialStatus
+from raybench.core.records import Pair, Stage, TrialRecord
 from raybench.store import layout
 from raybench.store.files import (
     StoragePath,
@@ -21,10 +20,7 @@ from raybench.store.files import (
     write_atomic,
     write_if_absent,
 )
-
-SCHEMA_VERSION = 1
-_FIELDS = frozenset(field.name for field in fields(TrialRecord))
-_TUPLES = ("curve", "grid")
+from raybench.store.trial_file import json_of_record, record_from_json
 
 
 def experiments(storage: StoragePath) -> list[str]:
@@ -37,18 +33,18 @@ def write_record(storage: StoragePath, record: TrialRecord) -> None:
     """Create or replace the record of a trial, atomically.
 
     Raises:
-        NonFiniteMeasurementError: if one of `metrics` is NaN or infinite.
+        NonFiniteMeasurementError: if one of `values` is NaN or infinite.
         StorageError: if the storage cannot be written.
     """
-    for key, value in record.metrics.items():
-        if not abs(value) < float("inf"):
+    for found in record.values:
+        if not abs(found.value) < float("inf"):
             raise NonFiniteMeasurementError(
-                f"{key} of trial {record.trial_id!r} is {value}; "
+                f"{found.key} of trial {record.trial_id!r} is {found.value}; "
                 "record the trial as failed with a reason instead."
             )
     path = layout.trial_file(storage, record.experiment, record.trial_id)
     # A running trial writes after every epoch; losing the last of these costs an epoch.
-    _write_json(path, {"schema": SCHEMA_VERSION, **record.as_dict()}, is_durable=record.status != "running")
+    _write_json(path, json_of_record(record), is_durable=record.status != "running")
 
 
 def read_record(storage: StoragePath, experiment: str, trial_id: str) -> TrialRecord | None:
@@ -81,7 +77,7 @@ def read_records(
         raise StorageError(f"cannot read {str(folder)!r}: {error.strerror or error}.") from error
     records = [record for record in map_concurrently(_parse, paths, storage) if record is not None]
     order = {stage: position for position, stage in enumerate(get_args(Stage))}
-    return sorted(records, key=lambda r: (r.backbone, r.task, order[r.stage], r.index, r.seed))
+    return sorted(records, key=lambda r: (r.pair.backbone, str(r.pair.task), order[r.stage], r.index, r.seed))
 
 
 def save_spec(storage: StoragePath, experiment: str, content: Mapping[str, Any]) -> None:
@@ -162,13 +158,8 @@ def pin(storage: StoragePath, experiment: str, kind: str, name: str, digest: str
 
 def _parse(path: StoragePath) -> TrialRecord | None:
     try:
-        content = json.loads(read_bytes(path))
-        if content["schema"] > SCHEMA_VERSION or content["status"] not in get_args(TrialStatus):
-            return None
-        known: dict[str, Any] = {key: value for key, value in content.items() if key in _FIELDS}
-        known |= {key: tuple(known[key]) for key in _TUPLES}
-        return TrialRecord(**known)
-    except (OSError, ValueError, TypeError, KeyError):
+        return record_from_json(read_bytes(path))
+    except (OSError, ValueError):
         return None  # Damaged, foreign or from a later raybench: counts as missing.
 
 

@@ -63,12 +63,17 @@ def write_measurements(
         StorageError: if the storage cannot be written.
     """
     origin = {"trial_id": trial_id, "provenance": json.dumps(provenance, sort_keys=True, default=str)}
-    frame = pl.DataFrame([asdict(m) | origin for m in measurements], schema=SCHEMA)
+    frame = pl.DataFrame([_row(m) | origin for m in measurements], schema=SCHEMA)
     if frame.is_empty():
         raise EmptyInputError(f"trial {trial_id!r} has no measurements to write.")
     for metric in frame["metric"].unique(maintain_order=True):
         METRICS[metric]  # Raises on a name that no reader could look up.
     write_table(measurements_file(storage, experiment, trial_id, evaluator), validated(frame))
+
+
+def _row(measurement: Measurement) -> dict[str, Any]:
+    task, condition = str(measurement.task), str(measurement.condition)
+    return asdict(measurement) | {"task": task, "condition": condition}
 
 
 def read_measurements(storage: StoragePath, experiment: str | None = None) -> pl.DataFrame:

@@ -53,7 +53,7 @@ def write_predictions(
     Raises:
         StorageError: if the storage cannot be written.
     """
-    identity = {"experiment": experiment, "backbone": pair.backbone, "task": pair.task}
+    identity = {"experiment": experiment, "backbone": pair.backbone, "task": str(pair.task)}
     origin = identity | {"seed": seed, "trial_id": trial_id}
     frames = []
     for split, examples in predictions.items():

@@ -114,8 +114,7 @@ class ExperimentSync:
         return files
 
     def _register(self, record: TrialRecord) -> Pair:
-        pair = Pair(backbone=record.backbone, task=record.task)
-        return self._pairs.setdefault(pair.slug, pair)
+        return self._pairs.setdefault(record.pair.slug, record.pair)
 
 
 def read_labels(storage: StoragePath, experiment: str) -> Labels:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from raybench.catalog.tasks import parse_task
+from raybench.catalog.tasks import protocol_of
 from raybench.core.records import Pair, TrialRecord
 from raybench.metrics import METRICS
 from raybench.tracking.run_content import (
@@ -143,8 +143,12 @@ class PairTrials:
     @functools.cached_property
     def best_first(self) -> list[TrialRecord]:
         """Search records with an objective on val, best first; ties go to the earlier trial."""
-        measured = [r for r in self.search if r.status != "failed" and self._objective_key in r.metrics]
-        return sorted(measured, key=lambda record: (-self._signed_objective(record), record.index))
+        measured = [
+            (value, record)
+            for record in self.search
+            if record.status != "failed" and (value := self._signed_objective(record)) is not None
+        ]
+        return [record for _, record in sorted(measured, key=lambda entry: (-entry[0], entry[1].index))]
 
     @property
     def status(self) -> RunStatus:
@@ -158,9 +162,9 @@ class PairTrials:
     @property
     def final_metrics(self) -> dict[str, float]:
         """Means over seeds, and standard deviations of several seeds, of metrics that every seed has."""
-        first = self.final[0].metrics if self.final else {}
-        keys = [key for key in first if all(key in record.metrics for record in self.final)]
-        values = {key: [record.metrics[key] for record in self.final] for key in keys}
+        of_seeds = [record.by_key for record in self.final]
+        keys = [key for key in (of_seeds[0] if of_seeds else {}) if all(key in one for one in of_seeds)]
+        values = {key: [one[key] for one in of_seeds] for key in keys}
         means = {key: statistics.fmean(values[key]) for key in keys}
         if len(self.final) < 2:
             return means
@@ -178,11 +182,11 @@ class PairTrials:
     @property
     def gain_over_default(self) -> dict[str, float]:
         """Empty if the trial with the default hyperparameters (index 0) has no objective."""
-        default = [record for record in self.best_first if record.index == 0]
-        if not default:
+        default = next((record for record in self.best_first if record.index == 0), None)
+        if default is None:
             return {}
-        gain = self._signed_objective(self.best_first[0]) - self._signed_objective(default[0])
-        return {"gain_over_default": gain}
+        best, base = (self._signed_objective(record) for record in (self.best_first[0], default))
+        return {} if best is None or base is None else {"gain_over_default": best - base}
 
     @property
     def status_tags(self) -> dict[str, str]:
@@ -201,20 +205,13 @@ class PairTrials:
     def dataset(self) -> tuple[str, str] | None:
         """Name and fingerprint of the dataset, once a final trial has read it."""
         fingerprints = [str(record.provenance.get("dataset_fingerprint", "")) for record in self.final]
-        return (parse_task(self.pair.task).dataset, fingerprints[0]) if any(fingerprints) else None
+        return (self.pair.task.dataset, fingerprints[0]) if any(fingerprints) else None
 
-    @functools.cached_property
-    def _objective(self) -> str:
-        return parse_task(self.pair.task).protocol.objective
-
-    @property
-    def _objective_key(self) -> str:
-        return f"val/{self._objective}"
-
-    def _signed_objective(self, record: TrialRecord) -> float:
-        """The objective on val, negated if lower is better."""
-        value = record.metrics[self._objective_key]
-        return value if METRICS[self._objective].direction == "max" else -value
+    def _signed_objective(self, record: TrialRecord) -> float | None:
+        """The objective on val, negated if lower is better; None if the record has none."""
+        metric = METRICS[protocol_of(self.pair.task).objective]
+        value = record.value_of("val", metric.name)
+        return value if value is None or metric.direction == "max" else -value
 
 
 def _pretrain_images_tag(labels: Labels, backbone: str) -> dict[str, str]:

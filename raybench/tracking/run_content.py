@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raybench.catalog.tasks import parse_task
 from raybench.core.records import Pair, TrialRecord, digest_of
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -97,14 +96,14 @@ def trial_content(
             digits and with conditions that metric names cannot spell; a tag holds their number.
     """
     end = milliseconds(record.started_at + record.wall_seconds)
-    values = {**record.metrics, "wall_seconds": record.wall_seconds}
+    values = {**record.by_key, "wall_seconds": record.wall_seconds}
     final = [Point(key=key, value=float(value), step=0, timestamp=end) for key, value in values.items()]
     params = {**record.hparams, **{f"chosen.{name}": value for name, value in record.chosen.items()}}
     return RunContent(
         key=record.trial_id,
-        name=f"{record.stage}-{record.index:03d} {record.backbone} {record.task}",  # Shown in chart legends.
+        name=f"{record.stage}-{record.index:03d} {record.pair.backbone} {record.pair.task}",
         tags={
-            **pair_tags(Pair(backbone=record.backbone, task=record.task), labels),
+            **pair_tags(record.pair, labels),
             **_trial_tags(record),
             **({MEASUREMENTS_TAG: str(len(measurements))} if record.stage == "final" else {}),
         },
@@ -127,14 +126,13 @@ def pair_tags(pair: Pair, labels: Labels) -> dict[str, str]:
 
     Tags that people filter by exist twice, as `family` and as `raybench.family`.
     """
-    task = parse_task(pair.task)
     row = labels.backbones.get(pair.backbone, {})
-    plain = {"backbone": pair.backbone, "task": pair.task, "family": row.get("family", "unknown")}
+    plain = {"backbone": pair.backbone, "task": str(pair.task), "family": row.get("family", "unknown")}
     prefixed = {
         **plain,
         "experiment": labels.experiment,
-        "protocol": task.protocol.name,
-        "dataset": task.dataset,
+        "protocol": pair.task.protocol,
+        "dataset": pair.task.dataset,
         "method": row.get("method", "unknown"),
         "storage_id": labels.storage_id,
     }
@@ -162,11 +160,9 @@ def _curve_points(record: TrialRecord) -> list[Point]:
     for position, entry in enumerate(record.curve, start=1):
         elapsed = record.wall_seconds * position / len(record.curve)
         timestamp = milliseconds(record.started_at + elapsed)
-        step = int(entry.get("epoch", position))
         points += [
-            Point(key=f"curve/{key}", value=float(value), step=step, timestamp=timestamp)
-            for key, value in entry.items()
-            if key != "epoch"
+            Point(key=f"curve/val/{name}", value=float(value), step=entry.epoch, timestamp=timestamp)
+            for name, value in entry.metrics.items()
         ]
     return points
 

@@ -7,7 +7,7 @@ metric and mixes trials with pairs. A "shared view", stored in a tag of the expe
 import json
 from collections.abc import Sequence
 
-from raybench.catalog.tasks import parse_task
+from raybench.catalog.tasks import parse_task, protocol_of
 from raybench.metrics import METRICS
 from raybench.tracking.address import is_server, without_credentials
 
@@ -22,7 +22,7 @@ def shared_view(tasks: Sequence[str]) -> str:
     Args:
         tasks: `protocol@dataset` names, at least one.
     """
-    objectives = list(dict.fromkeys(parse_task(task).protocol.objective for task in tasks))
+    objectives = list(dict.fromkeys(protocol_of(parse_task(task)).objective for task in tasks))
     columns = [column for name in objectives for column in (f"test/{name}", f"std/test/{name}")]
     return json.dumps(
         {

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from raybench.catalog.search_spaces import SearchSpace
-from raybench.catalog.tasks import PROTOCOLS, parse_task
-from raybench.core.records import HparamValue, TrialRecord, digest_of
+from raybench.catalog.tasks import PROTOCOLS, protocol_of
+from raybench.core.records import HparamValue, Task, TrialRecord, digest_of
 from raybench.metrics import METRICS
 from raybench.spec import ExperimentSpec
 from raybench.store import ledger
@@ -56,38 +56,37 @@ def importances(spec: ExperimentSpec, records: Sequence[TrialRecord]) -> list[di
 
     Only completed search trials count: where a trial was stopped early, its score is not comparable.
     """
-    by_task: dict[str, dict[str, list[TrialRecord]]] = defaultdict(lambda: defaultdict(list))
+    by_task: dict[Task, dict[str, list[TrialRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if _is_usable(record):
-            by_task[record.task][record.backbone].append(record)
+            by_task[record.pair.task][record.pair.backbone].append(record)
     rows: list[dict[str, Any]] = []
     by_protocol: dict[str, list[list[Scored]]] = defaultdict(list)
-    for task in sorted(by_task):
-        protocol = parse_task(task).protocol.name
-        space = spec.space_of(protocol)
+    for task in sorted(by_task, key=str):
+        space = spec.space_of(task.protocol)
         of_pairs = [_standardised(trials, space) for _, trials in sorted(by_task[task].items())]
         pairs = [scored for scored in of_pairs if scored]
-        by_protocol[protocol] += pairs
-        rows += _rows(task, pairs, space)
+        by_protocol[task.protocol] += pairs
+        rows += _rows(str(task), pairs, space)
     for protocol, pairs in sorted(by_protocol.items()):
-        if sum(parse_task(task).protocol.name == protocol for task in by_task) > 1:
+        if sum(task.protocol == protocol for task in by_task) > 1:
             rows += _rows(protocol, pairs, spec.space_of(protocol))
     return rows
 
 
 def _is_usable(record: TrialRecord) -> bool:
     is_search = record.stage == "search" and record.status == "completed"
-    return is_search and record.task.partition("@")[0] in PROTOCOLS
+    return is_search and record.pair.task.protocol in PROTOCOLS
 
 
 def _standardised(records: Sequence[TrialRecord], space: SearchSpace) -> list[Scored]:
     """A pair's trials, higher is better; empty if they do not differ."""
-    objective = METRICS[parse_task(records[0].task).protocol.objective]
+    objective = METRICS[protocol_of(records[0].pair.task).objective]
     sign = 1.0 if objective.direction == "max" else -1.0
     scored = [
-        ({name: r.hparams[name] for name in space}, sign * r.metrics[key])
+        ({name: r.hparams[name] for name in space}, sign * value)
         for r in records
-        if (key := f"val/{objective.name}") in r.metrics and set(space) <= set(r.hparams)
+        if (value := r.value_of("val", objective.name)) is not None and set(space) <= set(r.hparams)
     ]
     values = np.array([value for _, value in scored])
     if len(scored) < 2 or np.ptp(values) == 0:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from raybench.tuning.trainable import request_from
+from raybench.core.records import TrialRequest
 
 REDUCTION_FACTOR = 4
 """eta of successive halving: a quarter goes on at every rung (Li et al., MLSys 2020, section 3)."""
@@ -24,7 +24,7 @@ class ExperimentScheduler(FIFOScheduler):
         self._ashas: dict[str, ASHAScheduler] = {}
 
     def _asha_of(self, trial: Any) -> ASHAScheduler | None:
-        request = request_from(trial.config)
+        request: TrialRequest = trial.config["request"]
         if not self._is_asha or request.stage != "search" or request.max_epochs <= 1:
             return None
         slug = request.pair.slug

@@ -11,12 +11,12 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from raybench.core.errors import StorageUnavailableError
-from raybench.core.records import TrialRecord, TrialRequest
+from raybench.core.records import TrialRequest
+from raybench.tuning.job import TrialListener
 from raybench.tuning.study import PairStudy
 
-Collect = Callable[[TrialRequest, str | None], TrialRecord]
-"""(request, why its process failed or None) → the trial's record, now final in the ledger."""
-OnEnd = Callable[[PairStudy, TrialRequest, TrialRecord], None]
+FeatureKey = tuple[str, str]
+"""(backbone, dataset): studies that share it share one features stage."""
 
 
 class ExperimentSearcher(Searcher):
@@ -25,34 +25,27 @@ class ExperimentSearcher(Searcher):
     def __init__(
         self,
         studies: list[PairStudy],
+        listener: TrialListener,
         *,
-        with_features: set[str],
-        feature_key: Callable[[PairStudy], str],
         make_config: Callable[[TrialRequest], dict[str, Any]],
-        on_start: Callable[[TrialRequest], None],
-        collect: Collect,
-        on_end: OnEnd,
         num_slots: Callable[[], int],
     ) -> None:
-        """`num_slots` says how many trials may be under way now."""
+        """`num_slots` says how many trials may run at once now."""
         super().__init__()  # No metric: studies read the ledger, and a feature trial has no objective.
-        self._studies = studies
-        self._feature_key = feature_key
-        self._with_features = with_features
-        self._awaiting_features: set[str] = set()
-        self._running: dict[str, tuple[PairStudy, TrialRequest]] = {}
+        self._unfinished = [study for study in studies if not study.is_finished]
+        self._listener = listener
         self._make_config = make_config
-        self._on_start = on_start
-        self._collect = collect
-        self._on_end = on_end
         self._num_slots = num_slots
+        self._have_features: set[FeatureKey] = set()
+        self._awaiting_features: set[FeatureKey] = set()
+        self._running: dict[str, tuple[PairStudy, TrialRequest]] = {}
         self.failure_reasons: dict[str, str] = {}
-        """Tune trial id → why its process failed; filled by `FailureReasons`, which hears of it first."""
+        """Tune trial id → why its process failed; filled by the scheduler, which is told first."""
         self.stopped_by: str | None = None
-        """Why no more trials are handed out: the storage takes no writes. Those under way end."""
+        """Why no more trials are handed out: the storage cannot be written. Running trials end."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher to restore it; raybench continues from the ledger instead, and what the
+        # Tune pickles its searcher to restore it. raybench continues from the ledger instead, and what the
         # searcher holds (a progress display, a tracking thread) cannot be pickled.
         return {}
 
@@ -61,28 +54,24 @@ class ExperimentSearcher(Searcher):
             return None if self._running else str(Searcher.FINISHED)
         if len(self._running) >= self._num_slots():
             return None
-        for study in self._studies:
+        for study in self._unfinished:
             request = self._next_of(study)
             if request is not None:
-                return self._begin(trial_id, study, request)
-        if not self._running and all(study.is_finished for study in self._studies):
-            return str(Searcher.FINISHED)
-        return None
+                return self._start(trial_id, study, request)
+        return None if self._running or self._unfinished else str(Searcher.FINISHED)
 
-    def _begin(self, trial_id: str, study: PairStudy, request: TrialRequest) -> dict[str, Any] | str | None:
+    def _start(self, trial_id: str, study: PairStudy, request: TrialRequest) -> dict[str, Any] | str | None:
         try:
-            self._on_start(request)
-        except StorageUnavailableError as away:
-            self.stopped_by = str(away)
+            self._listener.on_start(request)
+        except StorageUnavailableError as error:
+            self.stopped_by = str(error)
             return self.suggest(trial_id)
         self._running[trial_id] = (study, request)
         return self._make_config(request)
 
     def _next_of(self, study: PairStudy) -> TrialRequest | None:
-        if study.is_finished:
-            return None
-        key = self._feature_key(study)
-        if study.plan.needs_features and key not in self._with_features:
+        key = _feature_key(study)
+        if study.plan.needs_features and key not in self._have_features:
             if key in self._awaiting_features:
                 return None
             self._awaiting_features.add(key)
@@ -101,21 +90,27 @@ class ExperimentSearcher(Searcher):
         if self.stopped_by is not None:
             return  # Its record stays as the worker could leave it; the next run takes it up from there.
         try:
-            self._note(study, request, reason)
-        except StorageUnavailableError as away:
-            self.stopped_by = str(away)
+            self._take_note(study, request, reason)
+        except StorageUnavailableError as unavailable:
+            self.stopped_by = str(unavailable)
 
-    def _note(self, study: PairStudy, request: TrialRequest, reason: str | None) -> None:
-        record = self._collect(request, reason)
+    def _take_note(self, study: PairStudy, request: TrialRequest, reason: str | None) -> None:
+        record = self._listener.collect(request, reason)
         if request.stage == "features":
             # Also when it failed: the pair's own trials then meet the same error and carry its reason.
-            self._with_features.add(self._feature_key(study))
+            self._have_features.add(_feature_key(study))
         else:
             study.complete(request, record)
-        self._on_end(study, request, record)
+            if study.is_finished and study in self._unfinished:
+                self._unfinished.remove(study)
+        self._listener.on_end(study, request, record)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: see `__getstate__`."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: see `__getstate__`."""
+
+
+def _feature_key(study: PairStudy) -> FeatureKey:
+    return study.pair.backbone, study.pair.task.dataset

@@ -1,18 +1,18 @@
 """The search of one pair as plain state: which trial comes next, and when the final stage may begin.
 
-No Ray here. A study is rebuilt from the ledger's records alone, which is how an interrupted experiment
-continues and how a finished one finds nothing to do: the work left is the plan minus the ledger.
+No Ray here. A study is rebuilt from the ledger's records alone: the work left is the plan minus the ledger.
+That is how an interrupted experiment continues and how a finished one finds nothing to do.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from raybench.catalog.search_spaces import SearchSpace
-from raybench.core.records import HparamValue, Pair, TrialRecord, TrialRequest, digest_of
+from raybench.core.records import Direction, HparamValue, Pair, TrialRecord, TrialRequest, digest_of
 from raybench.tuning.sampling import TpeSampler, sequence
 
-NOT_PASSED_ON = ("epoch",)
-"""What a trial chose but the final stage does not take over: it trains to its own last epoch."""
+SEARCH_ONLY = ("epoch",)
+"""Choices of a search trial that the final stage does not take over: it trains to its own last epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,21 +22,22 @@ class StudyPlan:
     experiment: str
     space: SearchSpace
     objective: str
-    """Bare metric name, measured on val; `direction` says which way is better."""
-    direction: str
+    """Bare metric name, measured on val."""
+    direction: Direction
+    """Which way is better."""
     sampler: str
     num_trials: int
     search_seed: int
     seeds: tuple[int, ...]
     max_epochs: int
     needs_features: bool
-    fixed: dict[str, HparamValue] | None = None
-    """Hyperparameters of a recipe: no search, only the final stage with these."""
+    recipe: dict[str, HparamValue] | None = None
+    """Hyperparameters given in the spec: no search, only the final stage with these."""
 
 
-@dataclass
+@dataclass(eq=False)
 class PairStudy:
-    """Search, then final stage, of one pair."""
+    """Search, then final stage, of one pair. Costs the same per trial however many trials there are."""
 
     pair: Pair
     plan: StudyPlan
@@ -47,24 +48,41 @@ class PairStudy:
         self.records = dict(self.records)
         self._handed_out: set[str] = set()
         self._tpe: TpeSampler | None = None
-        seed = int(digest_of([self.pair.backbone, self.pair.task, self.plan.search_seed], 8), 16)
         self._search: list[TrialRequest] = []
-        if self.plan.fixed is not None:
-            return
-        if self.plan.sampler == "tpe":
-            self._tpe = TpeSampler(self.plan.space, seed)
-            self._replay()
-        else:
-            choices = sequence(self.plan.space, self.plan.sampler, self.plan.num_trials, seed)
-            self._search = [self._search_request(index, hparams) for index, hparams in enumerate(choices)]
+        self._position = 0
+        """Search requests before this one have been handed out or have a record."""
+        self._search_ids: set[str] = set()
+        self._num_searched = 0
+        self._num_final = sum(record.stage == "final" for record in self.records.values())
+        self._winner: tuple[float, int, TrialRecord] | None = None
+        self._finals: list[TrialRequest] | None = None
+        if self.plan.recipe is None:
+            self._begin_search()
 
-    def _replay(self) -> None:
-        """Hand TPE what earlier sessions measured, in the order in which it was asked for."""
+    def _begin_search(self) -> None:
+        plan = self.plan
+        seed = int(digest_of([self.pair.backbone, str(self.pair.task), plan.search_seed], 8), 16)
+        if plan.sampler == "tpe":
+            self._tpe = TpeSampler(plan.space, seed)
+            self._replay(self._tpe)
+        else:
+            choices = sequence(plan.space, plan.sampler, plan.num_trials, seed)
+            for index, hparams in enumerate(choices):
+                self._add_search(self._search_request(index, hparams))
+        for request in self._search:
+            if (record := self.records.get(request.trial_id)) is not None:
+                self._count_search(record)
+
+    def _replay(self, tpe: TpeSampler) -> None:
+        """Tell TPE what earlier sessions measured, in the order in which it was asked for."""
         past = sorted((r for r in self.records.values() if r.stage == "search"), key=lambda r: r.index)
         for record in past[: self.plan.num_trials]:
-            if self._tpe is not None:
-                self._tpe.tell(record.index, dict(record.hparams), self.objective_of(record))
-            self._search.append(self._search_request(record.index, dict(record.hparams)))
+            tpe.tell(record.index, dict(record.hparams), self.objective_of(record))
+            self._add_search(self._search_request(record.index, dict(record.hparams)))
+
+    def _add_search(self, request: TrialRequest) -> None:
+        self._search.append(request)
+        self._search_ids.add(request.trial_id)
 
     def _search_request(self, index: int, hparams: dict[str, HparamValue]) -> TrialRequest:
         return TrialRequest(
@@ -79,14 +97,14 @@ class PairStudy:
 
     def objective_of(self, record: TrialRecord) -> float | None:
         """The record's objective on val, higher is better; None where it has none (it failed)."""
-        value = record.metrics.get(f"val/{self.plan.objective}")
+        value = record.value_of("val", self.plan.objective)
         if value is None or record.status == "failed":
             return None
         return value if self.plan.direction == "max" else -value
 
     @property
     def features_request(self) -> TrialRequest:
-        """The features stage: the same request for every task on one dataset is made once by the caller."""
+        """The features stage. Tasks on one dataset make the same request; the caller runs it once."""
         return replace(self._search_request(0, {}), stage="features", seed=0)
 
     def next_request(self) -> TrialRequest | None:
@@ -97,14 +115,18 @@ class PairStudy:
         return request
 
     def _next_search(self) -> TrialRequest | None:
-        for request in self._search:
+        while self._position < len(self._search):
+            request = self._search[self._position]
+            self._position += 1
             if self._is_open(request):
                 return request
         if self._tpe is None or len(self._search) >= self.plan.num_trials:
             return None
         index = 1 + max((request.index for request in self._search), default=-1)
-        self._search.append(self._search_request(index, self._tpe.ask(index)))
-        return self._search[-1]
+        request = self._search_request(index, self._tpe.ask(index))
+        self._add_search(request)
+        self._position = len(self._search)
+        return request
 
     def _next_final(self) -> TrialRequest | None:
         return next((request for request in self.final_requests() if self._is_open(request)), None)
@@ -114,22 +136,48 @@ class PairStudy:
 
     def final_requests(self) -> list[TrialRequest]:
         """One request per seed with the winner's hyperparameters; empty until the search is over."""
-        if self.plan.fixed is not None:
-            hparams = dict(self.plan.fixed)
-        else:
-            winner = self.winner
-            if winner is None or not self.is_search_over:
+        if self._finals is None:
+            hparams = self._final_hparams()
+            if hparams is None:
                 return []
-            passed_on = {key: value for key, value in winner.chosen.items() if key not in NOT_PASSED_ON}
-            hparams = {**winner.hparams, **passed_on}
-        first = self._search_request(0, hparams)
-        return [replace(first, stage="final", index=i, seed=seed) for i, seed in enumerate(self.plan.seeds)]
+            first = self._search_request(0, hparams)
+            self._finals = [
+                replace(first, stage="final", index=i, seed=seed) for i, seed in enumerate(self.plan.seeds)
+            ]
+        return self._finals
+
+    def _final_hparams(self) -> dict[str, HparamValue] | None:
+        if self.plan.recipe is not None:
+            return dict(self.plan.recipe)
+        winner = self.winner
+        if winner is None or not self.is_search_over:
+            return None
+        chosen = {key: value for key, value in winner.chosen.items() if key not in SEARCH_ONLY}
+        return {**winner.hparams, **chosen}
 
     def complete(self, request: TrialRequest, record: TrialRecord) -> None:
         """Take note of a trial that ended, whatever its status."""
+        is_new = request.trial_id not in self.records
         self.records[request.trial_id] = record
-        if self._tpe is not None and request.stage == "search":
+        if request.stage != "search":
+            self._num_final += is_new and request.stage == "final"
+            return
+        if is_new and request.trial_id in self._search_ids:
+            self._count_search(record)
+        if self._tpe is not None:
             self._tpe.tell(request.index, dict(request.hparams), self.objective_of(record))
+
+    def forget_final(self, trial_id: str) -> None:
+        """Drop the record of a final trial that a better search trial has superseded."""
+        del self.records[trial_id]
+        self._num_final -= 1
+
+    def _count_search(self, record: TrialRecord) -> None:
+        self._num_searched += 1
+        value = self.objective_of(record)
+        # The earliest of equals wins, so that ties do not depend on timing.
+        if value is not None and (self._winner is None or (value, -record.index) > self._winner[:2]):
+            self._winner = (value, -record.index, record)
 
     @property
     def search_records(self) -> list[TrialRecord]:
@@ -137,22 +185,27 @@ class PairStudy:
 
     @property
     def num_search(self) -> int:
-        """Search trials this study will have made in all (a finite space may hold fewer than asked for)."""
+        """Search trials of this study in all (a finite space may hold fewer than the plan's)."""
         return self.plan.num_trials if self._tpe is not None else len(self._search)
 
     @property
+    def num_planned(self) -> int:
+        """Trials of this study in all: search and final stage."""
+        return self.num_search + len(self.plan.seeds)
+
+    @property
+    def num_done(self) -> int:
+        """Trials that have ended."""
+        return self._num_searched + self._num_final
+
+    @property
     def is_search_over(self) -> bool:
-        return len(self.search_records) >= self.num_search
+        return self._num_searched >= self.num_search
 
     @property
     def winner(self) -> TrialRecord | None:
-        """Best search trial so far on val; the earliest of equals, so that ties do not depend on timing."""
-        scored = [
-            (value, -record.index, record)
-            for record in self.search_records
-            if (value := self.objective_of(record)) is not None
-        ]
-        return max(scored, key=lambda entry: entry[:2])[2] if scored else None
+        """The best search trial so far on val."""
+        return self._winner[2] if self._winner is not None else None
 
     @property
     def failure(self) -> str | None:
@@ -161,7 +214,7 @@ class PairStudy:
         for record in finals:
             if record.status == "failed":
                 return record.reason
-        if self.plan.fixed is None and self.is_search_over and self.winner is None:
+        if self.plan.recipe is None and self.is_search_over and self.winner is None:
             reasons: Sequence[str] = [r.reason for r in self.search_records]
             return f"all {len(reasons)} search trials failed; the last: {reasons[-1]}"
         return None

@@ -6,26 +6,20 @@ from typing import Any
 from ray import tune
 
 from raybench.core.errors import ResourceError, StorageError
-from raybench.core.records import Pair, TrialRequest
+from raybench.core.records import TrialRequest
 from raybench.spec import ExperimentSpec
 from raybench.store import ledger
 from raybench.store.files import StoragePath, parse_storage_path
 from raybench.tuning.watchdog import VARIABLE, time_limit
 
 
-def request_from(config: dict[str, Any]) -> TrialRequest:
-    """The request inside a Tune config."""
-    fields = dict(config["request"])
-    return TrialRequest(**{**fields, "pair": Pair(**fields["pair"])})
-
-
 @functools.lru_cache(maxsize=8)
-def _spec_of(storage: str, experiment: str, revision: str) -> ExperimentSpec:
-    """The stored spec. `revision` is its digest, so that an extended spec is read anew."""
-    return _restored(parse_storage_path(storage), experiment)
+def _spec_of(storage: str, experiment: str, spec_digest: str) -> ExperimentSpec:
+    """The stored spec. The digest is part of the cache's key, so that an extended spec is read anew."""
+    return _load_spec(parse_storage_path(storage), experiment)
 
 
-def _restored(storage: StoragePath, experiment: str) -> ExperimentSpec:
+def _load_spec(storage: StoragePath, experiment: str) -> ExperimentSpec:
     content = ledger.load_spec(storage, experiment)
     if content is None:
         raise StorageError(
@@ -42,17 +36,17 @@ class TrialTrainable(tune.Trainable):
         from raybench.worker.memory import claim_device
         from raybench.worker.trial import Trial
 
-        request = request_from(config)
+        request: TrialRequest = config["request"]
         self._step_seconds = float(config["step_seconds"])
         self._refused, device = "", "cpu"
         try:
             device = claim_device(config["resources"]["gpus"])
         except ResourceError as error:
-            # Told by `step`: an error here would cost this process and, at the next attempt, another one.
+            # Reported by `step`: an error here would cost this process and, at the next attempt, another.
             self._refused = f"{type(error).__name__}: {error}"
         self._trial = Trial(
             request,
-            _spec_of(config["storage"], request.experiment, config["spec_revision"]),
+            _spec_of(config["storage"], request.experiment, config["spec_digest"]),
             parse_storage_path(config["storage"]),
             device=device,
             num_threads=config["num_threads"],

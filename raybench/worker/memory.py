@@ -1,4 +1,4 @@
-"""Memory: a trial's share of a GPU's, how running out of it is recognised, and what is then made smaller."""
+"""Memory of a trial: its share of a GPU, recognising that it ran out, and halving batches then."""
 
 import gc
 from dataclasses import dataclass
@@ -9,27 +9,25 @@ from raybench.core.errors import ResourceError
 from raybench.core.records import Hparams
 
 CONTEXT_BYTES = 2**30
-"""Left of a share of a GPU for what torch's limit does not see: CUDA's context and its libraries."""
+"""Part of a GPU's share that torch's limit does not cover: CUDA's context and its libraries."""
 MAX_HALVINGS = 3
-"""After running out of memory three times more, with an eighth of the batch, a trial has failed."""
-MINIBATCHES = {"finetune": 64, "linear_probe": 256}
-"""Protocol that trains with minibatches → their size where a trial's hyperparameters name none."""
-SAID_BY_TORCH = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""A trial that runs out of memory with an eighth of its batch has failed."""
+TORCH_MESSAGES = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """The CPU allocator, CUDA's driver and cuBLAS raise a bare RuntimeError with one of these in it."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether smaller batches may mend it: the host's memory or the GPU's is spent."""
+    """Whether the host's or the GPU's memory is exhausted, so that smaller batches may help."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAID_BY_TORCH)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_MESSAGES)
 
 
 def claim_device(gpus: float) -> str:
     """`cuda` with this process held to its share of the memory, or `cpu` without a GPU.
 
     Ray only counts fractions of a GPU; nothing else keeps trials that share one out of each other's memory.
-    Who wants more than its share runs out of memory alone, and goes on with smaller batches.
+    A trial that wants more than its share runs out of memory alone, and goes on with smaller batches.
 
     Raises:
         ResourceError: if Ray has given a GPU that PyTorch cannot use.
@@ -51,16 +49,17 @@ def claim_device(gpus: float) -> str:
 
 
 @dataclass
-class Batches:
-    """How large one trial's batches are: as asked for, or halved as often as memory ran out."""
+class BatchReduction:
+    """The batch sizes of one trial: as requested, or halved once for every time memory ran out."""
 
-    protocol: str
-    asked: Hparams
+    minibatch: int | None
+    """The protocol's own minibatch size, where hyperparameters name none; None if it has no minibatches."""
+    requested: Hparams
     """The request's hyperparameters."""
     num_halvings: int = 0
 
     def halve(self) -> bool:
-        """Make them smaller and give back what memory is cached; False once that was done thrice."""
+        """Halve them and release cached memory; False after three halvings."""
         if self.num_halvings == MAX_HALVINGS:
             return False
         self.num_halvings += 1
@@ -70,17 +69,17 @@ class Batches:
         return True
 
     @property
-    def changed(self) -> Hparams:
-        """The minibatch that a trial trains with instead of the one asked for; empty if there is no other.
+    def reduced(self) -> Hparams:
+        """The smaller minibatch that the trial trains with; empty if it trains with the one requested.
 
-        Smaller ones are another recipe: the trial's record, its provenance and the pair's recipe say so.
+        A smaller minibatch is another recipe: the trial's record, provenance and recipe state it.
         """
-        if not self.num_halvings or self.protocol not in MINIBATCHES:
+        if not self.num_halvings or self.minibatch is None:
             return {}
-        size = int(self.asked.get("batch_size", MINIBATCHES[self.protocol]))
+        size = int(self.requested.get("batch_size", self.minibatch))
         return {"batch_size": max(1, size >> self.num_halvings)}
 
     @property
     def hparams(self) -> Hparams:
-        """The request's, with `changed`."""
-        return {**self.asked, **self.changed}
+        """The request's hyperparameters with the reduced minibatch."""
+        return {**self.requested, **self.reduced}

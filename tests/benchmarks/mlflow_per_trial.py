@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import Pair, Task, TrialRecord, TrialRequest
 from raybench.store import ledger
 from raybench.tracking import Tracker
 from tests.benchmarks.clock import cpu_seconds
@@ -75,7 +75,7 @@ def _timed(action: Callable[[], object]) -> float:
 
 
 def _records(round_index: int, num_trials: int) -> list[TrialRecord]:
-    pair = Pair(backbone="b", task="linear_probe@digits")
+    pair = Pair(backbone="b", task=Task("linear_probe", "digits"))
     records = []
     for i in range(num_trials):
         hparams = {f"h{p}": p + 0.5 for p in range(NUM_PARAMS)}

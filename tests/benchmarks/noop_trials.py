@@ -49,11 +49,12 @@ class Counter:
 def with_raybench(num_trials: int, *, is_tracked: bool) -> None:
     """As in `experiment/run.py`, with marks in `on_end`."""
     from raybench.experiment.progress import make_progress
-    from raybench.experiment.run import final_record, make_studies, withdraw_superseded
+    from raybench.experiment.reconcile import final_record, make_studies, withdraw_superseded
     from raybench.spec import load_spec
     from raybench.store import ledger
     from raybench.tracking import Tracker
     from raybench.tuning.driver import tune_experiment
+    from raybench.tuning.job import ResourceDemand, TrialListener, TuningJob
     from tests.benchmarks import noop_protocol
 
     noop_protocol.register()
@@ -75,27 +76,28 @@ def with_raybench(num_trials: int, *, is_tracked: bool) -> None:
             while is_tracked and tracker.state.num_waiting:
                 time.sleep(0.01)
 
-        def on_end(study: Any, request: Any, record: Any) -> None:
-            if is_tracked:
-                tracker.log(record)
-            progress.trial_ended(request, record)
-            withdraw_superseded(storage, study)
-            counter.ended(drain)
+        class Listener(TrialListener):
+            def on_start(self, request: Any) -> None:
+                progress.trial_started(request)
 
-        tune_experiment(
-            studies,
+            def collect(self, request: Any, reason: str | None) -> Any:
+                return final_record(storage, request, reason)
+
+            def on_end(self, study: Any, request: Any, record: Any) -> None:
+                if is_tracked:
+                    tracker.log(record)
+                progress.trial_ended(request, record)
+                withdraw_superseded(storage, study)
+                counter.ended(drain)
+
+        job = TuningJob(
+            studies=studies,
             storage=storage,
-            spec_revision=spec.digest,
-            resources={"noop": (1.0, 0.0)},
-            demanded=(False, False),
-            feature_key=lambda study: study.pair.slug,
-            with_features=set(),
-            early_stopping="none",
+            spec_digest=spec.digest,
+            resources=ResourceDemand(per_trial={"noop": (1.0, 0.0)}),
             num_cpus=SLOTS,
-            on_start=progress.trial_started,
-            collect=lambda request, reason: final_record(storage, request, reason),
-            on_end=on_end,
         )
+        tune_experiment(job, Listener())
         unsent = tracker.close(timeout=None) if is_tracked else []
         records = ledger.read_records(storage, spec.name)
         is_complete = all(record.status == "completed" for record in records) and not unsent

@@ -16,7 +16,7 @@ def test_the_objective_is_among_the_metrics_and_all_are_registered(protocol):
 
 def test_a_task_splits_at_the_first_at_sign():
     task = parse_task("linear_probe@folder:/data/a@b")
-    assert (task.protocol.name, task.dataset, task.name) == (
+    assert (task.protocol, task.dataset, str(task)) == (
         "linear_probe",
         "folder:/data/a@b",
         "linear_probe@folder:/data/a@b",

@@ -17,7 +17,7 @@ from raybench.catalog.listing import LISTINGS
 from raybench.cli import main
 from raybench.cli.maintenance_commands import LISTINGS as CHOICES
 from raybench.core.errors import StorageError
-from raybench.core.records import Measurement, Pair
+from raybench.core.records import Measurement, Pair, Task
 from raybench.experiment import run as running
 from raybench.experiment.run import Outcome
 from raybench.spec import load_spec
@@ -31,7 +31,9 @@ tasks: [knn@digits]
 search: {num_trials: 2}
 budget: smoke
 """
-PAIRS = [Pair(backbone=name, task="knn@digits") for name in ("mini_resnet.random", "mini_vit.random")]
+PAIRS = [
+    Pair(backbone=name, task=Task("knn", "digits")) for name in ("mini_resnet.random", "mini_vit.random")
+]
 
 
 @pytest.fixture

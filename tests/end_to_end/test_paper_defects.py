@@ -26,7 +26,7 @@ from raybench.catalog.backbones import find_backbone
 from raybench.catalog.search_spaces import defaults
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import SplitLockedError
-from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import Pair, Task, TrialRecord, TrialRequest
 from raybench.core.registry import load_entry_point
 from raybench.data.loading import load_dataset
 from raybench.evaluation.contracts import TrialContext
@@ -97,7 +97,7 @@ def carry_out(
     hparams = {} if stage == "features" else defaults(PROTOCOLS[protocol].space_within(1))
     request = TrialRequest(
         experiment=spec.name,
-        pair=Pair(backbone="small", task=f"{protocol}@stripes"),
+        pair=Pair(backbone="small", task=Task(protocol, "stripes")),
         stage=stage,
         index=0,
         hparams={**hparams, **changes},
@@ -127,7 +127,7 @@ def test_what_a_search_finds_does_not_depend_on_test(make_spec, tmp_path, protoc
         found.append(carry_out(spec, tmp_path / f"storage_{is_swapped}", protocol=protocol))
     assert found[0].status == "completed", found[0].reason
     assert without_clock(found[0]) == without_clock(found[1])
-    assert not any(key.startswith("test/") for key in found[0].metrics)
+    assert not found[0].is_measured_on_test
 
 
 def test_the_final_stage_would_have_seen_the_difference(make_spec, tmp_path):
@@ -139,9 +139,9 @@ def test_the_final_stage_would_have_seen_the_difference(make_spec, tmp_path):
         for is_swapped in (False, True)
     )
     assert right.chosen == wrong.chosen
-    assert right.metrics["val/accuracy"] == wrong.metrics["val/accuracy"]
-    assert right.metrics["test/accuracy"] > 0.9
-    assert wrong.metrics["test/accuracy"] < 0.1
+    assert right.by_key["val/accuracy"] == wrong.by_key["val/accuracy"]
+    assert right.by_key["test/accuracy"] > 0.9
+    assert wrong.by_key["test/accuracy"] < 0.1
 
 
 def test_no_feature_of_test_exists_before_the_final_stage(make_spec, tmp_path):

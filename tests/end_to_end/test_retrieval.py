@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 from raybench.catalog.retrieval import PRESETS
-from raybench.core.records import Pair, TrialRequest
+from raybench.core.records import Pair, Task, TrialRequest
 from raybench.experiment import recipes
 from raybench.spec import load_spec
 from raybench.store import ledger
@@ -39,7 +39,7 @@ def run(spec, storage, stage, hparams):
     """Run one trial to its end; return its record."""
     request = TrialRequest(
         experiment=spec.name,
-        pair=Pair(backbone="mini_resnet.random", task="retrieval@own"),
+        pair=Pair(backbone="mini_resnet.random", task=Task("retrieval", "own")),
         stage=stage,
         index=0,
         hparams=hparams,
@@ -67,14 +67,14 @@ def test_a_preset_measures_all_published_queries_on_test_only(listed):
     measured = read_measurements(listed / "runs")
     assert set(measured["split"]) == {"test"}
     assert set(measured.filter(metric="map")["num_examples"]) == {4}
-    assert not any(key.startswith("val/") for key in record.metrics)
+    assert not any(key.startswith("val/") for key in record.by_key)
 
 
 def test_held_out_queries_choose_and_the_others_are_reported(listed):
     spec = load(listed, LISTED % 0.5)
     storage = listed / "runs"
     search = run(spec, storage, "search", dict(PRESETS["paper"]))
-    assert set(search.metrics) >= {"val/map", "val/mrr"}
+    assert set(search.by_key) >= {"val/map", "val/mrr"}
     run(spec, storage, "final", dict(PRESETS["paper"]))
     counted = read_measurements(storage).filter(metric="map").select("split", "num_examples")
     assert sorted(counted.rows()) == [("test", 2), ("val", 2)]

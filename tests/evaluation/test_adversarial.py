@@ -62,7 +62,7 @@ def subject(fitted, tmp_path):
 
 
 def values(evaluation, metric):
-    return {f.condition: f.value for f in evaluation.findings if f.metric == metric}
+    return {str(f.condition): f.value for f in evaluation.findings if f.metric == metric}
 
 
 def test_accuracy_falls_with_the_radius_and_starts_below_the_clean_one(subject, fitted):
@@ -139,7 +139,7 @@ def test_every_attack_can_be_asked_for(subject):
         attacks=("linf_fgsm", "l2_pgd", "l2_fgsm", "deepfool"), steps=2, num_examples=8, l2_epsilons=("1",)
     )
     found = adversarial(subject, settings)
-    names = {f.condition.partition("(")[0] for f in found.findings}
+    names = {str(f.condition).partition("(")[0] for f in found.findings}
     assert names == {"linf_fgsm", "l2_pgd", "l2_fgsm", "deepfool"}
     ((_, median),) = values(found, "median_perturbation").items()
     assert 0 < median < np.inf

@@ -30,7 +30,7 @@ def test_values_are_those_of_the_test_predictions():
     (finding,) = (
         f
         for f in calibration(SUBJECT, CalibrationSettings()).findings
-        if (f.metric, f.condition) == ("ece", "clean")
+        if (f.metric, str(f.condition)) == ("ece", "clean")
     )
     assert finding.value == METRICS["ece"].compute(test.logits, test.targets)
     assert finding.num_examples == 50

@@ -49,7 +49,7 @@ def subject(tmp_path):
 
 
 def values(evaluation, metric):
-    return {f.condition: f.value for f in evaluation.findings if f.metric == metric}
+    return {str(f.condition): f.value for f in evaluation.findings if f.metric == metric}
 
 
 def test_one_forward_pass_per_damaged_image_and_none_for_clean_ones(subject):

@@ -43,7 +43,7 @@ def seen(targets: list[int], answers: list[int], ids: tuple[str, ...] = ()) -> R
 
 
 def values(evaluation):
-    return {(f.metric, f.condition): (f.value, f.num_examples) for f in evaluation.findings}
+    return {(f.metric, str(f.condition)): (f.value, f.num_examples) for f in evaluation.findings}
 
 
 def test_accuracy_gap_and_mean_by_hand():

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from raybench.catalog.search_spaces import FINETUNE
-from raybench.core.records import Pair, TrialRecord
+from raybench.core.records import Pair, Task, TrialRecord, metric_values
 from raybench.experiment.progress import LiveProgress, PlainProgress, make_progress
 from raybench.tuning.study import PairStudy, StudyPlan
 
@@ -26,11 +26,15 @@ PLAN = StudyPlan(
 
 
 def study(backbone: str, **changes) -> PairStudy:
-    return PairStudy(Pair(backbone=backbone, task="finetune@digits"), replace(PLAN, **changes))
+    return PairStudy(Pair(backbone=backbone, task=Task("finetune", "digits")), replace(PLAN, **changes))
 
 
 def record_of(request, value: float = 0.5) -> TrialRecord:
-    return replace(TrialRecord.failed(request, ""), status="completed", metrics={"val/accuracy": value})
+    return replace(
+        TrialRecord.failed(request, ""),
+        status="completed",
+        values=metric_values({"val/accuracy": value}),
+    )
 
 
 def end_all(subject: PairStudy, record_for=record_of) -> PairStudy:
@@ -124,7 +128,9 @@ def test_a_log_gets_a_sign_of_life_every_half_minute():
 
 def test_a_recipe_has_no_search_and_shows_its_first_seeds_value():
     stream = io.StringIO()
-    recipe = end_all(study("recipe", fixed={"lr": 0.001}, seeds=(4, 5)), lambda r: record_of(r, 0.1 * r.seed))
+    recipe = end_all(
+        study("recipe", recipe={"lr": 0.001}, seeds=(4, 5)), lambda r: record_of(r, 0.1 * r.seed)
+    )
     progress = PlainProgress([recipe], stream=stream)
     progress.pair_finished(recipe.pair)
     assert "best val accuracy 40.0%" in stream.getvalue()

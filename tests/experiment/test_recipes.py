@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from raybench.core.errors import StorageError
-from raybench.core.records import Pair, TrialRecord
+from raybench.core.records import Pair, Task, TrialRecord, metric_values
 from raybench.experiment import recipes
 from raybench.spec import load_spec
 from raybench.store import ledger
@@ -21,7 +21,7 @@ max_epochs: {linear_probe: 20, finetune: 3}
 seeds: [0, 4]
 resources: {cpus_per_trial: 1}
 """
-PROBE = Pair(backbone="mini_vit.random", task="linear_probe@digits")
+PROBE = Pair(backbone="mini_vit.random", task=Task("linear_probe", "digits"))
 PROBED = {"solver": "adamw", "feature_norm": "none", "batch_size": 256, "epochs": 12}
 CELL = {"lr": 10.0, "weight_decay": 1e-05}
 
@@ -30,8 +30,7 @@ def record(pair: Pair, stage: str, seed: int, hparams: dict, **rest) -> TrialRec
     return TrialRecord(
         trial_id=f"{pair.slug}-{stage}-{seed:03d}-0",
         experiment="question",
-        backbone=pair.backbone,
-        task=pair.task,
+        pair=pair,
         stage=stage,
         index=0,
         hparams=hparams,
@@ -45,12 +44,20 @@ def measured(storage: Path, spec_file: Path, pair: Pair, hparams: dict, cell: di
     """Records of a search and a final stage as a run leaves them; returns the recipe made of them."""
     spec = load_spec(spec_file)
     winner = record(
-        pair, "search", 0, hparams, metrics={"val/accuracy": 0.9}, chosen={**cell, "epoch": 7}, edges=edges
+        pair,
+        "search",
+        0,
+        hparams,
+        values=metric_values({"val/accuracy": 0.9}),
+        chosen={**cell, "epoch": 7},
+        edges=edges,
     )
     for seed, accuracy in ((0, 0.5), (4, 0.75)):
         metrics = {"test/accuracy": accuracy, "val/accuracy": 0.9, "test/accuracy/fog": 0.1}
         provenance = {"device": "cpu", "versions": {"torch": "2"}}
-        final = record(pair, "final", seed, {**hparams, **cell}, metrics=metrics, provenance=provenance)
+        final = record(
+            pair, "final", seed, {**hparams, **cell}, values=metric_values(metrics), provenance=provenance
+        )
         ledger.write_record(storage, final)
     (path,) = recipes.write_all(storage, spec, {pair: winner})
     return path
@@ -88,7 +95,14 @@ def test_a_recipe_says_scores_seeds_trial_and_versions(tmp_path, spec_file):
 
 def test_a_minibatch_halved_for_want_of_memory_is_part_of_the_recipe(tmp_path, spec_file):
     finals = [
-        record(PROBE, "final", seed, PROBED, metrics={"test/accuracy": 0.5}, provenance=provenance)
+        record(
+            PROBE,
+            "final",
+            seed,
+            PROBED,
+            values=metric_values({"test/accuracy": 0.5}),
+            provenance=provenance,
+        )
         for seed, provenance in ((0, {}), (4, {"batch_size": 32}))
     ]
     recipe = recipes.make_recipe(load_spec(spec_file), PROBE, None, finals)
@@ -110,7 +124,7 @@ def test_a_packed_value_on_the_edge_is_said_with_the_extension_to_try(tmp_path, 
 
 
 def test_a_searched_value_on_the_edge_is_said_too(tmp_path, spec_file):
-    pair = Pair(backbone="mini_vit.random", task="finetune@digits")
+    pair = Pair(backbone="mini_vit.random", task=Task("finetune", "digits"))
     hparams = {"lr": 0.003, "weight_decay": 0.05, "layer_decay": 0.75, "drop_path": 0.0}
     path = measured(tmp_path, spec_file, pair, hparams, {}, {})
     edges = yaml.safe_load(path.read_text())["found"]["edges"]
@@ -138,7 +152,9 @@ def test_rows_and_folders_of_the_spec_itself_travel_along(tmp_path):
         .replace(", finetune: 3", "")
     )
     storage = tmp_path / "elsewhere"
-    path = measured(storage, spec_file, Pair(backbone="own", task="linear_probe@mine"), PROBED, CELL, {})
+    path = measured(
+        storage, spec_file, Pair(backbone="own", task=Task("linear_probe", "mine")), PROBED, CELL, {}
+    )
     spec, asked = load_spec(path), load_spec(spec_file)
     assert spec.datasets == asked.datasets
     assert spec.backbones == asked.backbones
@@ -152,7 +168,7 @@ def test_a_folder_named_in_the_task_is_found_from_the_recipes_place(tmp_path):
             ", finetune: 3", ""
         )
     )
-    pair = Pair(backbone="mini_vit.random", task="linear_probe@folder:images")
+    pair = Pair(backbone="mini_vit.random", task=Task("linear_probe", "folder:images"))
     spec = load_spec(measured(tmp_path / "elsewhere", spec_file, pair, PROBED, CELL, {}))
     assert spec.dataset_of(spec.tasks[0]).source.location == str(tmp_path / "images")
 

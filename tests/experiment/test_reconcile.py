@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raybench.core.errors import SpecError
-from raybench.core.records import Measurement, Pair, TrialRecord, TrialRequest
+from raybench.core.records import Measurement, Pair, Task, TrialRecord, TrialRequest, metric_values
 from raybench.experiment.reconcile import (
     final_record,
     hygiene_notes,
@@ -56,7 +56,7 @@ def completed(request: TrialRequest, accuracy: float = 0.5, **changes) -> TrialR
     metrics = {"val/accuracy": accuracy}
     if request.stage == "final":
         metrics["test/accuracy"] = accuracy
-    done = replace(TrialRecord.failed(request, ""), status="completed", metrics=metrics)
+    done = replace(TrialRecord.failed(request, ""), status="completed", values=metric_values(metrics))
     return replace(done, **changes)
 
 
@@ -93,7 +93,9 @@ def test_a_trial_stopped_early_is_not_run_again(spec):
 def test_features_and_pairs_the_spec_does_not_have_are_no_ones_trials(spec):
     study, _ = make_studies(spec, [])
     features = completed(study.features_request)
-    stranger = completed(replace(study.next_request(), pair=Pair(backbone="gone", task="knn@digits")))
+    stranger = completed(
+        replace(study.next_request(), pair=Pair(backbone="gone", task=Task("knn", "digits")))
+    )
     assert not any(study.records for study in make_studies(spec, [features, stranger]))
 
 
@@ -132,14 +134,14 @@ def request_of(spec: ExperimentSpec) -> TrialRequest:
 def test_what_the_worker_wrote_is_the_record(spec, tmp_path):
     request = request_of(spec)
     ledger.write_record(tmp_path, completed(request, 0.7))
-    assert final_record(tmp_path, request, None).metrics == {"val/accuracy": 0.7}
+    assert final_record(tmp_path, request, None).by_key == {"val/accuracy": 0.7}
 
 
 def test_a_trial_that_early_stopping_ended_is_stopped_with_what_it_had(spec, tmp_path):
     request = request_of(spec)
     ledger.write_record(tmp_path, completed(request, 0.7, status="running"))
     record = final_record(tmp_path, request, None)
-    assert (record.status, record.metrics["val/accuracy"]) == ("stopped", 0.7)
+    assert (record.status, record.by_key["val/accuracy"]) == ("stopped", 0.7)
     assert ledger.read_record(tmp_path, "small", request.trial_id).status == "stopped"
 
 
@@ -162,13 +164,16 @@ def test_a_killed_trial_is_failed_though_it_was_running_in_the_ledger(spec, tmp_
 
 def test_how_an_earlier_attempt_ended_is_not_how_this_one_did(spec, tmp_path):
     request = request_of(spec)
-    earlier = replace(TrialRecord.failed(request, "the mount was away"), metrics={"test/accuracy": 0.5})
+    earlier = replace(
+        TrialRecord.failed(request, "the mount was away"),
+        values=metric_values({"test/accuracy": 0.5}),
+    )
     ledger.write_record(tmp_path, earlier)
     reopen(tmp_path, request)
     assert ledger.read_record(tmp_path, "small", request.trial_id).status == "running"
     record = final_record(tmp_path, request, "its process died")
     assert (record.status, record.reason) == ("failed", "its process died")
-    assert record.metrics == {"test/accuracy": 0.5}
+    assert record.by_key == {"test/accuracy": 0.5}
 
 
 def test_a_worker_that_dies_after_its_record_has_lost_nothing(spec, tmp_path):
@@ -191,8 +196,8 @@ def test_final_results_of_an_overtaken_winner_are_taken_back(spec, read, tmp_pat
         if record.stage == "final":
             measurement = Measurement(
                 experiment="small",
-                backbone=record.backbone,
-                task=record.task,
+                backbone=record.pair.backbone,
+                task=record.pair.task,
                 split="test",
                 metric="accuracy",
                 value=0.5,

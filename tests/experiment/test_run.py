@@ -9,6 +9,7 @@ import pytest
 from raybench.core.errors import StorageError
 from raybench.experiment import run as running
 from raybench.experiment.run import require_writable
+from raybench.experiment.tracked_marker import is_tracked, mark_tracked
 from raybench.spec import load_spec
 from raybench.store.files import file_sizes
 from raybench.store.files import lease as lease_module
@@ -40,15 +41,15 @@ def test_a_writable_bucket_is_left_empty(bucket):
 def test_two_runs_of_one_experiment_on_one_storage_are_refused(any_storage, monkeypatch):
     monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.2)
     monkeypatch.setattr(lease_module, "POLL_SECONDS", 0.05)
-    with running._only_one(any_storage, "small"):
+    with running._only_driver(any_storage, "small", None):
         with (
             pytest.raises(StorageError, match=r"process.* is running experiment 'small' on .*; wait for it"),
-            running._only_one(any_storage, "small"),
+            running._only_driver(any_storage, "small", None),
         ):
             pass
-        with running._only_one(any_storage, "other"):
+        with running._only_driver(any_storage, "other", None):
             pass
-    with running._only_one(any_storage, "small"):
+    with running._only_driver(any_storage, "small", None):
         pass
 
 
@@ -63,7 +64,7 @@ def test_a_run_that_waits_for_a_killed_one_prints_why(bucket, monkeypatch):
             return super().write(text)
 
     output = Output()
-    with running._only_one(bucket, "small", output):
+    with running._only_driver(bucket, "small", output):
         pass
     assert re.search(r"note      process 41 on node-7 .*3600 s", output.getvalue())
 
@@ -73,11 +74,11 @@ def test_what_is_tracked_is_known_by_spec_and_server(any_storage, tmp_path):
     spec = load_spec(tmp_path / "small.yaml")
     database = tmp_path / "mlflow.db"
     uri = f"sqlite:///{database}"
-    assert not running._is_tracked(any_storage, spec, uri)
+    assert not is_tracked(any_storage, spec, uri)
     database.touch()
-    running._mark_tracked(any_storage, spec, uri)
-    assert running._is_tracked(any_storage, spec, uri)
-    assert not running._is_tracked(any_storage, spec, "http://elsewhere:5000")
-    assert not running._is_tracked(any_storage, spec.model_copy(update={"seeds": [0, 1, 2]}), uri)
+    mark_tracked(any_storage, spec, uri)
+    assert is_tracked(any_storage, spec, uri)
+    assert not is_tracked(any_storage, spec, "http://elsewhere:5000")
+    assert not is_tracked(any_storage, spec.model_copy(update={"seeds": [0, 1, 2]}), uri)
     database.unlink()
-    assert not running._is_tracked(any_storage, spec, uri)
+    assert not is_tracked(any_storage, spec, uri)

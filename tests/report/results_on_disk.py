@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raybench.core.records import Measurement, Pair, TrialRecord
+from raybench.core.records import Measurement, Pair, Task, TrialRecord, metric_values
 from raybench.store import artifacts, ledger
 from raybench.store.measurements import write_measurements
 from raybench.store.predictions import write_predictions
@@ -62,7 +62,12 @@ def fill(
             for seed in seeds:
                 is_right = rng.random(num_examples) < skill
                 _final(
-                    storage, experiment, Pair(backbone=backbone, task=task), seed, is_right, keeps_examples
+                    storage,
+                    experiment,
+                    Pair(backbone=backbone, task=Task.parse(task)),
+                    seed,
+                    is_right,
+                    keeps_examples,
                 )
     return storage
 
@@ -73,14 +78,13 @@ def _search(storage: Path, experiment: str, backbone: str, task: str, skill: flo
         record = TrialRecord(
             trial_id=f"{backbone}-{task}-search-{index}",
             experiment=experiment,
-            backbone=backbone,
-            task=task,
+            pair=Pair(backbone=backbone, task=Task.parse(task)),
             stage="search",
             index=index,
             hparams={"k": index},
             seed=0,
             status="completed",
-            metrics={f"val/{metric}": skill + 0.02 * index},
+            values=metric_values({f"val/{metric}": skill + 0.02 * index}),
         )
         ledger.write_record(storage, record)
 
@@ -89,7 +93,7 @@ def _final(
     storage: Path, experiment: str, pair: Pair, seed: int, is_right: np.ndarray, keeps_examples: bool
 ) -> None:
     trial_id = f"{pair.backbone}-{pair.task}-final-{seed}"
-    is_retrieval = pair.task.startswith("retrieval")
+    is_retrieval = pair.task.protocol == "retrieval"
     measured = Measurement(
         experiment=experiment,
         backbone=pair.backbone,
@@ -105,8 +109,7 @@ def _final(
     record = TrialRecord(
         trial_id=trial_id,
         experiment=experiment,
-        backbone=pair.backbone,
-        task=pair.task,
+        pair=pair,
         stage="final",
         index=0,
         hparams={},

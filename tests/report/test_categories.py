@@ -3,8 +3,9 @@
 import polars as pl
 import pytest
 
+from raybench.core.condition import Condition
 from raybench.core.errors import EmptyInputError, UnknownNameError
-from raybench.core.records import Measurement
+from raybench.core.records import Measurement, Task
 from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.sources import read_results
 from raybench.report.render.terminal import rank_text
@@ -25,13 +26,13 @@ def storage(tmp_path):
                 Measurement(
                     experiment="e",
                     backbone=backbone,
-                    task=task,
+                    task=Task.parse(task),
                     split="test",
                     metric=metric,
                     value=value,
                     num_examples=10,
                     seed=0,
-                    condition=condition,
+                    condition=Condition.parse(condition),
                 )
                 for metric, condition, value in values
             ]
@@ -79,7 +80,7 @@ def test_a_category_nobody_measured_says_how_to_measure_it(tmp_path):
     clean = Measurement(
         experiment="e",
         backbone="a",
-        task=TASKS[0],
+        task=Task.parse(TASKS[0]),
         split="test",
         metric="accuracy",
         value=0.5,

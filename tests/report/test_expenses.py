@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from raybench.analysis.aggregate_ranking import RankingRule
-from raybench.core.records import Measurement
+from raybench.core.records import Measurement, Task
 from raybench.report.document import report_html as report_of
 from raybench.report.gather.inference_cost import inference_costs, seconds_spent
 from raybench.report.gather.report_data import gather
@@ -32,7 +32,7 @@ def measured(storage, backbones=tuple(SPEED), input_size=32):
         measurement = Measurement(
             experiment="e",
             backbone=name,
-            task="knn@digits",
+            task=Task.parse("knn@digits"),
             split="test",
             metric="accuracy",
             value=ACCURACY[name],

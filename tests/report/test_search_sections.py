@@ -5,7 +5,7 @@ import io
 import polars as pl
 import pytest
 
-from raybench.core.records import Measurement, TrialRecord
+from raybench.core.records import CurvePoint, Measurement, Pair, Task, TrialRecord, metric_values
 from raybench.report.document import report_html as report_of
 from raybench.report.gather.report_data import gather
 from raybench.report.gather.sources import read_results
@@ -28,7 +28,7 @@ def storage_of(folder, *, stopped=False, importance=()):
         measurement = Measurement(
             experiment="e",
             backbone=backbone,
-            task=TASK,
+            task=Task.parse(TASK),
             split="test",
             metric="accuracy",
             value=level,
@@ -42,17 +42,16 @@ def storage_of(folder, *, stopped=False, importance=()):
             record = TrialRecord(
                 trial_id=f"{backbone}-{index}",
                 experiment="e",
-                backbone=backbone,
-                task=TASK,
+                pair=Pair(backbone=backbone, task=Task.parse(TASK)),
                 stage="search",
                 index=index,
                 hparams={"solver": "sgd", "feature_norm": "none", "batch_size": 256, "epochs": 5 + 3 * index},
                 seed=0,
                 status="stopped" if is_stopped else "completed",
-                metrics={"val/accuracy": values[-1]},
+                values=metric_values({"val/accuracy": values[-1]}),
                 chosen={"lr": 1.0, "weight_decay": 0.0},
                 edges={"lr": "high"},
-                curve=tuple({"epoch": e, "val/accuracy": v} for e, v in enumerate(values, 1)),
+                curve=tuple(CurvePoint(epoch=e, metrics={"accuracy": v}) for e, v in enumerate(values, 1)),
                 grid=GRID,
             )
             ledger.write_record(folder, record)

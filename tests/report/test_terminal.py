@@ -13,7 +13,7 @@ from raybench.core.errors import (
     StorageError,
     UnknownNameError,
 )
-from raybench.core.records import Measurement, Pair, TrialRecord
+from raybench.core.records import Measurement, Pair, Task, TrialRecord
 from raybench.report.render.terminal import FORMATS, rank_storage
 from raybench.store import ledger
 from raybench.store.measurements import write_measurements
@@ -30,7 +30,7 @@ def write(
         Measurement(
             experiment=experiment,
             backbone=backbone,
-            task=task,
+            task=Task.parse(task),
             split="test",
             metric=metric,
             value=number,
@@ -137,12 +137,11 @@ def test_an_incomplete_table_is_refused_or_marked(storage, output_format):
 
 def test_a_backbone_that_failed_everywhere_is_not_forgotten(storage):
     save_spec(storage, *VALUES, "broken")
-    pair = Pair(backbone="broken", task="knn@digits")
+    pair = Pair(backbone="broken", task=Task("knn", "digits"))
     record = TrialRecord(
         trial_id=f"{pair.slug}-search-000-0",
         experiment="e",
-        backbone="broken",
-        task="knn@digits",
+        pair=Pair(backbone="broken", task=Task.parse("knn@digits")),
         stage="search",
         index=0,
         hparams={},

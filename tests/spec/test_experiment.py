@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from raybench.core.errors import UnknownNameError
-from raybench.core.records import Pair
+from raybench.core.records import Pair, Task
 from raybench.spec import load_spec
 
 
@@ -15,8 +15,8 @@ def spec(write):
 
 def test_pairs_go_backbone_by_backbone(spec):
     assert spec.pairs()[:2] == [
-        Pair(backbone="mini_vit.supervised", task="linear_probe@digits"),
-        Pair(backbone="mini_vit.supervised", task="knn@digits"),
+        Pair(backbone="mini_vit.supervised", task=Task("linear_probe", "digits")),
+        Pair(backbone="mini_vit.supervised", task=Task("knn", "digits")),
     ]
 
 

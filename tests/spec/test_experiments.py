@@ -45,6 +45,6 @@ def test_the_papers_retrieval_plans_without_data_and_says_what_to_fetch(monkeypa
     file = next(file for file in FILES if file.name == "retrieval_paper.yaml")
     plan = make_plan(load_spec(file, needs_data=False))
     assert plan.search_trials == 0
-    assert {pair.task for pair in plan.pairs} == {f"retrieval@{name}" for name in PAPER_DATASETS}
+    assert {str(pair.task) for pair in plan.pairs} == {f"retrieval@{name}" for name in PAPER_DATASETS}
     for name in PAPER_DATASETS:
         assert any(f"dataset {name!r} is not in" in note for note in plan.notes)

@@ -12,7 +12,7 @@ import pytest
 
 import raybench
 from raybench.catalog.evaluators import EVALUATORS
-from raybench.core.records import Pair, TrialRequest, digest_of
+from raybench.core.records import Pair, Task, TrialRequest, digest_of
 from raybench.spec import load_spec
 from raybench.store import layout
 from raybench.store.files import file_sizes
@@ -143,7 +143,7 @@ def test_every_file_of_a_trial_is_on_the_map(any_storage, tmp_path, monkeypatch)
     ):
         request = TrialRequest(
             experiment=EXPERIMENT,
-            pair=Pair(backbone="mini_resnet.random", task=f"{protocol}@digits"),
+            pair=Pair(backbone="mini_resnet.random", task=Task(protocol, "digits")),
             stage="final",
             index=0,
             hparams=hparams,

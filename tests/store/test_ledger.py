@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 
 from raybench.core.errors import NonFiniteMeasurementError, StorageError
-from raybench.core.records import Pair, TrialRecord
+from raybench.core.records import CurvePoint, Pair, Task, TrialRecord, metric_values
 from raybench.store import layout, ledger
 
 RECORD = TrialRecord(
     trial_id="b--knn_digits-00000000-search-001-11111111",
     experiment="e",
-    backbone="b",
-    task="knn@digits",
+    pair=Pair(backbone="b", task=Task.parse("knn@digits")),
     stage="search",
     index=1,
     hparams={"lr": 0.1, "solver": "sgd", "k": 5, "flag": True},
     seed=0,
     status="completed",
-    metrics={"val/accuracy": 0.5},
+    values=metric_values({"val/accuracy": 0.5}),
     chosen={"lr": 0.1, "epoch": 3},
     edges={"lr": "high"},
-    curve=({"epoch": 1, "val/accuracy": 0.25}, {"epoch": 2, "val/accuracy": 0.5}),
+    curve=(
+        CurvePoint(epoch=1, metrics={"accuracy": 0.25}),
+        CurvePoint(epoch=2, metrics={"accuracy": 0.5}),
+    ),
     grid=({"lr": 0.1, "accuracy": 0.5},),
     provenance={"device": "cpu", "preprocessing": {"mean": [0.5, 0.5, 0.5]}},
     wall_seconds=1.5,
@@ -48,11 +50,15 @@ def test_a_record_is_read_as_it_was_written(any_storage):
 
 def test_numpy_scalars_are_read_as_numbers(tmp_path):
     ledger.write_record(
-        tmp_path, changed(hparams={"k": np.int64(5)}, metrics={"val/accuracy": np.float64(0.5)})
+        tmp_path,
+        changed(
+            hparams={"k": np.int64(5)},
+            values=metric_values({"val/accuracy": np.float64(0.5)}),
+        ),
     )
     (record,) = ledger.read_records(tmp_path, "e")
     assert record.hparams == {"k": 5}
-    assert record.metrics == {"val/accuracy": 0.5}
+    assert record.by_key == {"val/accuracy": 0.5}
 
 
 def test_writing_a_record_again_replaces_it(any_storage):
@@ -73,7 +79,7 @@ def test_records_are_sorted_by_stage_and_index(any_storage):
 
 
 def test_the_records_of_one_pair_can_be_read(any_storage):
-    pair = Pair(backbone="b", task="knn@digits")
+    pair = Pair(backbone="b", task=Task("knn", "digits"))
     mine, other = changed(trial_id=f"{pair.slug}-search-001-0"), changed(trial_id="other")
     for record in (mine, other):
         ledger.write_record(any_storage, record)
@@ -117,7 +123,7 @@ def test_unknown_fields_are_ignored(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_metric_that_is_not_finite_is_refused(tmp_path, value):
     with pytest.raises(NonFiniteMeasurementError, match="record the trial as failed with a reason"):
-        ledger.write_record(tmp_path, changed(metrics={"val/nll": value}))
+        ledger.write_record(tmp_path, changed(values=metric_values({"val/nll": value})))
 
 
 def test_an_experiment_that_never_ran_has_no_records(any_storage):

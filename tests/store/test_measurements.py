@@ -15,7 +15,7 @@ from raybench.core.errors import (
     StorageError,
     UnknownNameError,
 )
-from raybench.core.records import Measurement
+from raybench.core.records import Measurement, Task
 from raybench.store.layout import measurements_file
 from raybench.store.measurements import (
     COLUMNS,
@@ -30,13 +30,14 @@ from raybench.store.measurements import (
 MEASUREMENT = Measurement(
     experiment="e",
     backbone="b",
-    task="knn@digits",
+    task=Task.parse("knn@digits"),
     split="test",
     metric="accuracy",
     value=0.5,
     num_examples=4,
     seed=0,
 )
+ROW = dataclasses.asdict(MEASUREMENT) | {"task": "knn@digits", "condition": str(MEASUREMENT.condition)}
 PROVENANCE = {"device": "cpu", "preprocessing": {"mean": (0.5, 0.5, 0.5)}}
 
 
@@ -50,7 +51,7 @@ def write(storage: Path, trial_id: str, *measurements: Measurement) -> None:
 
 def table(**columns) -> pl.DataFrame:
     """A table of one row, with changes."""
-    row = dataclasses.asdict(MEASUREMENT) | {"trial_id": "t", "provenance": "{}"} | columns
+    row = ROW | {"trial_id": "t", "provenance": "{}"} | columns
     return pl.DataFrame([row], schema=SCHEMA)
 
 
@@ -58,7 +59,7 @@ def test_a_measurement_is_read_as_it_was_written(any_storage):
     write(any_storage, "t", MEASUREMENT)
     (row,) = read_measurements(any_storage, "e").to_dicts()
     assert json.loads(row.pop("provenance")) == {"device": "cpu", "preprocessing": {"mean": [0.5, 0.5, 0.5]}}
-    assert row == dataclasses.asdict(MEASUREMENT) | {"trial_id": "t"}
+    assert row == ROW | {"trial_id": "t"}
 
 
 def test_identity_is_every_field_but_the_value_and_its_count():

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from raybench.core.errors import StorageError
-from raybench.core.records import Pair
+from raybench.core.records import Pair, Task
 from raybench.store.files import path_or_buffer
 from raybench.store.layout import predictions_file
 from raybench.store.predictions import PREDICTION_SCHEMA, predictions_of, write_predictions
 
-PAIR = Pair(backbone="b", task="knn@digits")
+PAIR = Pair(backbone="b", task=Task("knn", "digits"))
 TEST = SimpleNamespace(
     ids=("y", "x"), targets=np.array([1, 0]), logits=np.array([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]])
 )

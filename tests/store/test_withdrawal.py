@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raybench.core.errors import StorageError
-from raybench.core.records import Measurement, Pair
+from raybench.core.records import Measurement, Pair, Task
 from raybench.store import layout
 from raybench.store.artifacts import write_classifier, write_curves, write_per_query
 from raybench.store.files import file_sizes
@@ -18,7 +18,7 @@ from raybench.store.withdrawal import withdraw_results
 MEASUREMENT = Measurement(
     experiment="e",
     backbone="b",
-    task="knn@digits",
+    task=Task("knn", "digits"),
     split="test",
     metric="accuracy",
     value=0.5,
@@ -34,7 +34,7 @@ def write_all(storage, experiment: str, trial_id: str) -> set[str]:
     where = (storage, experiment, trial_id)
     write_measurements(*where, [MEASUREMENT], {})
     write_measurements(*where, [MEASUREMENT], {}, evaluator="calibration")
-    write_predictions(*where, {"test": EXAMPLES}, pair=Pair(backbone="b", task="knn@digits"), seed=0)
+    write_predictions(*where, {"test": EXAMPLES}, pair=Pair(backbone="b", task=Task("knn", "digits")), seed=0)
     write_classifier(*where, {"weights": torch.ones(2)})
     write_curves(*where, "calibration", {"reliability": []}, ("few examples",))
     write_per_query(*where, {"test": {"map": np.ones(2)}})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import CurvePoint, Pair, Task, TrialRecord, TrialRequest, metric_values
 from raybench.store import ledger
 from raybench.tracking import rebuild
 
@@ -23,24 +23,25 @@ def make_record(
     """A completed trial; search trial i reaches 0.5 + i/100 on val, final seed s 0.8 + s/100 on test."""
     seed = index if stage == "final" else 0
     hparams = {"batch_size": 64, "solver": "sgd" if stage == "final" else f"solver-{index}"}
-    pair = Pair(backbone=backbone, task=TASK)
+    pair = Pair(backbone=backbone, task=Task.parse(TASK))
     request = TrialRequest(
         experiment=EXPERIMENT, pair=pair, stage=stage, index=index, hparams=hparams, seed=seed, max_epochs=3
     )
     metrics = {"val/accuracy": 0.5 + index / 100}
+    if stage == "final":
+        metrics["test/accuracy"] = 0.8 + seed / 100
     content: dict[str, Any] = {
         "trial_id": request.trial_id,
         "experiment": EXPERIMENT,
-        "backbone": backbone,
-        "task": TASK,
+        "pair": pair,
         "stage": stage,
         "index": index,
         "hparams": hparams,
         "seed": seed,
         "status": "completed",
-        "metrics": {**metrics, "test/accuracy": 0.8 + seed / 100} if stage == "final" else metrics,
+        "values": metric_values(metrics),
         "chosen": {"lr": 0.1, "epoch": 2},
-        "curve": tuple({"epoch": epoch, "val/accuracy": epoch / 10} for epoch in (1, 2, 3)),
+        "curve": tuple(CurvePoint(epoch=epoch, metrics={"accuracy": epoch / 10}) for epoch in (1, 2, 3)),
         "grid": ({"lr": 0.1, "val/accuracy": 0.5}, {"lr": 1.0, "val/accuracy": 0.4}),
         "provenance": {"dataset_fingerprint": "f1"} if stage == "final" else {},
         "wall_seconds": 2.0,

@@ -1,11 +1,11 @@
 import pytest
 
-from raybench.core.records import Pair
+from raybench.core.records import Pair, Task, metric_values
 from raybench.tracking.parent_runs import current_final, pair_content, summary_content
 from raybench.tracking.run_content import Labels
 
 LABELS = Labels(experiment="demo", storage_id="s1")
-PAIR = Pair(backbone="mini_vit.supervised", task="linear_probe@digits")
+PAIR = Pair(backbone="mini_vit.supervised", task=Task("linear_probe", "digits"))
 
 
 def numbers(records):
@@ -25,13 +25,14 @@ def test_one_seed_has_no_spread(pair_records):
 
 def test_the_gain_is_the_best_search_trial_minus_the_default_trial(record):
     search = [
-        record(index=index, metrics={"val/accuracy": value}) for index, value in enumerate((0.6, 0.75, 0.5))
+        record(index=index, values=metric_values({"val/accuracy": value}))
+        for index, value in enumerate((0.6, 0.75, 0.5))
     ]
     assert numbers(search)["gain_over_default"] == pytest.approx(0.15)
 
 
 def test_without_the_default_trial_there_is_no_gain(record):
-    failed = record(status="failed", metrics={}, reason="x")
+    failed = record(status="failed", values=(), reason="x")
     assert "gain_over_default" not in numbers([failed, record(index=1)])
 
 
@@ -56,7 +57,7 @@ def test_final_trials_of_an_earlier_winner_are_excluded(record):
 def test_a_pair_is_measured_failed_or_interrupted(record, stages, status, word):
     records = []
     for stage, _, failed in (text.partition(":") for text in stages):
-        outcome = {"status": "failed", "reason": f"{stage} broke", "metrics": {}} if failed else {}
+        outcome = {"status": "failed", "reason": f"{stage} broke", "values": ()} if failed else {}
         records.append(record(stage=stage, **outcome))
     content = pair_content(PAIR, records, LABELS, {})
     assert (content.status, content.tags["raybench.status"]) == (status, word)

@@ -3,7 +3,7 @@ import math
 import pytest
 from mlflow.utils.validation import _validate_metric_name, _validate_param
 
-from raybench.core.records import Pair
+from raybench.core.records import CurvePoint, Pair, Task, metric_values
 from raybench.tracking.run_content import Labels, as_csv, pair_tags, safe_keys, trial_content
 
 LABELS = Labels(
@@ -15,7 +15,7 @@ LABELS = Labels(
 
 
 def test_the_run_table_shows_the_best_epoch_and_the_curve_has_its_own_keys(record):
-    content = trial_content(record(metrics={"val/accuracy": 0.9}), LABELS)
+    content = trial_content(record(values=metric_values({"val/accuracy": 0.9})), LABELS)
     values = {(point.key, point.step): point.value for point in content.points}
     assert values["val/accuracy", 0] == 0.9
     assert [values["curve/val/accuracy", epoch] for epoch in (1, 2, 3)] == [0.1, 0.2, 0.3]
@@ -33,7 +33,7 @@ def test_params_are_the_hyperparameters_and_the_trials_own_choices(record):
 
 
 def test_a_failed_trial_has_its_reason(record):
-    content = trial_content(record(status="failed", reason="DivergedError: loss is NaN", metrics={}), LABELS)
+    content = trial_content(record(status="failed", reason="DivergedError: loss is NaN", values=()), LABELS)
     assert content.status == "FAILED"
     assert content.tags["raybench.reason"] == "DivergedError: loss is NaN"
     assert content.tags["raybench.status"] == "failed"
@@ -45,7 +45,7 @@ def test_a_trial_stopped_early_is_finished_with_status_stopped(record):
 
 
 def test_pairs_and_trials_have_the_tags_that_people_filter_by():
-    tags = pair_tags(Pair(backbone="mini_vit.supervised", task="knn@digits"), LABELS)
+    tags = pair_tags(Pair(backbone="mini_vit.supervised", task=Task("knn", "digits")), LABELS)
     assert tags["family"] == tags["raybench.family"] == "transformer"
     assert tags["backbone"] == "mini_vit.supervised"
     assert tags["task"] == "knn@digits"
@@ -56,7 +56,7 @@ def test_pairs_and_trials_have_the_tags_that_people_filter_by():
 
 
 def test_a_backbone_outside_the_spec_has_an_unknown_family():
-    assert pair_tags(Pair(backbone="other", task="knn@digits"), LABELS)["family"] == "unknown"
+    assert pair_tags(Pair(backbone="other", task=Task("knn", "digits")), LABELS)["family"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_a_start_time_of_zero_is_not_replaced_by_now(record):
 
 
 def test_a_diverged_curve_keeps_its_nan(record):
-    content = trial_content(record(curve=({"epoch": 1, "train/loss": math.nan},)), LABELS)
-    assert [math.isnan(point.value) for point in content.points if point.key == "curve/train/loss"] == [True]
+    content = trial_content(record(curve=(CurvePoint(epoch=1, metrics={"loss": math.nan}),)), LABELS)
+    assert [math.isnan(point.value) for point in content.points if point.key == "curve/val/loss"] == [True]
 
 
 def test_the_digest_depends_on_the_content_but_not_on_the_spec(record):

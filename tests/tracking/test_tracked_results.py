@@ -8,7 +8,7 @@ import pytest
 
 from raybench.cli import main
 from raybench.core.errors import EmptyInputError, TrackingError, UnknownNameError
-from raybench.core.records import Measurement, Pair, TrialRecord
+from raybench.core.records import Measurement, Pair, Task, TrialRecord, metric_values
 from raybench.report.gather.table_file import parse_tables
 from raybench.store import ledger
 from raybench.store.measurements import measurements_of, read_measurements, write_measurements
@@ -35,7 +35,12 @@ def fill(storage: Path, *, shift: float = 0.0) -> Path:
     for backbone, accuracy in BACKBONES.items():
         for task in TASKS:
             for seed in (0, 1):
-                final(storage, Pair(backbone=backbone, task=task), seed, accuracy / 3 + seed / 7 + shift)
+                final(
+                    storage,
+                    Pair(backbone=backbone, task=Task.parse(task)),
+                    seed,
+                    accuracy / 3 + seed / 7 + shift,
+                )
     return storage
 
 
@@ -62,14 +67,13 @@ def final(storage: Path, pair: Pair, seed: int, value: float) -> TrialRecord:
     record = TrialRecord(
         trial_id=name,
         experiment=EXPERIMENT,
-        backbone=pair.backbone,
-        task=pair.task,
+        pair=pair,
         stage="final",
         index=0,
         hparams={},
         seed=seed,
         status="completed",
-        metrics={"test/accuracy": value},
+        values=metric_values({"test/accuracy": value}),
         started_at=1.7e9 + seed,
         wall_seconds=1.0,
     )

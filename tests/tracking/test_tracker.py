@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from raybench.core.errors import TrackingError
-from raybench.core.records import Pair
+from raybench.core.records import CurvePoint, Pair, Task, metric_values
 from raybench.store import layout, ledger
 from raybench.tracking import Tracker, connection, rebuild
 from tests.processes import DEADLINE_SECONDS
@@ -32,7 +32,9 @@ def test_the_run_table_is_the_results_table(storage, client, records, read_runs)
     assert track(storage, records) == []
     runs = read_runs(client)
     parents = {key: run for key, run in runs.items() if run.tags["raybench.kind"] == "pair"}
-    assert set(parents) == {Pair(backbone=name, task="linear_probe@digits").slug for name in BACKBONES}
+    assert set(parents) == {
+        Pair(backbone=name, task=Task("linear_probe", "digits")).slug for name in BACKBONES
+    }
     for run in parents.values():
         assert run.status == "FINISHED"
         assert run.metrics["test/accuracy"] == [(0, pytest.approx(0.805))]
@@ -65,8 +67,8 @@ def test_a_rebuilt_experiment_equals_the_live_one(storage, client, records, read
     for record in records:
         ledger.write_record(storage, record)
         tracker.log(record)
-        tracker.log_pair(Pair(backbone=record.backbone, task=record.task))
-    for slug in {Pair(backbone=record.backbone, task=record.task).slug for record in records}:
+        tracker.log_pair(record.pair)
+    for slug in {record.pair.slug for record in records}:
         (recipes / f"{slug}.yaml").write_text("name: winner\n")
     tracker.log_summary({"ranking.md": "| a |"})
     assert tracker.close() == []
@@ -117,7 +119,7 @@ def test_a_half_written_run_is_completed(storage, client, record, read_runs, mon
 
 
 def test_a_repeated_trial_shows_only_its_new_record(storage, client, record, read_runs):
-    track(storage, [record(status="failed", reason="node lost", metrics={}, chosen={"lr": 9.0})])
+    track(storage, [record(status="failed", reason="node lost", values=(), chosen={"lr": 9.0})])
     track(storage, [record()])
     run = read_runs(client)[record().trial_id]
     assert (run.status, run.params["chosen.lr"]) == ("FINISHED", "0.1")
@@ -136,14 +138,14 @@ def test_a_withdrawn_final_trial_is_shown_as_failed(storage, client, record, rea
     tracker.close()
     runs = read_runs(client)
     assert runs[old.trial_id].status == "FAILED"
-    slug = Pair(backbone=old.backbone, task=old.task).slug
+    slug = old.pair.slug
     assert runs[slug].tags["best.solver"] == "lbfgs"
 
 
 def test_the_parent_of_an_extended_search_shows_the_new_numbers(storage, client, record, read_runs):
-    slug = Pair(backbone=record().backbone, task=record().task).slug
+    slug = record().pair.slug
     track(storage, [record(), record(index=1), record(stage="final")])
-    track(storage, [record(index=7, metrics={"val/accuracy": 0.9})])
+    track(storage, [record(index=7, values=metric_values({"val/accuracy": 0.9}))])
     metrics = read_runs(client)[slug].metrics
     assert metrics["num_trials"][-1][1] == 3
     assert metrics["gain_over_default"][-1][1] == pytest.approx(0.4)
@@ -165,9 +167,9 @@ def test_running_trials_and_feature_passes_have_no_run(storage, client, record, 
 
 
 def test_more_metrics_than_fit_one_request_are_all_logged(storage, client, record, read_runs):
-    curve = tuple({"epoch": epoch, "a": 1.0, "b": 2.0} for epoch in range(700))
+    curve = tuple(CurvePoint(epoch=epoch, metrics={"a": 1.0, "b": 2.0}) for epoch in range(700))
     track(storage, [record(curve=curve)])
-    assert len(read_runs(client)[record().trial_id].metrics["curve/b"]) == 700
+    assert len(read_runs(client)[record().trial_id].metrics["curve/val/b"]) == 700
 
 
 def test_a_trial_deleted_in_mlflow_stays_deleted_until_rebuilt(storage, client, record, read_runs):

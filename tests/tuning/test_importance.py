@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from raybench.core.records import TrialRecord
+from raybench.core.records import Pair, Task, TrialRecord, metric_values
 from raybench.spec import load_spec
 from raybench.store import layout, ledger
 from raybench.tuning.importance import importances, keep_importances
@@ -34,14 +34,13 @@ def trials(spec, score, *, num=16, tasks=("finetune@digits",), status="completed
         TrialRecord(
             trial_id=f"{backbone.name}-{task}-{index}",
             experiment=spec.name,
-            backbone=backbone.name,
-            task=task,
+            pair=Pair(backbone=backbone.name, task=Task.parse(task)),
             stage="search",
             index=index,
             hparams=hparams,
             seed=0,
             status=status,
-            metrics={"val/accuracy": score(hparams, backbone.name)},
+            values=metric_values({"val/accuracy": score(hparams, backbone.name)}),
         )
         for task in tasks
         for number, backbone in enumerate(spec.backbones)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from raybench.catalog.search_spaces import FINETUNE, KNN
-from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import Pair, Task, TrialRecord, TrialRequest, metric_values
 from raybench.tuning.study import PairStudy, StudyPlan
 
-PAIR = Pair(backbone="b", task="finetune@digits")
+PAIR = Pair(backbone="b", task=Task("finetune", "digits"))
 PLAN = StudyPlan(
     experiment="e",
     space=FINETUNE,
@@ -26,7 +26,13 @@ PLAN = StudyPlan(
 def record_of(request: TrialRequest, value: float, **changes) -> TrialRecord:
     blank = TrialRecord.failed(request, "")
     chosen = {"epoch": 2}
-    return replace(blank, status="completed", metrics={"val/accuracy": value}, chosen=chosen, **changes)
+    return replace(
+        blank,
+        status="completed",
+        values=metric_values({"val/accuracy": value}),
+        chosen=chosen,
+        **changes,
+    )
 
 
 def run_to_the_end(study: PairStudy, value_of=lambda request: 0.5) -> list[TrialRequest]:
@@ -108,7 +114,7 @@ def test_a_finite_space_needs_fewer_trials_than_asked_for():
 
 
 def test_a_recipe_skips_the_search():
-    study = PairStudy(PAIR, replace(PLAN, fixed={"lr": 0.001}))
+    study = PairStudy(PAIR, replace(PLAN, recipe={"lr": 0.001}))
     made = run_to_the_end(study)
     assert [(request.stage, request.hparams) for request in made] == [("final", {"lr": 0.001})] * 2
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from raybench.core.errors import ResourceError
-from raybench.worker.memory import CONTEXT_BYTES, MAX_HALVINGS, Batches, claim_device, is_out_of_memory
+from raybench.worker.memory import CONTEXT_BYTES, MAX_HALVINGS, BatchReduction, claim_device, is_out_of_memory
 
 TOO_MUCH = 2**60
 """Bytes that no machine has."""
@@ -41,29 +41,29 @@ def test_a_bug_is_not_taken_for_it(error):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "asked", "sizes"),
+    ("minibatch", "requested", "sizes"),
     [
-        ("finetune", {"lr": 0.1}, [32, 16, 8]),
-        ("linear_probe", {"batch_size": 1024}, [512, 256, 128]),
-        ("finetune", {"batch_size": 2}, [1, 1, 1]),
+        (64, {"lr": 0.1}, [32, 16, 8]),
+        (256, {"batch_size": 1024}, [512, 256, 128]),
+        (64, {"batch_size": 2}, [1, 1, 1]),
     ],
 )
-def test_minibatches_are_halved_thrice_and_then_it_is_over(protocol, asked, sizes):
-    batches = Batches(protocol, asked)
-    assert batches.hparams == asked
+def test_minibatches_are_halved_thrice_and_then_it_is_over(minibatch, requested, sizes):
+    batches = BatchReduction(minibatch, requested)
+    assert batches.hparams == requested
     for size in sizes:
         assert batches.halve()
-        assert batches.hparams == {**asked, "batch_size": size}
-        assert batches.changed == {"batch_size": size}
+        assert batches.hparams == {**requested, "batch_size": size}
+        assert batches.reduced == {"batch_size": size}
     assert not batches.halve()
     assert batches.num_halvings == MAX_HALVINGS
 
 
 def test_a_protocol_without_minibatches_keeps_its_recipe():
-    batches = Batches("knn", {"feature_norm": "l2"})
+    batches = BatchReduction(None, {"feature_norm": "l2"})
     assert batches.halve()
     assert batches.hparams == {"feature_norm": "l2"}
-    assert batches.changed == {}
+    assert batches.reduced == {}
 
 
 def test_a_trial_without_a_gpu_asks_no_gpu_anything(monkeypatch):

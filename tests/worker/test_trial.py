@@ -12,7 +12,7 @@ from PIL import Image
 
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import DivergedError
-from raybench.core.records import Pair, TrialRequest
+from raybench.core.records import Pair, Task, TrialRequest
 from raybench.evaluation import finetune as finetuning
 from raybench.evaluation.classifier import Classifier, report_of
 from raybench.evaluation.contracts import TrialContext
@@ -25,7 +25,7 @@ from raybench.store.measurements import read_measurements
 from raybench.worker import final_stage, trial
 from raybench.worker.trial import StepResult, Trial
 
-PAIR = Pair(backbone="mini_resnet.random", task="knn@drawn")
+PAIR = Pair(backbone="mini_resnet.random", task=Task("knn", "drawn"))
 SPEC = """
 name: small
 backbones: [mini_resnet.random]
@@ -118,7 +118,7 @@ def make_finetune(spec: ExperimentSpec, tmp_path: Path) -> Callable[[str], Trial
     def make(stage: str) -> Trial:
         request = TrialRequest(
             experiment="small",
-            pair=replace(PAIR, task="finetune@drawn"),
+            pair=replace(PAIR, task=Task("finetune", "drawn")),
             stage=stage,
             index=0,
             hparams={"lr": 1e-3, "weight_decay": 0.05},
@@ -175,11 +175,11 @@ def test_the_record_holds_the_best_epoch_and_the_whole_curve(make_trial, storage
     subject = make_trial([0.2, 0.6, 0.4])
     run(subject)
     record = record_of(subject, storage)
-    assert record.metrics == {"val/accuracy": 0.6, "val/nll": 1.0}
+    assert record.by_key == {"val/accuracy": 0.6, "val/nll": 1.0}
     assert record.chosen == {"epoch": 2}
     assert record.grid == ({"k": 2, "accuracy": 0.6},)
     assert record.edges == {"k": "low"}
-    assert [entry["val/accuracy"] for entry in record.curve] == [0.2, 0.6, 0.4]
+    assert [entry.metrics["accuracy"] for entry in record.curve] == [0.2, 0.6, 0.4]
     assert record.seed == 3
     assert record.wall_seconds > 0
 
@@ -280,13 +280,13 @@ def test_a_budget_of_seconds_ends_a_trial_after_the_epoch_it_is_in(make_trial, s
     record = record_of(subject, storage)
     assert (step.epoch, step.is_done) == (1, True)
     assert record.status == "completed"
-    assert record.metrics["val/accuracy"] == 0.2
+    assert record.by_key["val/accuracy"] == 0.2
 
 
 def test_a_final_trial_out_of_time_is_measured_with_what_it_has(make_trial, spec, storage):
     subject = make_trial([0.2, 0.6], stage="final", budget=replace(spec.budget, wall_seconds=1e-9))
     run(subject)
-    assert record_of(subject, storage).metrics["test/accuracy"] == 1.0
+    assert record_of(subject, storage).by_key["test/accuracy"] == 1.0
 
 
 def test_the_final_stage_writes_the_record_after_everything_it_speaks_of(make_trial, monkeypatch):
@@ -356,7 +356,7 @@ def test_the_record_of_a_final_trial_holds_what_the_table_holds(make_trial, stor
         )
     )
     keyed = dict(rows.select("key", "value").iter_rows())
-    assert record_of(subject, storage).metrics == keyed
+    assert record_of(subject, storage).by_key == keyed
 
 
 def test_an_evaluator_added_later_measures_without_fitting_again(make_trial, storage):
@@ -369,7 +369,7 @@ def test_an_evaluator_added_later_measures_without_fitting_again(make_trial, sto
     after = record_of(second, storage)
     assert step.is_done
     assert set(after.evaluations) == {"calibration"}
-    assert after.metrics.items() > before.metrics.items()
+    assert after.by_key.items() > before.by_key.items()
     assert (after.curve, after.chosen) == (before.curve, before.chosen)
 
 
@@ -385,7 +385,7 @@ def test_an_evaluator_that_cannot_measure_leaves_its_reason_and_the_clean_number
     record = record_of(subject, storage)
     assert record.status == "failed"
     assert record.reason == "evaluator calibration: DivergedError: every logit is nan."
-    assert record.metrics["test/accuracy"] == 1.0
+    assert record.by_key["test/accuracy"] == 1.0
     monkeypatch.undo()
     monkeypatch.setattr(
         trial, "load_entry_point", lambda address: lambda context, *rest: Scripted(context, [1 / 2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raybench.core.records import Pair, TrialRequest
+from raybench.core.records import Pair, Task, TrialRequest
 from raybench.evaluation.epoch_checkpoint import load_state
 from raybench.spec import load_spec
 from raybench.store import artifacts, ledger
@@ -43,7 +43,7 @@ def spec(tmp_path):
 
 
 def begin(spec, storage, protocol) -> Trial:
-    pair = Pair(backbone="mini_resnet.random", task=f"{protocol}@drawn")
+    pair = Pair(backbone="mini_resnet.random", task=Task(protocol, "drawn"))
     request = TrialRequest(
         experiment="small",
         pair=pair,

@@ -94,8 +94,8 @@ def seconds_spent(records: Sequence[TrialRecord]) -> pl.DataFrame:
     """
     rows = [
         {
-            "backbone": r.backbone,
-            "task": f"features ({r.task})" if r.stage == "features" else r.task,
+            "backbone": r.pair.backbone,
+            "task": f"features ({r.pair.task!s})" if r.stage == "features" else str(r.pair.task),
             "stage": "final" if r.stage == "final" else "search",
             "seconds": r.wall_seconds,
             "device": r.provenance.get("device"),

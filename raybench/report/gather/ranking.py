@@ -8,7 +8,7 @@ import polars as pl
 from raybench.analysis.aggregate_ranking import RankingRule, aggregate_tasks, eligible_scores, rank_by_rule
 from raybench.analysis.scores import how_to_measure, missing_pairs, require_complete
 from raybench.core.errors import MissingMeasurementError
-from raybench.core.records import Pair
+from raybench.core.records import Pair, Task
 from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import CLEAN, Criterion, Judged, judge
 from raybench.report.gather.published_tables import PublishedComparison, compare_with_published
@@ -77,7 +77,7 @@ def rank_results(
     results = compute_missing(results, criterion)
     judged = judge(results, criterion)
     scores, expected = counted(judged, results, rule)
-    missing = [Pair(backbone=b, task=t) for b, t in missing_pairs(scores, expected).iter_rows()]
+    missing = [Pair(backbone=b, task=Task.parse(t)) for b, t in missing_pairs(scores, expected).iter_rows()]
     if missing and rule.missing == "refuse":
         try:
             require_complete(scores, expected, remedy=_remedy(results, missing[0], criterion))
@@ -161,7 +161,7 @@ def _why(results: Results, missing: list[Pair]) -> str:
         for record in ledger.read_records(storage, experiment, pair=missing[0])
         if record.status == "failed"
     ]
-    why = f" {missing[0].backbone!r} on {missing[0].task!r} failed: {reasons[-1]}" if reasons else ""
+    why = f" {missing[0].backbone!r} on {str(missing[0].task)!r} failed: {reasons[-1]}" if reasons else ""
     num_experiments = len(results.experiments)
     if num_experiments > 1:
         where = "This storage holds" if len(results.names) == 1 else "These sources hold"

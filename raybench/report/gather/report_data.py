@@ -8,9 +8,8 @@ import polars as pl
 
 from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.bootstrap import Replicates
-from raybench.analysis.scores import objective_of
 from raybench.catalog.published import PublishedResults, published
-from raybench.catalog.tasks import PROTOCOLS
+from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.errors import EmptyInputError
 from raybench.core.records import Pair, TrialRecord
 from raybench.metrics import METRICS
@@ -144,7 +143,7 @@ def gather(
         (storage, record)
         for storage, name in places
         for record in ledger.read_records(storage, name)
-        if not criterion.tasks or record.task in ranking.tasks
+        if not criterion.tasks or str(record.pair.task) in ranking.tasks
     ]
     curves, warnings = _curves(results.measurements, records)
     return ReportData(
@@ -195,12 +194,14 @@ def _compare_with_reference(ranking: Ranking, results: Results) -> list[Publishe
 def _trials(records: list[TrialRecord]) -> pl.DataFrame:
     rows = []
     for record in records:
-        if record.task.partition("@")[0] not in PROTOCOLS:
+        if record.pair.task.protocol not in PROTOCOLS:
             continue
-        metric = objective_of(record.task)
-        if record.stage == "search" and record.status != "failed" and f"val/{metric}" in record.metrics:
-            value = record.metrics[f"val/{metric}"]
-            rows.append((record.backbone, record.task, METRICS[metric].direction, value, record.index))
+        metric = protocol_of(record.pair.task).objective
+        value = record.value_of("val", metric)
+        if record.stage == "search" and record.status != "failed" and value is not None:
+            rows.append(
+                (record.pair.backbone, str(record.pair.task), METRICS[metric].direction, value, record.index)
+            )
     return pl.DataFrame(rows, schema=TRIALS, orient="row").unique(maintain_order=True)
 
 
@@ -212,7 +213,7 @@ def _curves(
     finals = [(s, r) for s, r in records if r.stage == "final" and r.trial_id in current]
     first: dict[tuple[str, str], tuple[StoragePath, TrialRecord]] = {}
     for storage, record in finals:
-        first.setdefault((record.backbone, record.task), (storage, record))
+        first.setdefault((record.pair.backbone, str(record.pair.task)), (storage, record))
     wanted = [(s, r, evaluator) for s, r in first.values() for evaluator in r.evaluations]
 
     def read(what: tuple[StoragePath, TrialRecord, str]) -> dict[str, Any]:
@@ -224,9 +225,11 @@ def _curves(
     for (_, record, evaluator), kept in zip(
         wanted, map_concurrently(read, wanted, *(storage for storage, _, _ in wanted)), strict=True
     ):
-        warnings += [f"{record.backbone} on {record.task}, {evaluator}: {w}" for w in kept["warnings"]]
+        warnings += [
+            f"{record.pair.backbone} on {record.pair.task}, {evaluator}: {w}" for w in kept["warnings"]
+        ]
         for figure, points in kept["curves"].items():
-            head = {"figure": figure, "backbone": record.backbone, "task": record.task}
+            head = {"figure": figure, "backbone": record.pair.backbone, "task": str(record.pair.task)}
             rows += [head | point for point in points]
     return pl.DataFrame(rows, infer_schema_length=None), warnings
 

@@ -8,9 +8,8 @@ import polars as pl
 
 from raybench.analysis.early_stopping import LEARNING
 from raybench.analysis.packed_effects import main_effects
-from raybench.analysis.scores import objective_of
 from raybench.catalog.search_spaces import edges
-from raybench.catalog.tasks import PROTOCOLS
+from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.errors import EmptyInputError
 from raybench.core.records import TrialRecord
 from raybench.metrics import METRICS
@@ -81,7 +80,7 @@ def search_evidence(
     scored = [r for r in records if _objective(r) is not None]
     max_epochs = {(s.get("name"), p): e for s in specs for p, e in s.get("max_epochs", {}).items()}
     winners = _winners(scored)
-    pairs = [(record.backbone, record.task) for record in winners]
+    pairs = [(record.pair.backbone, str(record.pair.task)) for record in winners]
     on_edge = [row for record in winners for row in _edge_rows(record, max_epochs)]
     return SearchEvidence(
         learning=pl.DataFrame(_learning_rows(scored), schema=LEARNING, orient="row").unique(
@@ -98,10 +97,10 @@ def _objective(record: TrialRecord) -> float | None:
     """The trial's objective on val, higher is better; None where it has none or is no search trial."""
     if record.stage != "search" or record.status not in ("completed", "stopped"):
         return None
-    if record.task.partition("@")[0] not in PROTOCOLS:
+    if record.pair.task.protocol not in PROTOCOLS:
         return None
-    metric = objective_of(record.task)
-    value = record.metrics.get(f"val/{metric}")
+    metric = protocol_of(record.pair.task).objective
+    value = record.value_of("val", metric)
     return None if value is None else value if METRICS[metric].direction == "max" else -value
 
 
@@ -109,7 +108,7 @@ def _winners(scored: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Best trial per experiment and pair, the earliest of equals; sorted."""
     best: dict[tuple[str, str, str], tuple[float, int, TrialRecord]] = {}
     for record in scored:
-        key = (record.experiment, record.backbone, record.task)
+        key = (record.experiment, record.pair.backbone, str(record.pair.task))
         entry = (_objective(record) or 0.0, -record.index, record)
         if key not in best or entry[:2] > best[key][:2]:
             best[key] = entry
@@ -119,29 +118,29 @@ def _winners(scored: Sequence[TrialRecord]) -> list[TrialRecord]:
 def _learning_rows(scored: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for record in scored:
-        metric = objective_of(record.task)
+        metric = protocol_of(record.pair.task).objective
         head = (
-            record.backbone,
-            record.task,
+            record.pair.backbone,
+            str(record.pair.task),
             METRICS[metric].direction,
             record.index,
             record.status == "stopped",
         )
         rows += [
-            (*head, int(point["epoch"]), float(point[f"val/{metric}"]))
+            (*head, point.epoch, float(point.metrics[metric]))
             for point in record.curve
-            if f"val/{metric}" in point
+            if metric in point.metrics
         ]
     return rows
 
 
 def _edge_rows(record: TrialRecord, max_epochs: dict[tuple[Any, str], int]) -> list[tuple[str, ...]]:
-    protocol = PROTOCOLS[record.task.partition("@")[0]]
+    protocol = PROTOCOLS[record.pair.task.protocol]
     limit = max_epochs.get((record.experiment, protocol.name), protocol.max_epochs)
     touched: dict[str, str] = dict(edges(protocol.space_within(limit), record.hparams)) | dict(record.edges)
     tried = {**record.hparams, **record.chosen}
     return [
-        (record.backbone, record.task, name, end, f"{tried.get(name)}")
+        (record.pair.backbone, str(record.pair.task), name, end, f"{tried.get(name)}")
         for name, end in sorted(touched.items())
     ]
 
@@ -151,13 +150,16 @@ def _packed_rows(winners: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
     for record in winners:
         if len(record.grid) < 2:
             continue
-        objective = objective_of(record.task)
+        objective = protocol_of(record.pair.task).objective
         try:
             shares = main_effects(record.grid, objective)
         except (EmptyInputError, KeyError, ValueError):
             continue  # Not a full grid: heads of an earlier version.
         name = " × ".join(key for key in record.grid[0] if key != objective)
-        rows += [(record.backbone, record.task, name, key, share) for key, share in (shares or {}).items()]
+        rows += [
+            (record.pair.backbone, str(record.pair.task), name, key, share)
+            for key, share in (shares or {}).items()
+        ]
     return rows
 
 

@@ -126,7 +126,7 @@ def _as_json(ranking: Ranking) -> str:
             row | {"tasks": tasks.get(row["backbone"], {})}
             for row in ranking.aggregate_ranking.iter_rows(named=True)
         ],
-        "missing": [{"backbone": pair.backbone, "task": pair.task} for pair in ranking.missing],
+        "missing": [{"backbone": pair.backbone, "task": str(pair.task)} for pair in ranking.missing],
         "condition": ranking.condition,
         "rule": asdict(ranking.rule),
         "sources": ranking.sources,
