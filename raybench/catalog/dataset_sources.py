@@ -4,26 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from raybench.core.registry import Registry
-
-BUILT_IN: Registry[str] = Registry("built-in dataset source")
-"""Name → entry point of a reader of images that need no file: drawn, or shipped with a library."""
-BUILT_IN.add("digits", "raybench.data.built_in:read_digits")
-BUILT_IN.add("shapes", "raybench.data.built_in:read_shapes")
-BUILT_IN.add("shapes_individuals", "raybench.data.built_in:read_shapes_individuals")
+BUILT_IN: Mapping[str, str] = {
+    "digits": "raybench.data.built_in:read_digits",
+    "shapes": "raybench.data.built_in:read_shapes",
+    "shapes_individuals": "raybench.data.built_in:read_shapes_individuals",
+}
+"""Name, as stored specs have it → entry point of the reader."""
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltInSource:
-    """Images that a function makes; no file and no download."""
+class FunctionSource:
+    """Images that a function draws or reads from a format of its own."""
 
     location: str
-    """Name in BUILT_IN."""
-    kind: Literal["built_in"] = "built_in"
+    """Name in BUILT_IN, or `package.module:function` of a plug-in's reader."""
+    kind: Literal["function"] = "function"
 
     @property
     def reader(self) -> str:
-        return BUILT_IN[self.location]
+        return BUILT_IN.get(self.location, self.location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class ParquetSource:
 
 
 UserSource = FolderSource | TorchvisionSource | HuggingFaceSource | ParquetSource
-Source = BuiltInSource | UserSource
+Source = FunctionSource | UserSource
 """Every source has a `kind`, a `location` and a `reader`, the entry point of a `data.source.Reader`."""
 USER_SOURCES: Mapping[str, type[UserSource]] = {
     "folder": FolderSource,

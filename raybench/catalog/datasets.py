@@ -9,8 +9,8 @@ from pathlib import Path
 
 from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, Shift
 from raybench.catalog.dataset_sources import (
-    BuiltInSource,
     FolderSource,
+    FunctionSource,
     HuggingFaceSource,
     ParquetSource,
     TorchvisionSource,
@@ -36,7 +36,7 @@ _TRAINVAL_TEST: Mapping[Split, str] = {"train": "trainval", "test": "test"}
 _TRAIN_VAL_TEST: Mapping[Split, str] = {"train": "train", "val": "val", "test": "test"}
 _DIGITS = DatasetInfo(
     name="digits",
-    source=BuiltInSource("digits"),
+    source=FunctionSource("digits"),
     splits=_UNDIVIDED,
     num_classes=10,
     num_images=1797,
@@ -45,7 +45,7 @@ _DIGITS = DatasetInfo(
 )
 _SHAPES = DatasetInfo(
     name="shapes",
-    source=BuiltInSource("shapes"),
+    source=FunctionSource("shapes"),
     splits=_TRAIN_VAL_TEST,
     num_classes=10,
     num_images=3_500,
@@ -75,7 +75,7 @@ for _info in (
     replace(
         _SHAPES,
         name="shapes_individuals",
-        source=BuiltInSource("shapes_individuals"),
+        source=FunctionSource("shapes_individuals"),
         num_classes=80,
         citation=f"{_SHAPES.citation}; individuals met again, at other sizes and angles",
     ),

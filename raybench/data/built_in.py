@@ -8,7 +8,7 @@ import sklearn
 from jaxtyping import UInt8
 from sklearn.datasets import load_digits
 
-from raybench.catalog.dataset_sources import BuiltInSource
+from raybench.catalog.dataset_sources import FunctionSource
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, pixel_hash
 from raybench.data.shape_scenes import CLASS_NAMES, NUM_IDENTITIES, Scenes, generate
@@ -18,7 +18,7 @@ SHAPE_SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 2000), "val": (1, 50
 """Split of the shapes → seed and number of images."""
 
 
-def read_digits(source: BuiltInSource, splits: Mapping[Split, str], name: str) -> SourceData:
+def read_digits(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
     """1,797 handwritten digits of 8 × 8 pixels, undivided. Grey levels 0..16 become 0..255 in three channels.
 
     Raises:
@@ -36,7 +36,7 @@ def read_digits(source: BuiltInSource, splits: Mapping[Split, str], name: str) -
     return SourceData(class_names=tuple("0123456789"), splits=dict.fromkeys(chosen, split))
 
 
-def read_shapes(source: BuiltInSource, splits: Mapping[Split, str], name: str) -> SourceData:
+def read_shapes(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
     """Drawn scenes of 32 × 32 pixels, labelled with the main object's class; about a second per split.
 
     Raises:
@@ -45,7 +45,7 @@ def read_shapes(source: BuiltInSource, splits: Mapping[Split, str], name: str) -
     return _shapes(splits, CLASS_NAMES, lambda scenes: scenes.labels)
 
 
-def read_shapes_individuals(source: BuiltInSource, splits: Mapping[Split, str], name: str) -> SourceData:
+def read_shapes_individuals(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
     """The same scenes labelled with the main object's identity: instance retrieval without a download.
 
     Raises:

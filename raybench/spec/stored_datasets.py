@@ -23,7 +23,7 @@ def _nest_source(row: Any) -> Any:
         source = {name: row[name] for name in names if name in row} | {"kind": kind}
     else:  # `digits`, `shapes`, or `shapes` at the location `individuals`.
         name = "_".join(part for part in (kind, row.get("location")) if part)
-        source = {"kind": "built_in", "location": name}
+        source = {"kind": "function", "location": name}
     return {key: value for key, value in row.items() if key not in _FLAT} | {"source": source}
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from raybench.catalog.dataset_sources import (
-    BuiltInSource,
     FolderSource,
+    FunctionSource,
     HuggingFaceSource,
     ParquetSource,
     TorchvisionSource,
@@ -24,7 +24,7 @@ def test_a_row_has_a_train_split_and_a_citation(name):
 
 
 def test_the_offline_default_is_digits():
-    assert find_dataset("digits").source == BuiltInSource("digits")
+    assert find_dataset("digits").source == FunctionSource("digits")
 
 
 def test_few_shot_digits_differ_in_their_cap_only():

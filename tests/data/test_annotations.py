@@ -1,12 +1,14 @@
 """Datasets without one class per image: loaded, split, cached and told apart like any other."""
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from raybench.catalog.dataset_info import DatasetInfo
-from raybench.catalog.dataset_sources import BUILT_IN, BuiltInSource
+from raybench.catalog.dataset_sources import FunctionSource
 from raybench.data.loading import load_dataset
 from raybench.data.shape_scenes import CLASS_NAMES, generate
 from raybench.data.source import SourceData, SourceSplit
@@ -18,8 +20,8 @@ TARGETS = {"labels": LABELS, "pixels": SCENES.instance_map, "depth": SCENES.inst
 
 
 @pytest.fixture(params=TARGETS)
-def info(request, monkeypatch):
-    """A dataset of scenes with another annotation than classes, made by a reader of the test."""
+def info(request, tmp_path, monkeypatch):
+    """A dataset of scenes with another annotation than classes, read by a function outside raybench."""
     names = CLASS_NAMES if request.param == "labels" else ()
 
     def read(source, splits, name):
@@ -31,9 +33,11 @@ def info(request, monkeypatch):
         )
         return SourceData(class_names=names, splits={"train": split})
 
-    monkeypatch.setattr("raybench.data.built_in.read_scenes", read, raising=False)
-    monkeypatch.setitem(BUILT_IN._entries, "scenes", "raybench.data.built_in:read_scenes")
-    return DatasetInfo(name="scenes", source=BuiltInSource("scenes"), annotation=request.param)
+    module = ModuleType("package_with_scenes")
+    module.read = read
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    source = FunctionSource("package_with_scenes:read")
+    return DatasetInfo(name="scenes", source=source, annotation=request.param)
 
 
 def test_splits_are_carved_from_all_images_and_targets_stay_with_them(info):

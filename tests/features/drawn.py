@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raybench.catalog.dataset_sources import BuiltInSource
+from raybench.catalog.dataset_sources import FunctionSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.decoding import pixel_hash
@@ -23,5 +23,5 @@ def make_dataset(seed: int = 0) -> Dataset:
         )
         splits[name] = Examples(source, np.arange(count), [pixel_hash(image) for image in images])
     return Dataset(
-        DatasetInfo(name="drawn", source=BuiltInSource("shapes")), ("a", "b"), splits, HygieneReport()
+        DatasetInfo(name="drawn", source=FunctionSource("shapes")), ("a", "b"), splits, HygieneReport()
     )

@@ -6,8 +6,8 @@ import pytest
 
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.dataset_sources import (
-    BuiltInSource,
     FolderSource,
+    FunctionSource,
     HuggingFaceSource,
     ParquetSource,
     TorchvisionSource,
@@ -63,9 +63,9 @@ def row_as_json(restore, row):
 @pytest.mark.parametrize(
     ("kind", "location", "source"),
     [
-        ("digits", "", BuiltInSource("digits")),
-        ("shapes", "", BuiltInSource("shapes")),
-        ("shapes", "individuals", BuiltInSource("shapes_individuals")),
+        ("digits", "", FunctionSource("digits")),
+        ("shapes", "", FunctionSource("shapes")),
+        ("shapes", "individuals", FunctionSource("shapes_individuals")),
         ("folder", "/data/photos", FolderSource("/data/photos")),
         ("torchvision", "CIFAR10", TorchvisionSource("CIFAR10")),
         ("huggingface", "org/birds", HuggingFaceSource("org/birds", image_column="jpeg", revision="v1")),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from raybench.catalog.backbones import find_backbone
 from raybench.catalog.dataset_info import DatasetInfo
-from raybench.catalog.dataset_sources import BuiltInSource
+from raybench.catalog.dataset_sources import FunctionSource
 from raybench.catalog.retrieval import PRESETS, SCALES
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.ground_truth import Gallery, ListedTruth
@@ -36,7 +36,7 @@ def drawn(name, count, seed):
 
 def dataset_of(galleries=None, distractors=None):
     splits = {"train": drawn("train", 12, 0), "val": drawn("val", 6, 1), "test": drawn("test", 5, 2)}
-    info = DatasetInfo(name="drawn", source=BuiltInSource("shapes"))
+    info = DatasetInfo(name="drawn", source=FunctionSource("shapes"))
     return Dataset(
         info, ("a", "b", "c"), splits, HygieneReport(), galleries=galleries, distractors=distractors
     ).unlocked()
@@ -111,7 +111,7 @@ def test_test_searches_what_val_was_made_of_too(context):
 
 def test_distractors_lengthen_the_gallery_and_are_never_found(context):
     noise = Dataset(
-        DatasetInfo(name="noise", source=BuiltInSource("shapes")),
+        DatasetInfo(name="noise", source=FunctionSource("shapes")),
         ("any",),
         {"train": drawn("noise", 9, 5), "val": drawn("x", 0, 6), "test": drawn("y", 0, 7)},
         HygieneReport(),
