@@ -1,7 +1,7 @@
-"""What is done to pixels: augmentations (the kornia door), corruptions and attacks."""
+"""Changes to pixels: augmentations and corruptions (by kornia), adversarial attacks (by foolbox)."""
 
 import os
 
-# foolbox imports GitPython, whose import fails where no git is installed, unless told to be quiet. In an
-# image without git every trial would die of it; nothing here asks git for anything.
+# foolbox imports GitPython, whose import fails where no git is installed, unless this variable is set. In an
+# image without git every trial would fail; nothing here uses git.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")

@@ -1,7 +1,7 @@
-"""Adversarial attacks, by foolbox, on pixels in [0, 1]. What foolbox leaves to chance is decided here.
+"""Adversarial attacks, by foolbox, on pixels in [0, 1], with reproducible random starts.
 
-foolbox draws random starts from torch's global generator, so its result depends on how examples are batched;
-here an example's start follows from its id, the seed and the restart alone.
+foolbox draws random starts from torch's global generator, so its result depends on how examples are batched.
+Here an example's start depends on its id, the seed and the restart only.
 """
 
 import hashlib
@@ -25,24 +25,24 @@ Norm = Literal["linf", "l2"]
 Pixels = Float[torch.Tensor, "b 3 s s"]
 
 MAX_LOGIT_SPAN = 30.0
-"""Wider than the logits of ImageNet classifiers, which stay as they are; e^-30 is far from underflow."""
+"""Above the span of ImageNet classifiers' logits, which so stay unscaled; e^-30 is far from underflow."""
 DEEPFOOL_STEPS = 50
 DEEPFOOL_CANDIDATES = 10
 """foolbox's defaults; as in Moosavi-Dezfooli et al., CVPR 2016."""
 
 
 class Attack(Protocol):
-    """Searches a ball around each image for one that the model names differently."""
+    """Searches a ball around each image for an image that the model misclassifies."""
 
     def __call__(
         self, pixels: Pixels, targets: torch.Tensor, ids: Sequence[str], epsilon: float
     ) -> tuple[Pixels, Bool[torch.Tensor, " b"]]:
-        """(Attacked images, whether they are misclassified). Within `epsilon` and [0, 1] up to rounding."""
+        """(Attacked images, whether each is misclassified); within `epsilon` and [0, 1] up to rounding."""
         ...
 
 
-class _LinfPgd(LinfProjectedGradientDescentAttack):
-    """foolbox's, from given starting directions."""
+class _GivenStart:
+    """Mixin that starts foolbox's gradient descent at given noise instead of random noise."""
 
     noise: torch.Tensor | None = None
 
@@ -50,11 +50,12 @@ class _LinfPgd(LinfProjectedGradientDescentAttack):
         return x0 + type(x0)(self.noise) * epsilon
 
 
-class _L2Pgd(L2ProjectedGradientDescentAttack):
-    noise: torch.Tensor | None = None
+class _LinfPgd(_GivenStart, LinfProjectedGradientDescentAttack):
+    pass
 
-    def get_random_start(self, x0: Any, epsilon: float) -> Any:
-        return x0 + type(x0)(self.noise) * epsilon
+
+class _L2Pgd(_GivenStart, L2ProjectedGradientDescentAttack):
+    pass
 
 
 def pgd(
@@ -70,63 +71,62 @@ def pgd(
     """Projected gradient ascent on the cross-entropy.
 
     Args:
-        model: pixels → logits; frozen, or every backward pass computes gradients for weights as well.
+        model: pixels → logits; frozen, so that backward passes compute no gradients for weights.
         norm: of the ball.
         steps: gradient steps per start.
         rel_stepsize: length of a step as a share of epsilon.
-        restarts: starts; later ones are made for images that withstood the earlier ones.
-        random_start: from a point drawn uniformly in the ball, or from the image itself.
+        restarts: number of starts; later ones only attack images that are still classified correctly.
+        random_start: start at a point drawn uniformly in the ball, else at the image itself.
         seed: of the starting points.
 
     Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018.
     """
     kind = _LinfPgd if norm == "linf" else _L2Pgd
     inner = kind(steps=steps, rel_stepsize=rel_stepsize, random_start=random_start)
-    wrapped = _wrapped(model)
+    wrapped = _foolbox_model(model)
 
     def attack(
         pixels: Pixels, targets: torch.Tensor, ids: Sequence[str], epsilon: float
     ) -> tuple[Pixels, torch.Tensor]:
         attacked = pixels.clone()
-        broken = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+        is_wrong = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
         for restart in range(restarts):
-            left = (~broken).nonzero()[:, 0]
+            left = (~is_wrong).nonzero()[:, 0]
             if not len(left):
                 break
             if random_start:
                 inner.noise = start_noise(pixels[left], [ids[i] for i in left.tolist()], norm, seed, restart)
-            _, found, success = inner(wrapped, pixels[left], targets[left], epsilons=epsilon)
-            attacked[left], broken[left] = found, success
-        return attacked, broken
+            _, attacked[left], is_wrong[left] = inner(wrapped, pixels[left], targets[left], epsilons=epsilon)
+        return attacked, is_wrong
 
     return attack
 
 
 def fgsm(model: nn.Module, norm: Norm) -> Attack:
-    """One gradient step of length epsilon (Goodfellow et al., ICLR 2015); nothing random."""
+    """One gradient step of length epsilon (Goodfellow et al., ICLR 2015), not randomised."""
     inner = LinfFastGradientAttack() if norm == "linf" else L2FastGradientAttack()
-    wrapped = _wrapped(model)
+    wrapped = _foolbox_model(model)
 
     def attack(
         pixels: Pixels, targets: torch.Tensor, ids: Sequence[str], epsilon: float
     ) -> tuple[Pixels, torch.Tensor]:
-        _, found, success = inner(wrapped, pixels, targets, epsilons=epsilon)
-        return found, success
+        _, attacked, is_wrong = inner(wrapped, pixels, targets, epsilons=epsilon)
+        return attacked, is_wrong
 
     return attack
 
 
 def noise(model: nn.Module, norm: Norm, *, seed: int = 0) -> Attack:
-    """A random point of the ball: what any attack that follows gradients must outdo."""
-    wrapped = _wrapped(model)
+    """A random point of the ball: the baseline that an attack by gradients must exceed."""
+    wrapped = _foolbox_model(model)
 
     def attack(
         pixels: Pixels, targets: torch.Tensor, ids: Sequence[str], epsilon: float
     ) -> tuple[Pixels, torch.Tensor]:
-        # Restart -1 is none that `pgd` makes.
-        found = (pixels + epsilon * start_noise(pixels, ids, norm, seed, -1)).clamp(0, 1)
+        # `pgd` has no restart -1, so this noise is none of its starts.
+        noisy = (pixels + epsilon * start_noise(pixels, ids, norm, seed, -1)).clamp(0, 1)
         with torch.no_grad():
-            return found, wrapped(found).argmax(dim=1) != targets
+            return noisy, wrapped(noisy).argmax(dim=1) != targets
 
     return attack
 
@@ -134,18 +134,18 @@ def noise(model: nn.Module, norm: Norm, *, seed: int = 0) -> Attack:
 def deepfool_distances(
     model: nn.Module, pixels: Pixels, targets: torch.Tensor, *, steps: int = DEEPFOOL_STEPS
 ) -> Float[np.ndarray, " b"]:
-    """L2 length of a small perturbation that changes the answer, inf where none was found.
+    """L2 length of a small perturbation that changes the predicted class; inf where none was found.
 
-    Source: Moosavi-Dezfooli et al., "DeepFool", CVPR 2016, as foolbox has it (10 likeliest classes).
+    Source: Moosavi-Dezfooli et al., "DeepFool", CVPR 2016, as foolbox implements it (10 likeliest classes).
     """
     attack = L2DeepFoolAttack(steps=steps, candidates=DEEPFOOL_CANDIDATES)
-    found, _, success = attack(_wrapped(model), pixels, targets, epsilons=None)
-    length = (found - pixels).flatten(1).norm(dim=1)
-    return torch.where(success, length, torch.inf).cpu().numpy()
+    attacked, _, is_wrong = attack(_foolbox_model(model), pixels, targets, epsilons=None)
+    length = (attacked - pixels).flatten(1).norm(dim=1)
+    return torch.where(is_wrong, length, torch.inf).cpu().numpy()
 
 
 def start_noise(pixels: Pixels, ids: Sequence[str], norm: Norm, seed: int, restart: int) -> Pixels:
-    """Points drawn uniformly in the unit ball, each from its example's id: any batch split gives the same."""
+    """Points drawn uniformly in the unit ball, seeded by each example's id, so batching does not matter."""
     shape = pixels.shape[1:]
     drawn = torch.stack([_draw(shape, norm, f"{seed}/{restart}/{example_id}") for example_id in ids])
     return drawn.to(pixels.device)
@@ -162,11 +162,11 @@ def _draw(shape: torch.Size, norm: Norm, key: str) -> torch.Tensor:
 
 
 class Unsaturated(nn.Module):
-    """The same answers, on a scale on which cross-entropy has gradients.
+    """The model with logits scaled down where cross-entropy has no gradient; predictions do not change.
 
-    A probe on separable features is so sure that its softmax is 1 to the last float32 digit; then the loss is
-    flat and the attack stands still, which looks like robustness. Logits that span more than MAX_LOGIT_SPAN
-    are scaled down to it, image by image, by a factor that takes no part in the gradient.
+    A probe on separable features can be so confident that its softmax is 1 in float32. The loss is then flat
+    and the attack does not move, which looks like robustness. Logits that span more than MAX_LOGIT_SPAN are
+    scaled to it, image by image, by a factor that is not differentiated.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -179,6 +179,6 @@ class Unsaturated(nn.Module):
         return logits * (MAX_LOGIT_SPAN / (high - low)).clamp(max=1.0)
 
 
-def _wrapped(model: nn.Module) -> Any:
+def _foolbox_model(model: nn.Module) -> Any:
     device = next((t.device for t in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
     return foolbox.PyTorchModel(Unsaturated(model).eval(), bounds=(0, 1), device=device)

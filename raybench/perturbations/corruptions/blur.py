@@ -1,4 +1,4 @@
-"""Blur: what lenses and moving hands do."""
+"""Blur by lenses and motion."""
 
 import math
 
@@ -11,7 +11,7 @@ from raybench.perturbations.corruptions.registry import Draws, Pixels, corruptio
 
 
 def gaussian(pixels: torch.Tensor, sigma: float, *, truncate: float = 4.0) -> torch.Tensor:
-    """Gaussian blur of [b, c, h, w], kernel cut at `truncate` deviations, edges repeated (scikit-image's)."""
+    """Gaussian blur of [b, c, h, w], kernel cut at `truncate` deviations, edges repeated; scikit-image's."""
     radius = max(1, int(truncate * sigma + 0.5))
     border = (radius,) * 4
     padded = F.pad(pixels, border, mode="replicate")
@@ -21,7 +21,7 @@ def gaussian(pixels: torch.Tensor, sigma: float, *, truncate: float = 4.0) -> to
 
 
 def motion(pixels: torch.Tensor, radius: float, sigma: float, angles: list[float]) -> torch.Tensor:
-    """One-sided Gaussian blur along a direction per image, at whole pixels: ImageMagick's motion blur."""
+    """ImageMagick's motion blur: one-sided Gaussian along one direction per image, at whole pixels."""
     height, width = pixels.shape[-2:]
     length = max(2, 2 * round(radius) + 1)
     weights = np.exp(-(np.arange(length) ** 2) / (2 * sigma**2))
@@ -51,10 +51,10 @@ def zoomed(pixels: torch.Tensor, factor: float) -> torch.Tensor:
 
 @corruption("defocus_blur", levels=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)))
 def defocus_blur(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
-    """A disk of that radius with a soft edge of that deviation.
+    """Blur by a disk of that radius with a soft edge of that deviation.
 
-    As the original, but that edges are repeated rather than mirrored and the edge is drawn analytically, so
-    that fractional radii work.
+    As the original, except that image borders are repeated rather than mirrored, and that the disk's edge is
+    drawn analytically, so that fractional radii work.
     """
     radius, softness = level[0] * scale_of(pixels), level[1]
     reach = max(1, math.ceil(radius) + 1)
@@ -69,27 +69,27 @@ def defocus_blur(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pi
 def glass_blur(pixels: Pixels, level: tuple[float, int, int], draws: Draws) -> Pixels:
     """Blur, pixels moved at random within a distance, blur again.
 
-    The original swaps neighbours one after the other; here every pixel takes the place of a random neighbour
-    at once, as many times. The look and the distances are the same, the permutation is not kept.
+    The original swaps neighbours one after the other. Here all pixels are replaced by random neighbours at
+    once, as many times: the look and the distances are the same, but it is no permutation.
     """
     sigma, reach, times = level[0] * scale_of(pixels), max(1, round(level[1] * scale_of(pixels))), level[2]
     size = pixels.shape[-1]
     moved = gaussian(pixels, max(sigma, 0.3))
     rows, columns = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
     for _ in range(times):
-        places = []
+        sources = []
         for draw in draws:
             y = (rows + draw.integers(-reach, reach + 1, rows.shape)).clip(0, size - 1)
             x = (columns + draw.integers(-reach, reach + 1, rows.shape)).clip(0, size - 1)
-            places.append((y * size + x).ravel())
-        index = torch.from_numpy(np.stack(places)).to(pixels.device)[:, None].expand(-1, 3, -1)
+            sources.append((y * size + x).ravel())
+        index = torch.from_numpy(np.stack(sources)).to(pixels.device)[:, None].expand(-1, 3, -1)
         moved = moved.flatten(2).gather(2, index).view_as(pixels)
     return gaussian(moved, max(sigma, 0.3))
 
 
 @corruption("motion_blur", levels=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)))
 def motion_blur(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
-    """Blur in a random direction between −45° and 45°. As the original (ImageMagick's, written anew)."""
+    """Blur in a random direction between −45° and 45°. As the original: ImageMagick's, reimplemented."""
     scale = scale_of(pixels)
     angles = [float(draw.uniform(-45, 45)) for draw in draws]
     return motion(pixels, level[0] * scale, max(level[1] * scale, 0.5), angles)

@@ -1,4 +1,4 @@
-"""Digital damage: light and colour, elastic distortion, coarse pixels, compression."""
+"""Digital corruptions: light and colour, elastic distortion, coarse pixels, compression."""
 
 import io
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from raybench.perturbations.corruptions.registry import Draws, Pixels, corruption
 
 ELASTIC_UNIT = 244 / 224
-"""The authors' lengths are multiples of 244 (their slip for 224, kept) pixels."""
+"""The authors' lengths are multiples of 244 pixels; their slip for 224 is kept."""
 
 
 @corruption("brightness", levels=(0.1, 0.2, 0.3, 0.4, 0.5))
@@ -45,7 +45,7 @@ def saturate(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels
 def elastic_transform(pixels: Pixels, level: tuple[float, float, float], draws: Draws) -> Pixels:
     """A random affine map, then displacements that vary smoothly.
 
-    As the original, but that both are one resampling instead of two, and lengths scale with the image.
+    As the original, except that both are one resampling instead of two, and lengths scale with the image.
     """
     size = pixels.shape[-1]
     strength, smoothness, shear = (part * ELASTIC_UNIT * size for part in level)
@@ -57,7 +57,7 @@ def elastic_transform(pixels: Pixels, level: tuple[float, float, float], draws: 
 def _elastic_grid(
     size: int, strength: float, smoothness: float, shear: float, draw: np.random.Generator
 ) -> Float[np.ndarray, "s s 2"]:
-    """Where each pixel comes from, in [-1, 1] (x, y)."""
+    """Source position of each pixel, in [-1, 1] (x, y)."""
     middle, third = size // 2, size // 3
     far, near = float(middle + third), float(middle - third)
     corners = np.array([[far, far], [far, near], [near, near]])

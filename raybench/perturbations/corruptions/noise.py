@@ -1,4 +1,4 @@
-"""Noise: what sensors add."""
+"""Sensor noise."""
 
 import numpy as np
 import torch

@@ -1,10 +1,10 @@
 """Corruptions by name, and how one is applied: severities, seeds, bounds.
 
 Parameters are those of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations", ICLR 2019, as in the authors' ImageNet-C code for 224 pixels. For larger
-images lengths in pixels (blur radii, displacements) grow with size / 224, for smaller ones they shrink with
-its square root: in proportion a blur would vanish at 32 pixels, where the authors' CIFAR-10-C, tuned apart,
-has lengths close to these.
+Corruptions and Perturbations", ICLR 2019, as in the authors' ImageNet-C code for 224 pixels. Lengths in
+pixels (blur radii, displacements) grow with size / 224 for larger images and shrink with its square root for
+smaller ones. In proportion, a blur would vanish at 32 pixels; the authors' CIFAR-10-C, tuned separately, has
+lengths close to these.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from raybench.core.registry import Registry
 
 Pixels = Float[torch.Tensor, "b 3 s s"]
 Draws = Sequence[np.random.Generator]
-"""One source of random numbers per image."""
+"""One random generator per image."""
 ORIGINAL_SIZE = 224
 
 
@@ -31,7 +31,7 @@ class Corruption:
     name: str
     apply: Callable[[Pixels, Any, Draws], Pixels]
     levels: tuple[Any, ...]
-    """What severity 1 to 5 mean."""
+    """Parameters of severity 1 to 5."""
     is_extra: bool
     """One of the four that the authors hold back for validation."""
 
@@ -41,17 +41,17 @@ class Corruption:
         Args:
             pixels: in [0, 1], shape [b, 3, s, s], s from 32 to 512.
             severity: 1 to 5.
-            ids: of the examples; what is random follows from them, not from the batch.
+            ids: of the examples; they seed the random numbers, so that batching does not matter.
 
         Returns:
             The same shape, in [0, 1].
 
         Raises:
-            ValueError: if the severity is none.
+            ValueError: if there is no such severity.
         """
         if severity not in range(1, len(self.levels) + 1):
             raise ValueError(f"{self.name} has severities 1 to {len(self.levels)}, got {severity}.")
-        # The same draw at every severity: then only the severity makes an image worse.
+        # The same random numbers at every severity, so that only the severity differs.
         draws = [_generator(f"{self.name}/{example_id}") for example_id in ids]
         return self.apply(pixels, self.levels[severity - 1], draws).clamp(0, 1)
 
@@ -74,7 +74,7 @@ def corruption(
 
 
 def scale_of(pixels: Pixels) -> float:
-    """By what lengths in pixels are multiplied."""
+    """Factor for lengths in pixels, which are given for 224 pixels."""
     share = pixels.shape[-1] / ORIGINAL_SIZE
     return share if share >= 1 else float(share**0.5)
 

@@ -18,7 +18,7 @@ def plasma(size: int, decay: float, draw: np.random.Generator) -> np.ndarray:
     """A plasma fractal in [0, 1], shape [size, size], by diamond and square steps on a torus.
 
     Args:
-        decay: by how much the roughness falls at every halving of the step; larger is smoother.
+        decay: divisor of the roughness at every halving of the step; larger is smoother.
     """
     width = 1 << max(3, (size - 1).bit_length())
     field = np.zeros((width, width))
@@ -44,7 +44,7 @@ def plasma(size: int, decay: float, draw: np.random.Generator) -> np.ndarray:
 
 
 def _fields(fields: list[np.ndarray], like: Pixels) -> torch.Tensor:
-    """[b, 1, s, s]."""
+    """Stack one array [s, s] per image to a tensor [b, 1, s, s]."""
     return torch.from_numpy(np.stack(fields).astype(np.float32))[:, None].to(like.device)
 
 
@@ -55,7 +55,7 @@ def _normal(level: tuple[float, float], pixels: Pixels, draws: Draws) -> torch.T
 
 @corruption("fog", levels=((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)))
 def fog(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
-    """A plasma fractal laid over the image, which is darkened so that its maximum stays. As the original."""
+    """Plasma fractal added to the image, which is rescaled to keep its maximum. As the original."""
     highest = pixels.amax(dim=(1, 2, 3), keepdim=True)
     cloud = _fields([plasma(pixels.shape[-1], level[1], draw) for draw in draws], pixels)
     return (pixels + level[0] * cloud) * highest / (highest + level[0])
@@ -63,11 +63,11 @@ def fog(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
 
 @corruption("frost", levels=((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)))
 def frost(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
-    """Ice over the image, both weighed as in the original.
+    """Ice over the image, both weighted as in the original.
 
-    The original overlays one of five photographs of frost, which are not ours to ship. Here the ice is drawn:
-    needles in several directions under a plasma fractal, bluish white. Its mean brightness is about theirs;
-    numbers are not comparable with those of ImageNet-C's frost.
+    The original overlays one of five photographs of frost, which raybench does not have the rights to ship.
+    Here the ice is drawn: bluish white needles in several directions under a plasma fractal, about as bright
+    as the photographs. Numbers are not comparable with those of ImageNet-C's frost.
     """
     size = pixels.shape[-1]
     ice = _fields([plasma(size, 1.6, draw) for draw in draws], pixels)
@@ -95,7 +95,7 @@ def frost(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
 def snow(pixels: Pixels, level: SnowLevel, draws: Draws) -> Pixels:
     """Flakes: thresholded noise, enlarged and blurred along their fall; the scene whitened. As the original.
 
-    The motion blur is ImageMagick's, written anew.
+    The motion blur is a reimplementation of ImageMagick's.
     """
     mean, deviation, zoom, threshold, radius, sigma, weight = level
     flakes = zoomed(_normal((mean, deviation), pixels, draws), zoom)
@@ -121,8 +121,8 @@ def snow(pixels: Pixels, level: SnowLevel, draws: Draws) -> Pixels:
 def spatter(pixels: Pixels, level: SpatterLevel, draws: Draws) -> Pixels:
     """Drops of water (severity 1 to 3) or mud (4, 5) where smoothed noise is high.
 
-    Mud is as the original. The original shades water by OpenCV's edge detection and distance transform; here
-    a drop is as bright as its noise is high, without that relief.
+    Mud is as in the original. The original shades water by OpenCV's edge detection and distance transform;
+    here a drop's brightness is the height of its noise, without that relief.
     """
     mean, deviation, sigma, threshold, last, is_mud = level
     liquid = gaussian(_normal((mean, deviation), pixels, draws), max(sigma * scale_of(pixels), 0.4))
