@@ -89,7 +89,7 @@ class Dataset:
             own, so that datasets with the same distractors share their features.
 
     Raises:
-        SplitLockedError: test was asked for on an object that did not come from `unlocked()`.
+        SplitLockedError: test was read from an object that `unlocked()` did not return.
     """
 
     def __init__(

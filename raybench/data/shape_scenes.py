@@ -55,7 +55,7 @@ def generate(seed: int, num_images: int, size: int = 32) -> Scenes:
     """Draw scenes; use another seed for each split.
 
     The same arguments give the same images (to within rounding of a grey level between processors), and
-    the first images do not depend on how many are asked for. Classes are drawn uniformly.
+    the first images do not depend on `num_images`. Classes are drawn uniformly.
 
     Args:
         seed: any integer ≥ 0.

@@ -1,4 +1,4 @@
-"""Datasets by row or by source, with the splits each one has."""
+"""Rows of the catalogue, and datasets named by their source."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from raybench.core.errors import UnknownNameError
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_a_row_has_a_train_split_and_a_citation(name):
+def test_every_row_has_a_train_split_and_a_citation(name):
     info = DATASETS[name]
     assert info.name == name
     assert "train" in info.splits
     assert info.citation
 
 
-def test_the_offline_default_is_digits():
+def test_digits_need_no_download():
     assert find_dataset("digits").source == FunctionSource("digits")
 
 
@@ -47,11 +47,11 @@ def test_a_source_can_be_named_without_a_row_and_paths_become_absolute(name, sou
     assert (info.name, info.source) == (name, source)
 
 
-def test_a_torchvision_class_with_a_row_borrows_its_splits():
+def test_a_torchvision_class_with_a_row_has_the_rows_splits():
     assert find_dataset("torchvision:OxfordIIITPet").splits == {"train": "trainval", "test": "test"}
 
 
-def test_a_folder_of_split_folders_is_told_from_a_folder_of_classes(tmp_path):
+def test_split_folders_are_distinguished_from_class_folders(tmp_path):
     for name in ("train", "validation"):
         (tmp_path / "split" / name / "cat").mkdir(parents=True)
     (tmp_path / "classes" / "cat").mkdir(parents=True)
@@ -59,12 +59,12 @@ def test_a_folder_of_split_folders_is_told_from_a_folder_of_classes(tmp_path):
     assert folder_splits(tmp_path / "classes") == {"train": "all"}
 
 
-def test_an_unknown_row_is_answered_with_a_suggestion():
+def test_an_unknown_name_is_refused_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="unknown dataset 'cifar11'; did you mean 'cifar1"):
         find_dataset("cifar11")
 
 
-def test_an_unknown_source_is_answered_with_the_known_ones():
+def test_an_unknown_prefix_is_refused_with_the_known_ones():
     with pytest.raises(
         UnknownNameError, match=r"unknown dataset 'foldr:x'; did you mean 'folder'.* 'folder:PATH'"
     ):

@@ -44,7 +44,7 @@ def positives_of(dataset, split="test"):
     return {ids[q]: [dataset.train.ids[i] for i in truth.positives(q)] for q in range(len(ids))}
 
 
-def test_the_papers_eight_are_rows_and_as_many_as_its_table_has():
+def test_the_papers_eight_datasets_are_rows():
     assert len(PAPER_ROWS) == len({score.task for score in published("bob").scores}) == 8
     assert PAPER_DATASETS["cub200"] == "category"
     assert PAPER_DATASETS["roxford5k"] == "instance"

@@ -1,4 +1,4 @@
-"""What the tests of data share: image folders drawn in code."""
+"""Fixture of image folders, drawn in code."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Datasets without one class per image: loaded, split, cached and told apart like any other."""
+"""Datasets without one class per image: loaded, split and fingerprinted like any other."""
 
 import sys
 from dataclasses import replace

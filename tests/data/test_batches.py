@@ -65,7 +65,7 @@ def test_batches_are_floats_in_the_unit_interval_with_channels_last_in_memory():
     assert batch.max() <= 1
 
 
-def test_few_batches_are_decoded_ahead():
+def test_at_most_two_batches_are_decoded_ahead_of_one_thread():
     val = load_dataset(find_dataset("digits")).val
     reads = []
     read = val.image
@@ -76,7 +76,7 @@ def test_few_batches_are_decoded_ahead():
     assert len(reads) <= 40
 
 
-def test_an_image_that_became_unreadable_is_named(tmp_path, draw_folder):
+def test_an_image_damaged_after_loading_is_named(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"a": 9}, "test": {"a": 3}})
     dataset = load_dataset(DatasetInfo(name="f", source=FolderSource(str(tmp_path))))
     (tmp_path / "train" / dataset.train.ids[4]).write_bytes(b"gone bad")

@@ -34,7 +34,7 @@ def test_shapes_have_the_stated_sizes_and_ten_classes():
     assert source.splits["val"].read(3).shape == (32, 32, 3)
 
 
-def test_every_split_has_every_individual_as_a_class():
+def test_individuals_are_classes_that_every_split_contains():
     dataset = load_dataset(DATASETS["shapes_individuals"])
     assert dataset.num_classes == NUM_IDENTITIES
     for split in ("train", "val"):
@@ -51,6 +51,6 @@ def test_every_split_has_every_individual_as_a_class():
         ("shapes", {"train": "extra"}, "the shapes has no split 'extra'"),
     ],
 )
-def test_a_split_that_there_is_not_is_refused(name, splits, message):
+def test_an_unknown_split_is_refused(name, splits, message):
     with pytest.raises(DataError, match=message):
         read_source(replace(DATASETS[name], splits=splits))

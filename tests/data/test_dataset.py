@@ -13,7 +13,7 @@ def digits():
 
 
 @pytest.mark.parametrize("ask", [lambda d: d.test, lambda d: d.split("test")], ids=["attribute", "method"])
-def test_nothing_in_a_search_can_read_test(digits, ask):
+def test_reading_test_raises_while_it_is_locked(digits, ask):
     with pytest.raises(SplitLockedError, match=r"test split of 'digits' is locked .* choose on val"):
         ask(digits)
 
@@ -42,7 +42,7 @@ def test_the_fingerprint_depends_on_targets_and_order(digits):
     assert len({val.fingerprint, reversed_order.fingerprint, relabelled.fingerprint}) == 3
 
 
-def test_examples_hand_out_the_images_of_their_ids(digits):
+def test_taken_examples_keep_their_ids_and_images(digits):
     val = digits.val
     third = val.take([3])
     assert third.ids == [val.ids[3]]

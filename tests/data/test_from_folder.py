@@ -23,7 +23,7 @@ def test_folders_become_splits_and_classes(tmp_path, draw_folder):
     assert source.splits["test"].targets.tolist() == [0, 0, 0, 1, 1]
 
 
-def test_a_mapping_says_which_folder_is_which(tmp_path, draw_folder):
+def test_a_mapping_assigns_folders_to_splits(tmp_path, draw_folder):
     draw_folder(tmp_path, {"learn": {"cat": 4}, "val": {"cat": 3}})
     source = read_source(info(tmp_path, splits={"train": "learn", "test": "val"}))
     assert {name: len(split.ids) for name, split in source.splits.items()} == {"train": 4, "test": 3}
@@ -35,21 +35,21 @@ def test_class_folders_without_splits_are_one_undivided_set(tmp_path, draw_folde
     assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [12, 4, 4]
 
 
-def test_images_deeper_down_belong_to_the_first_folder(tmp_path, draw_folder):
+def test_the_class_of_a_nested_image_is_the_first_folder(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"cat/indoors/2021": 3, "dog": 2}})
     source = read_source(info(tmp_path))
     assert source.class_names == ("cat", "dog")
     assert source.splits["train"].ids[0] == "cat/indoors/2021/0.png"
 
 
-def test_ids_do_not_depend_on_where_the_folder_lies(tmp_path, draw_folder):
+def test_the_fingerprint_does_not_depend_on_where_the_folder_is(tmp_path, draw_folder):
     draw_folder(tmp_path / "here", DIVIDED)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     one, other = (load_dataset(info(tmp_path / place)) for place in ("here", "there"))
     assert one.fingerprint == other.fingerprint
 
 
-def test_other_files_and_hidden_ones_are_passed_over(tmp_path, draw_folder):
+def test_hidden_files_and_files_that_are_no_images_are_ignored(tmp_path, draw_folder):
     draw_folder(tmp_path, DIVIDED)
     (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "train" / "cat" / "._0.png").write_bytes(b"macOS leaves these")
@@ -95,7 +95,7 @@ def test_an_unreadable_image_stops_loading_and_is_named(tmp_path, draw_folder):
         load_dataset(info(tmp_path))
 
 
-def test_an_unreadable_image_is_skipped_with_a_count_if_so_said(tmp_path, draw_folder):
+def test_unreadable_images_are_skipped_and_counted_under_unreadable_skip(tmp_path, draw_folder):
     draw_folder(tmp_path, DIVIDED)
     (tmp_path / "train" / "dog" / "1.png").write_bytes(b"broken")
     dataset = load_dataset(info(tmp_path, unreadable="skip"))

@@ -34,7 +34,7 @@ def test_a_saved_dataset_is_read_with_splits_and_names(tmp_path):
     assert source.splits["test"].read(4)[0, 0].tolist() == [104] * 3
 
 
-def test_a_folder_of_parquet_files_is_read_by_name_as_the_hub_is(tmp_path, monkeypatch):
+def test_a_folder_of_parquet_files_is_read_like_a_hub_dataset(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "org"
@@ -55,7 +55,7 @@ def test_labels_without_class_names_are_sorted(tmp_path, kind, expected):
     assert source.splits["train"].targets[0] == (1 if kind == "string" else 0)
 
 
-def test_another_column_is_named_by_the_row(tmp_path):
+def test_other_column_names_are_settings_of_the_source(tmp_path):
     renamed = table(8).rename_columns({"image": "img", "label": "fine_label"})
     info = saved(tmp_path, train=renamed)
     with pytest.raises(DataError, match=r"no image column 'image', only .*img.*`image_column: NAME`"):
@@ -83,7 +83,7 @@ def test_a_column_of_numbers_is_not_images(tmp_path):
         read_source(described)
 
 
-def test_a_dataset_that_cannot_be_had_is_one_clear_sentence(monkeypatch):
+def test_a_failed_download_is_one_clear_sentence(monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("no route to the hub")
 

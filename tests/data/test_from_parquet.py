@@ -32,7 +32,7 @@ def write(path, n=40, **columns):
     return DatasetInfo(name="p", source=ParquetSource(str(path)))
 
 
-def test_rows_are_dealt_to_their_splits_across_row_groups(tmp_path):
+def test_splits_are_read_across_row_groups(tmp_path):
     source = read_source(write(tmp_path / "d.parquet"))
     test = source.splits["test"]
     assert test.ids[:3] == ["0000002", "0000003", "0000006"]
@@ -40,7 +40,7 @@ def test_rows_are_dealt_to_their_splits_across_row_groups(tmp_path):
     assert test.targets[:4].tolist() == [0, 1, 0, 1]
 
 
-def test_without_a_split_column_everything_is_undivided(tmp_path):
+def test_without_a_split_column_splits_are_carved(tmp_path):
     dataset = load_dataset(write(tmp_path / "d.parquet", split=None))
     assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [26, 6, 8]
 
@@ -54,11 +54,11 @@ def test_without_a_split_column_everything_is_undivided(tmp_path):
     ],
     ids=["names", "numbers", "numbers with names"],
 )
-def test_classes_are_named_as_the_labels_say(tmp_path, labels, names, expected):
+def test_class_names_come_from_the_labels_or_the_class_name_column(tmp_path, labels, names, expected):
     assert read_source(write(tmp_path / "d.parquet", label=labels, class_name=names)).class_names == expected
 
 
-def test_hugging_faces_image_struct_is_understood(tmp_path):
+def test_hugging_faces_image_struct_is_read(tmp_path):
     images = [{"bytes": png(i), "path": None} for i in range(40)]
     assert read_source(write(tmp_path / "d.parquet", image=images)).splits["train"].read(1)[0, 0, 0] == 1
 

@@ -74,7 +74,7 @@ def test_splits_are_found_without_a_mapping(monkeypatch):
     assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [10, 6, 4]
 
 
-def test_a_mapping_is_passed_on(monkeypatch):
+def test_a_mapping_is_passed_to_torchvision(monkeypatch):
     source = read_source(published(monkeypatch, Divided, splits={"train": "val"}))
     assert int(source.splits["train"].read(2)[0, 0, 0]) == 52
 
@@ -84,7 +84,7 @@ def test_an_undivided_dataset_is_carved(monkeypatch):
     assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [6, 2, 2]
 
 
-def test_an_unknown_split_is_torchvisions_own_sentence(monkeypatch):
+def test_an_unknown_split_is_refused_with_torchvisions_sentence(monkeypatch):
     with pytest.raises(DataError, match=r"torchvision's Published: Unknown value 'dev'"):
         read_source(published(monkeypatch, Divided, splits={"train": "dev"}))
 
@@ -99,7 +99,7 @@ def test_a_broken_image_is_named(monkeypatch):
         load_dataset(published(monkeypatch, Broken))
 
 
-def test_a_download_that_fails_is_one_clear_sentence(monkeypatch, root):
+def test_a_failed_download_is_one_clear_sentence(monkeypatch, root):
     with pytest.raises(
         DataError, match=r"cannot open or download Published into .*no network.*RAYBENCH_DATA"
     ):

@@ -44,7 +44,7 @@ def test_a_changed_source_is_decoded_again(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", json.dumps(["too few"])])
-def test_a_damaged_cache_is_passed_over(tmp_path, content):
+def test_a_damaged_cache_is_ignored(tmp_path, content):
     good = pixel_hashes(split_of(Counting()), skip_unreadable=False, cache=tmp_path)
     for file in tmp_path.iterdir():
         file.write_text(content)
@@ -57,13 +57,13 @@ def test_an_unreadable_image_raises_or_is_marked():
         pixel_hashes(split_of(Counting([2])), skip_unreadable=False, cache=None)
 
 
-def test_images_known_to_be_unreadable_still_raise_when_not_skipped(tmp_path):
+def test_a_cached_unreadable_image_still_raises_when_it_may_not_be_skipped(tmp_path):
     pixel_hashes(split_of(Counting([2])), skip_unreadable=True, cache=tmp_path)
     with pytest.raises(UnreadableImageError):
         pixel_hashes(split_of(Counting([2])), skip_unreadable=False, cache=tmp_path)
 
 
-def test_test_keeps_everything_and_train_gives_way_twice():
+def test_train_loses_duplicates_of_val_and_test_and_test_loses_none():
     kept = without_duplicates(
         {"train": ["a", "b", "c", "d"], "val": ["c", "e", "d"], "test": ["d", "d", "f"]}
     )
@@ -74,7 +74,7 @@ def test_test_keeps_everything_and_train_gives_way_twice():
     }
 
 
-def test_copies_within_one_split_stay():
+def test_duplicates_within_one_split_are_kept():
     assert without_duplicates({"train": ["a", "a"]})["train"].tolist() == [0, 1]
 
 

@@ -1,4 +1,4 @@
-"""Images by the names that lists give them."""
+"""Lookup of image files by path or name."""
 
 import pytest
 
@@ -20,22 +20,22 @@ def test_paths_are_sorted_and_images_only(files):
 
 
 @pytest.mark.parametrize("name", ["b/two.png", "b/two", "two.png", "two"])
-def test_a_file_goes_by_its_path_or_name_with_or_without_suffix(files, name):
+def test_a_file_is_found_by_path_or_name_with_or_without_suffix(files, name):
     assert files.paths_of([name], "here") == ("b/two.png",)
 
 
-def test_a_whole_path_is_taken_before_a_name(tmp_path):
+def test_a_path_takes_precedence_over_a_file_name(tmp_path):
     for name in ("one.jpg", "b/one.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert ImageFiles(tmp_path).paths_of(["one.jpg"], "here") == ("one.jpg",)
 
 
-def test_a_name_of_two_files_is_refused(files):
+def test_an_ambiguous_name_is_refused(files):
     with pytest.raises(DataError, match=r"'one' may be 'a/one.jpg' or 'b/one.jpg' in .*; write the path"):
         files.paths_of(["one"], "here")
 
 
-def test_a_name_of_no_file_is_refused_with_the_nearest(files):
+def test_an_unknown_name_is_refused_with_a_suggestion(files):
     with pytest.raises(DataError, match=r"here: there is no image 'tow' below .*; did you mean 'two'"):
         files.paths_of(["tow"], "here")

@@ -29,7 +29,7 @@ def test_digits_have_three_disjoint_stratified_splits():
         np.testing.assert_allclose(shares, 0.1, atol=0.012)
 
 
-def test_digits_fingerprint_is_the_one_it_was_when_this_test_was_written():
+def test_the_fingerprint_of_digits_has_not_changed():
     """Moves only with scikit-learn's images or raybench's carving; features cached by users go with it."""
     assert load_dataset(find_dataset("digits")).fingerprint == "3ea34e26191f2498"
 
@@ -47,7 +47,7 @@ def test_few_shots_cap_train_and_val_and_leave_test_alone():
     assert ids(few, "train") | ids(few, "val") <= ids(full, "train") | ids(full, "val")
 
 
-def test_few_shots_with_a_val_of_its_own_count_both(tmp_path, draw_folder):
+def test_a_few_shot_cap_counts_a_published_val_too(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"a": 20}, "val": {"a": 20}, "test": {"a": 5}})
     dataset = load_dataset(folder(tmp_path, examples_per_class=10))
     assert [dataset.num_examples(name) for name in SPLITS] == [8, 2, 5]
@@ -77,7 +77,7 @@ def test_images_copied_from_test_into_train_are_dropped_and_counted(tmp_path, dr
     assert not any("leak" in name for name in ids(dataset, "train") | ids(dataset, "val"))
 
 
-def test_copies_within_train_never_end_up_on_both_sides_of_a_carved_val(tmp_path, draw_folder):
+def test_duplicates_within_train_are_not_split_between_train_and_a_carved_val(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"a": 10}, "test": {"a": 2}})
     for i in range(10):
         shutil.copy(tmp_path / "train" / "a" / f"{i}.png", tmp_path / "train" / "a" / f"copy{i}.png")
@@ -92,14 +92,14 @@ def test_another_number_of_classes_than_stated_is_refused(tmp_path, draw_folder)
         load_dataset(folder(tmp_path, num_classes=3))
 
 
-def test_a_class_that_duplicates_leave_empty_is_refused(tmp_path, draw_folder):
+def test_a_class_without_examples_after_removing_duplicates_is_refused(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"a": 4, "b": 1}, "val": {"a": 2, "b": 1}, "test": {"a": 1, "b": 1}})
     shutil.copy(tmp_path / "test" / "b" / "0.png", tmp_path / "val" / "b" / "0.png")
     with pytest.raises(DataError, match="class 'b' has no example in its val split"):
         load_dataset(folder(tmp_path))
 
 
-def test_a_cache_changes_nothing_but_the_work(tmp_path):
+def test_the_fingerprint_is_the_same_with_and_without_a_cache(tmp_path):
     info = find_dataset("digits")
     plain = load_dataset(info).fingerprint
     assert [load_dataset(info, cache=tmp_path).fingerprint for _ in range(2)] == [plain, plain]

@@ -55,7 +55,7 @@ def revisited(draw):
     ("difficulty", "positives", "junk"),
     [("easy", [1, 4], [2, 7]), ("medium", [1, 2, 4], [7]), ("hard", [2], [1, 4, 7])],
 )
-def test_difficulties_divide_the_lists_as_revisitop_does(revisited, difficulty, positives, junk):
+def test_difficulties_choose_positives_and_junk_as_in_revisitop(revisited, difficulty, positives, junk):
     listing = read_json(revisited(), settings(difficulty=difficulty))
     assert listing.truth.positives(0).tolist() == positives
     assert listing.truth.junk(0).tolist() == junk
@@ -63,7 +63,7 @@ def test_difficulties_divide_the_lists_as_revisitop_does(revisited, difficulty, 
     assert listing.queries == ("jpg/query.png",)
 
 
-def test_a_set_of_ones_own_lists_names_and_no_grades(revisited):
+def test_positives_may_be_listed_by_name_and_without_grades(revisited):
     folder = revisited(gnd=[{"ok": ["image_3", 0], "junk": ["image_1"]}])
     truth = read_json(folder, settings()).truth
     assert (truth.positives(0).tolist(), truth.junk(0).tolist()) == ([0, 3], [1])
@@ -71,7 +71,7 @@ def test_a_set_of_ones_own_lists_names_and_no_grades(revisited):
         read_json(folder, settings(difficulty="hard"))
 
 
-def test_boxes_are_read_only_where_queries_are_to_be_cut(revisited):
+def test_boxes_are_read_only_if_queries_are_cropped(revisited):
     folder = revisited()
     assert read_json(folder, settings()).boxes == (None,)
     assert read_json(folder, settings(crop=True)).boxes == ((0.0, 0.0, 2.6, 3.0),)
@@ -90,7 +90,7 @@ def test_a_query_without_positives_is_no_error(revisited):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"gnd": []}, "has 1 queries in 'qimlist' but 0 in 'gnd'"),
         ({"gnd": [{"easy": [8], "hard": []}]}, r"query 'query': 'easy' names 8, .* position in \[0, 8\)"),
@@ -107,28 +107,28 @@ def test_a_query_without_positives_is_no_error(revisited):
         ({"qimlist": ["qery"]}, "'qimlist': there is no image 'qery' below .*; did you mean 'query'"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_query(revisited, changes, said):
-    with pytest.raises(DataError, match=said):
+def test_mistakes_in_the_ground_truth_are_named_with_their_query(revisited, changes, message):
+    with pytest.raises(DataError, match=message):
         read_json(revisited(**changes), settings())
 
 
 @pytest.mark.parametrize(
     "box", [[0, 0, 1], [2, 0, 1, 1], "0 0 1 1", [0, 0, float("inf"), 1], [0, 0, 10**400, 1]]
 )
-def test_a_box_that_is_none_is_refused(revisited, box):
+def test_an_invalid_box_is_refused(revisited, box):
     folder = revisited(gnd=[{"ok": [1], "bbx": box}])
     with pytest.raises(DataError, match=r"query 'query': 'bbx' must be \[left, top, right, bottom\]"):
         read_json(folder, settings(crop=True))
 
 
-def test_a_pickle_is_refused_unopened_with_the_way_to_convert_it(revisited):
+def test_a_pickle_is_refused_without_opening_it_and_with_the_way_to_convert_it(revisited):
     folder = revisited()
     (folder / "gnd.pkl").write_bytes(b"\x80\x04cos\nsystem\n.")
     with pytest.raises(DataError, match=r"convert it once: `g = pickle.load"):
         read_json(folder, settings(file="gnd.pkl"))
 
 
-def test_copies_ask_for_the_original_of_their_first_four_digits(draw):
+def test_the_positive_of_a_copy_is_the_original_with_the_same_first_four_digits(draw):
     folder = draw("original/200000.jpg", "original/200100.jpg", "strong/200101.jpg", "strong/200002.jpg")
     listing = read_copydays(folder, settings(layout="copydays"))
     assert listing.queries == ("strong/200002.jpg", "strong/200101.jpg")
@@ -151,7 +151,7 @@ def landmarks(draw, solution):
     return read_landmarks(folder, settings(layout="landmarks", file="solution.csv"))
 
 
-def test_landmarks_choose_by_public_queries_and_leave_ignored_ones_out(draw):
+def test_public_landmark_queries_are_vals_and_ignored_ones_are_left_out(draw):
     listing = landmarks(draw, "id,images,Usage\n123,abd1 abc1,Public\n456,abc1,Private\n789,None,Ignored\n")
     assert listing.queries == ("test/1/2/3/123.jpg", "test/4/5/6/456.jpg")
     assert [listing.truth.positives(query).tolist() for query in range(2)] == [[0, 1], [0]]
@@ -159,7 +159,7 @@ def test_landmarks_choose_by_public_queries_and_leave_ignored_ones_out(draw):
     assert listing.val.tolist() == [0]
 
 
-def test_landmarks_say_what_their_solution_lacks(draw):
+def test_an_incomplete_landmark_solution_is_refused(draw):
     with pytest.raises(DataError, match=r"query '123': 'images' names 'zzz', which is neither an image of"):
         landmarks(draw, "id,images,Usage\n123,zzz,Public\n")
     with pytest.raises(DataError, match=r"solution.csv', line 3: the line ends before it has an id"):

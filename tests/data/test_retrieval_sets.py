@@ -1,4 +1,4 @@
-"""Queries and galleries as published: the paper's rule by hand, listed ones, and who may be chosen by."""
+"""Queries and galleries as published: the first images of a class, leave-one-out, and listed queries."""
 
 import json
 
@@ -25,7 +25,7 @@ def birds(tmp_path, draw_folder):
     return draw_folder(tmp_path, {"": {"jay": 12, "owl": 5, "wren": 4}})
 
 
-def test_the_first_fifth_of_each_class_asks(birds):
+def test_the_first_fifth_of_each_class_are_tests_queries(birds):
     dataset = load_dataset(info_of(birds, FIRST)).unlocked()
     # Sorted as text: 0, 1, 10, 11, 2 … of the jays only ten are taken. Four wrens are too few for a query.
     assert dataset.test.ids == ["jay/0.png", "jay/1.png", "owl/0.png"]
@@ -35,7 +35,7 @@ def test_the_first_fifth_of_each_class_asks(birds):
     assert not {*dataset.train.ids} & {*dataset.val.ids}
 
 
-def test_test_searches_all_that_val_was_made_of(birds):
+def test_tests_gallery_is_train_and_val(birds):
     dataset = load_dataset(info_of(birds, FIRST))
     assert dataset.gallery("val").splits == ("train",)
     assert dataset.unlocked().gallery("test").splits == ("train", "val")
@@ -43,7 +43,7 @@ def test_test_searches_all_that_val_was_made_of(birds):
         dataset.gallery("test")
 
 
-def test_val_holds_a_fifth_of_every_class_that_can_spare_one(birds):
+def test_val_has_a_fifth_of_every_class_with_two_images_left(birds):
     counts = np.bincount(load_dataset(info_of(birds, FIRST)).val.targets)
     assert counts.tolist() == [2, 1, 1]
 
@@ -64,7 +64,7 @@ def test_classes_that_are_all_too_small_are_refused(tmp_path, draw_folder):
         load_dataset(info_of(folder, FIRST))
 
 
-def test_a_set_that_has_splits_is_not_divided_again(tmp_path, draw_folder):
+def test_a_dataset_with_splits_is_not_divided_again(tmp_path, draw_folder):
     folder = draw_folder(tmp_path, {"train": {"owl": 5}, "test": {"owl": 5}})
     info = DatasetInfo(
         name="set",
@@ -76,7 +76,7 @@ def test_a_set_that_has_splits_is_not_divided_again(tmp_path, draw_folder):
         load_dataset(info)
 
 
-def test_leave_one_out_keeps_splits_as_they_are_and_searches_each_within_itself(birds):
+def test_leave_one_out_keeps_the_splits_and_makes_each_its_own_gallery(birds):
     plain, rest = (
         load_dataset(info_of(birds, queries)).unlocked() for queries in (None, Queries(kind="rest"))
     )
@@ -90,19 +90,19 @@ def test_leave_one_out_keeps_splits_as_they_are_and_searches_each_within_itself(
 def listed(folder, num_queries=6, num_gallery=12, gnd=None):
     """Two queries in a row share a positive: groups of two."""
     (folder / "jpg").mkdir(parents=True, exist_ok=True)
-    gallery, asked = ([f"{n}{i}" for i in range(c)] for n, c in (("g", num_gallery), ("q", num_queries)))
-    for i, name in enumerate([*gallery, *asked]):
+    gallery, queries = ([f"{n}{i}" for i in range(c)] for n, c in (("g", num_gallery), ("q", num_queries)))
+    for i, name in enumerate([*gallery, *queries]):
         pixels = np.random.default_rng(i).integers(0, 256, (6, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"jpg/{name}.png")
     shared = [
         {"easy": [q // 2], "hard": [6 + q], "junk": [], "bbx": [2, 1, 6, 5]} for q in range(num_queries)
     ]
-    content = {"imlist": gallery, "qimlist": asked, "gnd": gnd or shared}
+    content = {"imlist": gallery, "qimlist": queries, "gnd": gnd or shared}
     (folder / "gnd.json").write_text(json.dumps(content))
     return folder
 
 
-def test_all_listed_queries_are_tests_where_none_are_kept(tmp_path):
+def test_all_listed_queries_are_tests_if_val_fraction_is_0(tmp_path):
     info = info_of(listed(tmp_path), Queries(kind="listed"), val_fraction=0.0)
     dataset = load_dataset(info).unlocked()
     assert dataset.test.ids == [f"jpg/q{i}.png" for i in range(6)]
@@ -112,12 +112,12 @@ def test_all_listed_queries_are_tests_where_none_are_kept(tmp_path):
     assert [truth.positives(query).tolist() for query in range(6)] == [[q // 2, 6 + q] for q in range(6)]
 
 
-def test_queries_kept_for_choosing_share_no_image_with_tests(tmp_path):
+def test_vals_queries_share_no_listed_image_with_tests(tmp_path):
     info = info_of(listed(tmp_path), Queries(kind="listed"), val_fraction=0.3)
     dataset = load_dataset(info).unlocked()
     assert len(dataset.val) == 2  # 0.3 of 6, in whole groups.
     assert len(dataset.test) == 4
-    asked = {
+    listed_images = {
         split: {
             image
             for query in range(len(dataset.split(split)))
@@ -125,7 +125,7 @@ def test_queries_kept_for_choosing_share_no_image_with_tests(tmp_path):
         }
         for split in ("val", "test")
     }
-    assert not asked["val"] & asked["test"]
+    assert not listed_images["val"] & listed_images["test"]
 
 
 def test_a_large_group_goes_to_val_only_where_it_fits(tmp_path):
@@ -137,7 +137,7 @@ def test_a_large_group_goes_to_val_only_where_it_fits(tmp_path):
     assert {f"jpg/q{i}.png" for i in range(6)} <= {*dataset.test.ids}
 
 
-def test_where_no_group_fits_the_smallest_is_kept_for_choosing(tmp_path):
+def test_val_gets_the_smallest_group_if_none_fits(tmp_path):
     linked = [{"ok": [0]}] * 5 + [{"ok": [1]}] * 3
     dataset = load_dataset(
         info_of(listed(tmp_path, num_queries=8, gnd=linked), Queries(kind="listed"), val_fraction=0.1)
@@ -151,7 +151,7 @@ def test_queries_that_all_share_an_image_cannot_be_divided(tmp_path):
         load_dataset(info_of(folder, Queries(kind="listed")))
 
 
-def test_difficulties_share_images_and_queries_but_are_other_datasets(tmp_path):
+def test_difficulties_share_images_but_have_different_fingerprints(tmp_path):
     folder = listed(tmp_path)
     easy, hard = (
         load_dataset(info_of(folder, Queries(kind="listed", difficulty=name))).unlocked()
@@ -162,7 +162,7 @@ def test_difficulties_share_images_and_queries_but_are_other_datasets(tmp_path):
     assert easy.fingerprint != hard.fingerprint
 
 
-def test_a_query_is_cut_to_its_box_only_where_that_is_asked(tmp_path):
+def test_a_query_is_cropped_to_its_box_only_if_the_dataset_says_so(tmp_path):
     folder = listed(tmp_path)
     shapes = {}
     for crop in (False, True):
@@ -177,7 +177,7 @@ def test_a_box_outside_its_image_is_refused(tmp_path):
         load_dataset(info_of(folder, Queries(kind="listed", crop=True), val_fraction=0.0))
 
 
-def test_unreadable_gallery_images_leave_the_truth_right(tmp_path):
+def test_the_ground_truth_stays_right_without_an_unreadable_gallery_image(tmp_path):
     folder = listed(tmp_path)
     (folder / "jpg/g3.png").write_bytes(b"no image")
     info = info_of(folder, Queries(kind="listed"), val_fraction=0.0, unreadable="skip")
@@ -187,7 +187,7 @@ def test_unreadable_gallery_images_leave_the_truth_right(tmp_path):
     assert dataset.hygiene.num_skipped == 1
 
 
-def test_distractors_are_a_dataset_of_their_own_that_others_share(tmp_path, draw_folder):
+def test_datasets_with_the_same_distractors_share_them(tmp_path, draw_folder):
     noise = draw_folder(tmp_path / "noise", {"": {"a": 3, "b": 2}}, seed=7)
     queries = Queries(kind="listed", distractors=str(noise))
     first, second = (load_dataset(info_of(listed(tmp_path / n), queries)) for n in ("one", "two"))

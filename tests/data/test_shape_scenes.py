@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -130,13 +128,7 @@ def test_classes_are_learnable_from_masks_but_not_trivial_from_pixels() -> None:
     assert 0.12 < from_pixels < from_masks
 
 
-def test_drawing_takes_less_than_three_seconds_per_two_thousand_images_of_one_core() -> None:
-    started = time.process_time()
-    generate(seed=0, num_images=500)
-    assert time.process_time() - started < 0.75
-
-
 @pytest.mark.parametrize(("num_images", "size"), [(0, 32), (1, 8)])
-def test_impossible_requests_are_refused(num_images: int, size: int) -> None:
+def test_too_few_or_too_small_images_are_refused(num_images: int, size: int) -> None:
     with pytest.raises(ValueError, match=f"got {num_images} and {size}"):
         generate(seed=0, num_images=num_images, size=size)

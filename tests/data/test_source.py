@@ -10,7 +10,7 @@ def test_without_a_mapping_splits_are_found_by_their_usual_names():
     assert choose_splits({}, available, "x") == {"train": "train", "val": "validation", "test": "test"}
 
 
-def test_the_only_split_is_train_whatever_its_name():
+def test_an_only_split_is_train_whatever_its_name():
     assert choose_splits({}, ("all",), "x") == {"train": "all"}
 
 

@@ -19,7 +19,7 @@ def test_every_class_is_split_at_the_fraction():
     assert sorted([*kept, *val]) == list(range(100))
 
 
-def test_the_split_is_the_one_it_was_when_this_test_was_written():
+def test_the_drawn_split_has_not_changed():
     assert carved(IDS[:10], np.zeros(10, dtype=int), 0.3)[1].tolist() == [0, 1, 3]
 
 
@@ -30,13 +30,13 @@ def test_order_of_examples_does_not_matter():
     assert {IDS[i] for i in before} == {IDS[order[i]] for i in after}
 
 
-def test_a_removed_example_changes_nothing_for_the_other_class():
+def test_removing_an_example_does_not_change_the_split_of_other_classes():
     _, before = carved(IDS, LABELS)
     _, after = carved(IDS[1:], LABELS[1:])
     assert {IDS[i] for i in before if LABELS[i] == 1} == {IDS[i + 1] for i in after if LABELS[i + 1] == 1}
 
 
-def test_a_class_of_two_has_one_on_either_side():
+def test_a_class_of_two_is_split_one_and_one():
     kept, val = carved(["a", "b"], np.array([0, 0]))
     assert (len(kept), len(val)) == (1, 1)
 
@@ -46,7 +46,7 @@ def test_a_class_of_one_is_refused():
         carved(["a", "b", "c"], np.array([0, 0, 1]))
 
 
-def test_the_cap_keeps_that_many_of_each_class_and_is_nested():
+def test_the_cap_keeps_that_many_of_each_class_and_caps_are_nested():
     few, more = cap_per_class(IDS, LABELS, 3), cap_per_class(IDS, LABELS, 10)
     assert np.bincount(LABELS[few]).tolist() == [3, 3]
     assert set(few) < set(more)

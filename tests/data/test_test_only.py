@@ -1,4 +1,4 @@
-"""Datasets that are only ever measured on."""
+"""Test-only datasets: all of their images are test."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_every_image_is_test_and_no_class_needs_more_than_one(tmp_path, draw_fol
     assert dataset.class_names == ("a", "b")
 
 
-def test_the_split_named_for_test_is_taken_and_the_others_are_not(tmp_path, draw_folder):
+def test_only_the_split_named_for_test_is_read(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"a": 5}, "test": {"a": 2}})
     dataset = load_dataset(info(tmp_path, splits={"test": "test"})).unlocked()
     assert len(dataset.test) == 2

@@ -1,4 +1,4 @@
-"""Attacks on a small smooth network, against loops written here."""
+"""Attacks on a small smooth network, compared with plain loops."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_every_attack_stays_in_its_ball_and_among_pixels(name, model, batch):
+def test_every_attack_stays_in_its_ball_and_in_the_pixel_range(name, model, batch):
     norm, make = ATTACKS[name]
     attacked, broken = make(model, norm)(*batch, IDS, EPSILONS[norm])
     change = (attacked - batch[0]).flatten(1)
@@ -52,7 +52,7 @@ def test_every_attack_stays_in_its_ball_and_among_pixels(name, model, batch):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_every_attack_gives_the_same_in_any_batch_split(name, model, batch):
+def test_attacks_do_not_depend_on_batching(name, model, batch):
     norm, make = ATTACKS[name]
     pixels, targets = batch
     attack = make(model, norm)
@@ -89,7 +89,7 @@ def test_fgsm_is_one_signed_step(model, batch):
     torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-6)
 
 
-def test_seeds_and_restarts_begin_elsewhere_and_ids_decide(batch):
+def test_starts_depend_on_seed_restart_and_id_only(batch):
     pixels = batch[0][:2]
     first = start_noise(pixels, IDS[:2], "linf", 0, 0)
     assert torch.equal(first, start_noise(pixels, IDS[:2], "linf", 0, 0))
@@ -114,11 +114,11 @@ def test_deepfool_finds_the_distance_to_a_plane():
     logits = linear(pixels)
     weight = linear[1].weight
     margins = (logits[:, 0] - logits[:, 1]).abs() / (weight[0] - weight[1]).norm()
-    found = deepfool_distances(linear, pixels, logits.argmax(dim=1))
-    np.testing.assert_allclose(found, margins.numpy(), rtol=0.03)  # foolbox overshoots by 2 %.
+    distances = deepfool_distances(linear, pixels, logits.argmax(dim=1))
+    np.testing.assert_allclose(distances, margins.numpy(), rtol=0.03)  # foolbox overshoots by 2 %.
 
 
-def test_deepfool_says_infinite_where_nothing_changes_the_answer():
+def test_deepfool_is_infinite_where_no_perturbation_changes_the_class():
     constant = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).requires_grad_(False).eval()
     constant[1].weight.zero_()
     constant[1].bias.copy_(torch.tensor([1.0, 0.0]))
@@ -132,7 +132,7 @@ def test_frozen_parameters_get_no_gradients(model, batch):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_classifier_that_is_very_sure_is_attacked_as_well(model, batch):
+def test_a_classifier_with_a_saturated_softmax_is_attacked_as_well(model, batch):
     """Times 1e4 its softmax is exactly 1, and the gradient of its cross-entropy exactly 0."""
 
     class Sure(nn.Module):
@@ -145,7 +145,7 @@ def test_a_classifier_that_is_very_sure_is_attacked_as_well(model, batch):
     assert int(of_sure.sum()) >= int(of_model.sum()) > 0
 
 
-def test_a_machine_without_git_attacks_too(tmp_path):
+def test_attacks_can_be_imported_without_git(tmp_path):
     command = [sys.executable, "-c", "import raybench.perturbations.attacks"]
     done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

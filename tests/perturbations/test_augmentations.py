@@ -13,10 +13,10 @@ def draw(augmentation, seed=0):
     return augmented(pixels(), augmentation.build())
 
 
-def test_output_has_the_wanted_size_and_stays_in_the_unit_range():
-    found = draw(Augmentation(output_size=16, min_crop=0.3, flip=True, color_jitter=0.8))
-    assert found.shape == (4, 3, 16, 16)
-    assert 0.0 <= float(found.min()) <= float(found.max()) <= 1.0
+def test_output_has_the_stated_size_and_stays_in_the_unit_range():
+    output = draw(Augmentation(output_size=16, min_crop=0.3, flip=True, color_jitter=0.8))
+    assert output.shape == (4, 3, 16, 16)
+    assert 0.0 <= float(output.min()) <= float(output.max()) <= 1.0
 
 
 def test_the_same_seed_draws_the_same_images_and_another_seed_others():
@@ -25,7 +25,7 @@ def test_the_same_seed_draws_the_same_images_and_another_seed_others():
     assert not torch.equal(draw(augmentation, 1), draw(augmentation, 2))
 
 
-def test_nothing_is_mirrored_unless_asked_for():
+def test_images_are_mirrored_only_with_flip():
     # A ramp from left to right keeps its direction under any crop.
     ramp = torch.linspace(0, 1, 20).expand(64, 3, 20, 20)
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def test_nothing_is_mirrored_unless_asked_for():
     assert 0.2 < share < 0.8
 
 
-def test_the_input_is_left_as_it_was():
+def test_the_input_is_not_modified():
     images = pixels()
     augmented(images, Augmentation(output_size=16, color_jitter=0.5).build())
     assert torch.equal(images, pixels())

@@ -1,4 +1,4 @@
-"""The corruptions' contract, and their statistics against the original authors' formulas."""
+"""Every corruption's contract, and comparisons with the original authors' formulas."""
 
 import math
 
@@ -37,7 +37,7 @@ def psnr(damaged, clean):
     return -10 * math.log10(float((damaged - clean).square().mean()) + 1e-12)
 
 
-def test_the_catalogue_and_the_functions_agree():
+def test_the_catalogue_lists_every_corruption():
     assert {name for name, c in CORRUPTIONS.items() if c.is_extra} == set(EXTRA)
     assert {name for name, c in CORRUPTIONS.items() if not c.is_extra} == set(IMAGENET_C)
     assert (len(IMAGENET_C), len(EXTRA)) == (15, 4)
@@ -45,7 +45,7 @@ def test_the_catalogue_and_the_functions_agree():
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 @pytest.mark.parametrize("size", [32, 64, 224])
-def test_it_stays_among_pixels_and_changes_them(name, size):
+def test_every_corruption_changes_images_and_stays_in_the_pixel_range(name, size):
     clean = images(2, size)
     for severity in (1, 5):
         damaged = CORRUPTIONS[name](clean, severity, IDS[:2])
@@ -56,7 +56,7 @@ def test_it_stays_among_pixels_and_changes_them(name, size):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_ids_decide_and_batches_do_not(name):
+def test_corruptions_do_not_depend_on_batching(name):
     clean = images()
     damage = CORRUPTIONS[name]
     whole = damage(clean, 3, IDS)
@@ -67,14 +67,14 @@ def test_ids_decide_and_batches_do_not(name):
 
 
 @pytest.mark.parametrize("name", sorted(RANDOM))
-def test_other_examples_are_damaged_otherwise(name):
+def test_random_corruptions_differ_between_examples(name):
     clean = images(1).expand(2, -1, -1, -1).clone()
     one, other = CORRUPTIONS[name](clean, 3, ["a", "b"])
     assert not torch.allclose(one, other)
 
 
 @pytest.mark.parametrize("severity", [0, 6, -1])
-def test_other_severities_are_refused(severity):
+def test_unknown_severities_are_refused(severity):
     with pytest.raises(ValueError, match=f"fog has severities 1 to 5, got {severity}"):
         CORRUPTIONS["fog"](images(1), severity, ["a"])
 
@@ -123,11 +123,11 @@ def original(name, x, severity):
 
 @pytest.mark.parametrize("name", ["contrast", "gaussian_blur", "brightness", "saturate"])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_what_is_not_random_is_the_authors_formula(name, severity):
+def test_deterministic_corruptions_equal_the_authors_formulas(name, severity):
     clean = images(1, 224)
-    found = CORRUPTIONS[name](clean, severity, ["a"])[0].permute(1, 2, 0).numpy()
+    damaged = CORRUPTIONS[name](clean, severity, ["a"])[0].permute(1, 2, 0).numpy()
     expected = original(name, clean[0].permute(1, 2, 0).double().numpy(), severity)
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(damaged, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -153,7 +153,7 @@ def test_noise_has_the_authors_moments(severity):
     assert float(damaged("speckle_noise").std()) == pytest.approx(drawn.std(), rel=0.02)
 
 
-def test_gaussian_is_scipys():
+def test_gaussian_blur_equals_scipys():
     image = images(1)[0]
     expected = ndimage.gaussian_filter(image.numpy(), (0, 1.7, 1.7), mode="nearest", truncate=4.0)
     np.testing.assert_allclose(gaussian(image[None], 1.7)[0].numpy(), expected, atol=1e-5)
@@ -170,7 +170,7 @@ def test_motion_moves_a_point_along_its_direction_only():
 
 
 @pytest.mark.parametrize("size", [32, 50, 224])
-def test_fog_comes_from_a_field_between_zero_and_one(size):
+def test_a_plasma_fractal_lies_between_zero_and_one_and_decay_smooths_it(size):
     field = plasma(size, 2.0, np.random.default_rng(0))
     assert field.shape == (size, size)
     assert (field.min(), field.max()) == (0, 1)
@@ -186,7 +186,7 @@ def test_the_average_level_of_fog_is_that_of_its_formula():
     assert float(damaged.mean()) == pytest.approx(float(expected), abs=0.12)
 
 
-def test_jpeg_and_pixelate_are_pils():
+def test_jpeg_and_pixelate_equal_pils():
     import io
 
     from PIL import Image
@@ -198,5 +198,5 @@ def test_jpeg_and_pixelate_are_pils():
     jpeg = np.asarray(Image.open(buffer))
     box = picture.resize((25, 25), Image.Resampling.BOX).resize((64, 64), Image.Resampling.BOX)
     for name, severity, expected in (("jpeg_compression", 3, jpeg), ("pixelate", 3, np.asarray(box))):
-        found = (CORRUPTIONS[name](clean, severity, ["a"])[0] * 255).round().permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(found, expected)
+        damaged = (CORRUPTIONS[name](clean, severity, ["a"])[0] * 255).round().permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(damaged, expected)

@@ -1,4 +1,4 @@
-"""Queries and presets in a spec: what may be written, what is refused, what a plan says is not there yet."""
+"""Queries, presets and datasets without their files, in specs and plans."""
 
 import json
 
@@ -28,19 +28,19 @@ def own(entry):
     return f"{{own: {{folder: photos, {entry}}}}}"
 
 
-def test_the_papers_rule_can_be_written(write, photos):
+def test_first_images_of_a_class_can_be_queries(write, photos):
     spec = load_spec(write(tasks=RETRIEVAL, datasets=own("queries: {kind: first, max_per_class: 50}")))
     queries = spec.datasets["own"].queries
     assert (queries.kind, queries.fraction, queries.max_per_class) == ("first", 0.2, 50)
     assert spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
-def test_leave_one_out_can_be_written(write, photos):
+def test_queries_can_be_leave_one_out(write, photos):
     spec = load_spec(write(tasks="[retrieval@own, knn@own]", datasets=own("queries: {kind: rest}")))
     assert spec.datasets["own"].queries.kind == "rest"
 
 
-def test_listed_queries_and_their_distractors_are_found_beside_the_spec(write, photos):
+def test_paths_of_listed_queries_are_relative_to_the_spec(write, photos):
     entry = "queries: {kind: listed, difficulty: hard, crop: true, distractors: noise}"
     queries = load_spec(write(tasks=RETRIEVAL, datasets=own(entry))).datasets["own"].queries
     assert (queries.difficulty, queries.crop, queries.distractors) == (
@@ -69,22 +69,22 @@ def test_listed_queries_and_their_distractors_are_found_beside_the_spec(write, p
         ("queries: {kind: listed, distractors: nosie}", "there is no folder of distractors"),
     ],
 )
-def test_what_does_not_go_together_is_refused(problems, photos, entry, message):
+def test_contradictory_queries_are_refused(problems, photos, entry, message):
     assert any(message in problem for problem in problems(tasks=RETRIEVAL, datasets=own(entry)))
 
 
-def test_a_folder_with_splits_is_not_divided_by_the_rule(problems, photos):
+def test_a_folder_with_splits_cannot_be_divided_by_first(problems, photos):
     for name in ("train", "test"):
         (photos / name / "jay").mkdir(parents=True)
-    found = problems(tasks=RETRIEVAL, datasets=own("queries: {kind: first}"))
+    reported = problems(tasks=RETRIEVAL, datasets=own("queries: {kind: first}"))
     assert any(
-        "has folders for train, test, but kind 'first' divides a set without splits" in p for p in found
+        "has folders for train, test, but kind 'first' divides a set without splits" in p for p in reported
     )
 
 
 def test_a_divided_dataset_is_not_for_classifiers(problems, photos):
-    found = problems(tasks="[knn@own]", datasets=own("queries: {kind: first}"))
-    assert any("divided into queries and gallery, which knn cannot use" in problem for problem in found)
+    reported = problems(tasks="[knn@own]", datasets=own("queries: {kind: first}"))
+    assert any("divided into queries and gallery, which knn cannot use" in problem for problem in reported)
 
 
 def test_a_preset_fixes_the_hyperparameters_and_searches_nothing(write, photos):
@@ -109,36 +109,36 @@ def test_a_preset_fixes_the_hyperparameters_and_searches_nothing(write, photos):
         ({"preset": "[paper]"}, "`preset` must be text"),
     ],
 )
-def test_a_preset_that_cannot_be_is_refused(problems, lines, message):
-    found = problems(**{"tasks": "[retrieval@digits]", "search": "{}", **lines})
-    assert any(message in problem for problem in found), found
+def test_an_invalid_preset_is_refused(problems, lines, message):
+    reported = problems(**{"tasks": "[retrieval@digits]", "search": "{}", **lines})
+    assert any(message in problem for problem in reported), reported
 
 
-def test_nothing_can_be_chosen_where_all_queries_are_tests(problems, photos):
+def test_a_search_without_val_queries_is_refused(problems, photos):
     entry = own("queries: {kind: listed}, val_fraction: 0")
-    found = problems(tasks=RETRIEVAL, datasets=entry)
-    assert any("so nothing can be chosen by them; add `preset: paper`" in problem for problem in found)
+    reported = problems(tasks=RETRIEVAL, datasets=entry)
+    assert any("so nothing can be chosen by them; add `preset: paper`" in problem for problem in reported)
 
 
-def test_a_row_put_in_place_by_hand_lies_in_the_data_folder(write, data):
+def test_a_row_with_steps_lies_in_the_data_folder(write, data):
     folder = data / "cub200/images/jay"
     folder.mkdir(parents=True)
     spec = load_spec(write(tasks="[retrieval@cub200]"))
     assert spec.datasets["cub200"].source.location == str(folder.parent)
 
 
-def test_a_row_that_is_not_there_is_refused_with_the_steps_and_planned_with_a_note(problems, write, data):
+def test_a_row_without_files_is_refused_by_run_and_noted_by_plan(problems, write, data):
     lines = {"tasks": "[retrieval@cub200, retrieval@roxford5k_hard_1m]", "search": "{}", "preset": "paper"}
-    found = problems(**lines)
+    reported = problems(**lines)
     assert any(
-        f"'cub200' is not in {str(data / 'cub200/images')!r}. Unpack CUB_200_2011.tgz" in p for p in found
+        f"'cub200' is not in {str(data / 'cub200/images')!r}. Unpack CUB_200_2011.tgz" in p for p in reported
     )
-    assert any("convert it once" in problem and "revisitop1m" in problem for problem in found)
+    assert any("convert it once" in problem and "revisitop1m" in problem for problem in reported)
     notes = make_plan(load_spec(write(**lines), needs_data=False)).notes
     assert any("dataset 'cub200' is not in" in note for note in notes)
 
 
-def test_a_row_without_its_distractors_is_not_there(write, data):
+def test_a_row_without_its_distractors_is_missing(write, data):
     (data / "roxford5k").mkdir(parents=True)
     (data / "roxford5k/gnd.json").write_text("{}")
     lines = {"tasks": "[retrieval@roxford5k_hard, retrieval@roxford5k_hard_1m]", "search": "{}"}

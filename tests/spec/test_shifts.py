@@ -1,4 +1,4 @@
-"""What a dataset row may say about its shifted test sets."""
+"""Shifted test sets of a dataset in a spec."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def read(tmp_path):
     return read_text
 
 
-def test_a_shifted_set_comes_along_with_its_dataset(read):
+def test_shifted_sets_are_resolved_with_their_dataset(read):
     spec = read("[sketch]")
     assert spec.datasets["photo"].shifts == {"sketch": Shift()}
     assert spec.datasets["sketch"].test_only
@@ -54,12 +54,12 @@ def test_a_class_map_is_named_or_written_out(read):
         ("{sketch: {cue: '('}}", "`cue` is no regular expression"),
     ],
 )
-def test_mistakes_are_said(read, shifts, sentence):
+def test_mistakes_are_reported(read, shifts, sentence):
     with pytest.raises(SpecError) as caught:
         read(shifts)
     assert sentence in str(caught.value)
 
 
-def test_a_test_only_set_is_no_task(read):
+def test_a_task_on_a_test_only_dataset_is_refused(read):
     with pytest.raises(SpecError, match="dataset 'sketch' is test-only"):
         read("[sketch]", task="linear_probe@sketch")

@@ -1,4 +1,4 @@
-"""Datasets of a spec's own, and files that must be there before anything starts."""
+"""Datasets that a spec defines, and the check of their files."""
 
 import pytest
 
@@ -13,14 +13,14 @@ def make_folders(root, *folders):
         (root / folder).mkdir(parents=True)
 
 
-def test_a_folder_dataset_is_found_beside_the_spec(write, tmp_path):
+def test_a_folder_is_relative_to_the_spec(write, tmp_path):
     make_folders(tmp_path, "photos/train/cat", "photos/val/cat")
     info = load_spec(write(tasks=TASKS, datasets="{own: {folder: photos, unreadable: skip}}")).datasets["own"]
     assert (info.source, info.unreadable) == (FolderSource(str(tmp_path / "photos")), "skip")
     assert info.splits == {"train": "train", "val": "val"}
 
 
-def test_a_folder_can_be_a_task_without_a_name_of_its_own(write, tmp_path):
+def test_a_task_can_name_a_folder_directly(write, tmp_path):
     make_folders(tmp_path, "photos/cat")
     info = load_spec(write(tasks="['knn@folder:photos']")).datasets["folder:photos"]
     assert (info.source, info.splits) == (FolderSource(str(tmp_path / "photos")), {"train": "all"})
@@ -34,7 +34,7 @@ def test_a_parquet_file_keeps_its_columns(write, tmp_path):
     assert info.splits == {"train": "train", "test": "test"}
 
 
-def test_a_few_shot_version_of_a_torchvision_dataset_borrows_its_splits(write):
+def test_a_few_shot_version_of_a_torchvision_dataset_has_the_rows_splits(write):
     entry = "{torchvision: OxfordIIITPet, examples_per_class: 5}"
     info = load_spec(write(tasks=TASKS, datasets=f"{{own: {entry}}}")).datasets["own"]
     assert (info.examples_per_class, info.num_classes) == (5, 37)
@@ -81,14 +81,14 @@ def test_a_few_shot_version_of_a_torchvision_dataset_borrows_its_splits(write):
 )
 def test_a_dataset_that_cannot_be_read_is_refused_with_its_line(problems, tmp_path, entry, message):
     make_folders(tmp_path, "photos/train/cat", "photos/val/cat")
-    found = problems(tasks=TASKS, datasets=f"{{own: {entry}}}")
-    assert any(problem.startswith("line 7: ") and message in problem for problem in found)
+    reported = problems(tasks=TASKS, datasets=f"{{own: {entry}}}")
+    assert any(problem.startswith("line 7: ") and message in problem for problem in reported)
 
 
-def test_a_misspelt_dataset_of_the_specs_own_is_suggested(problems, tmp_path):
+def test_a_misspelt_dataset_of_the_spec_is_suggested(problems, tmp_path):
     make_folders(tmp_path, "photos/cat")
-    found = problems(tasks="[knn@imagenete]", datasets="{imagenette: {folder: photos}}")
-    assert found == ["line 3: unknown dataset 'imagenete'; did you mean 'imagenette'?"]
+    reported = problems(tasks="[knn@imagenete]", datasets="{imagenette: {folder: photos}}")
+    assert reported == ["line 3: unknown dataset 'imagenete'; did you mean 'imagenette'?"]
 
 
 @pytest.mark.parametrize(
