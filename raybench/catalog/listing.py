@@ -182,10 +182,10 @@ def listing(kind: str) -> list[Row]:
     return LISTINGS[kind]()
 
 
-def plugin_failures() -> list[PluginError]:
-    """Failures of the plug-ins that listing has loaded."""
+def load_plugins() -> list[PluginError]:
+    """Load all plug-ins and return what failed."""
     registries: tuple[Registry[Any], ...] = (BACKBONES, DATASETS, PROTOCOLS, EVALUATORS, METRICS)
-    return [failure for registry in registries for failure in registry.failures]
+    return [failure for registry in registries for failure in registry.load_plugins()]
 
 
 def _queries(info: DatasetInfo) -> str:

@@ -1,8 +1,7 @@
-"""Search space, preset and datasets of the protocol `retrieval`."""
+"""Search space and preset of the protocol `retrieval`."""
 
 from collections.abc import Mapping
 
-from raybench.catalog.retrieval_datasets import PAPER_ROWS
 from raybench.catalog.search_spaces import Choice, SearchSpace
 from raybench.core.records import HparamValue
 
@@ -54,8 +53,3 @@ ADDED_LATER: Mapping[str, HparamValue] = {"scales": "single"}
 """Hyperparameter that recipes of earlier versions lack → the value they imply."""
 
 RETRIEVAL_OBJECTIVE = "map"
-
-PAPER_DATASETS: Mapping[str, str] = {
-    row.name: row.queries.shares for row in PAPER_ROWS if row.queries is not None
-}
-"""Dataset of the paper → what a query and its positives have in common: a category or an instance."""

@@ -52,12 +52,12 @@ def add(verbs: Verbs) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from raybench.catalog.listing import listing, plugin_failures
+    from raybench.catalog.listing import listing, load_plugins
     from raybench.report.render.columns import aligned
 
     rows = listing(arguments.what)
     print(json.dumps(rows, indent=1) if arguments.json else aligned(rows))
-    for failure in plugin_failures():
+    for failure in load_plugins():
         print(f"raybench: {failure}", file=sys.stderr)
     return exit_codes.DONE
 

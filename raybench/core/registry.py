@@ -49,7 +49,7 @@ class Registry(Mapping[str, T]):
     """A read-mostly mapping that refuses duplicates, explains misses and takes in rows of plug-ins.
 
     Plug-ins are loaded at the first iteration and at the first look-up of a name that raybench does not have
-    itself. A plug-in that fails does not hinder the others: see `failures`.
+    itself. A plug-in that fails does not affect the others: see `load_plugins`.
 
     >>> metrics = Registry("metric")
     >>> metrics.add("accuracy", max)
@@ -83,18 +83,18 @@ class Registry(Mapping[str, T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
-            self._load_plugins()
+            self.load_plugins()
         try:
             return self._entries[name]
         except KeyError:
             raise UnknownNameError(self._explain_miss(name)) from None
 
     def __iter__(self) -> Iterator[str]:
-        self._load_plugins()
+        self.load_plugins()
         return iter(self._entries)
 
     def __len__(self) -> int:
-        self._load_plugins()
+        self.load_plugins()
         return len(self._entries)
 
     def origin(self, name: str) -> str:
@@ -102,14 +102,10 @@ class Registry(Mapping[str, T]):
         self[name]  # Raises if there is none.
         return self._origins.get(name, "raybench")
 
-    @property
-    def failures(self) -> tuple[PluginError, ...]:
-        """Plug-ins that could not be loaded and names that two packages claim; empty before any is loaded."""
-        return tuple(self._failures)
-
-    def _load_plugins(self) -> None:
+    def load_plugins(self) -> tuple[PluginError, ...]:
+        """Add the rows of plug-ins, once; return failures: broken plug-ins and names claimed twice."""
         if self._row_type is None:
-            return
+            return tuple(self._failures)
         row_type, self._row_type = self._row_type, None  # First: plug-ins may look names up while loading.
         plugins, self._failures = load_plugins(f"raybench.{self._kind}s", row_type)
         by_name: dict[str, list[PluginRow]] = {}
@@ -126,9 +122,14 @@ class Registry(Mapping[str, T]):
                         "them, or uninstall one."
                     )
                 )
+        return tuple(self._failures)
+
+    @property
+    def failure_notes(self) -> str:
+        """Sentences on plug-ins that failed, to append to the message of an unknown name."""
+        return "".join(f" Note: {failure}" for failure in self.load_plugins())
 
     def _explain_miss(self, name: str) -> str:
         hint = suggest(name, self._entries) or "."
         listing = f"`raybench list {self._kind}s` prints all {len(self)}."
-        notes = "".join(f" Note: {failure}" for failure in self._failures)
-        return f"unknown {self._kind} {name!r}{hint} {listing}{notes}"
+        return f"unknown {self._kind} {name!r}{hint} {listing}{self.failure_notes}"

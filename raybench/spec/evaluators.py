@@ -55,4 +55,5 @@ def _unsuitable(name: str, error: ValueError) -> str:
 def _unknown(name: str) -> str:
     hint = suggest(name, EVALUATORS) or "."
     advice = f" A protocol belongs into `tasks`, as {name}@DATASET." if name in PROTOCOLS else ""
-    return f"unknown evaluator {name!r}{hint} Evaluators: {', '.join(EVALUATORS)}.{advice}"
+    known = f"Evaluators: {', '.join(EVALUATORS)}."
+    return f"unknown evaluator {name!r}{hint} {known}{advice}{EVALUATORS.failure_notes}"

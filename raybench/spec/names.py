@@ -90,7 +90,7 @@ def _unknown(name: str) -> UnknownNameError:
     siblings = [*checkpoints_of(architecture), *_timm_tags(architecture)]
     near = suggest(name, siblings) or suggest(name, BACKBONES) or "; timm does not know it either."
     listing = f"`raybench list backbones` prints all {len(BACKBONES)} rows."
-    return UnknownNameError(f"unknown backbone {name!r}{near} {listing}")
+    return UnknownNameError(f"unknown backbone {name!r}{near} {listing}{BACKBONES.failure_notes}")
 
 
 def _ambiguous(name: str, tags: list[str]) -> str:

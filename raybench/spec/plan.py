@@ -8,6 +8,7 @@ from pathlib import Path
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.listing import load_plugins
 from raybench.catalog.search_spaces import num_choices
 from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.records import Pair
@@ -173,7 +174,7 @@ def _notes(spec: ExperimentSpec) -> list[str]:
         notes.append("one seed: the ranking can show no spread between runs; list more `seeds` for that.")
     if len(spec.backbones) == 1:
         notes.append("one backbone: there is nothing to rank it against.")
-    return notes
+    return [*notes, *map(str, load_plugins())]
 
 
 def _pass_flops(info: BackboneInfo, dataset: DatasetInfo) -> float | None:

@@ -8,7 +8,7 @@ import pytest
 
 from raybench.analysis.zscores import add_task_columns, overall, rank_within_task, zscore_within_task
 from raybench.catalog.published import published
-from raybench.catalog.retrieval import PAPER_DATASETS
+from raybench.catalog.retrieval_datasets import PAPER_ROWS
 from raybench.core.errors import UnknownNameError
 
 TABLES = Path(__file__).parents[2] / "../shared/bob/tables"
@@ -29,7 +29,7 @@ def task_of(dataset: str) -> str:
 
 
 def test_its_tasks_are_datasets_of_the_catalogue():
-    assert {row.task for row in published("bob").scores} == {f"retrieval@{name}" for name in PAPER_DATASETS}
+    assert {row.task for row in published("bob").scores} == {f"retrieval@{row.name}" for row in PAPER_ROWS}
 
 
 def test_the_retrieval_table_is_complete():

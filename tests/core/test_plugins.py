@@ -58,7 +58,7 @@ def test_a_row_an_iterable_of_rows_and_a_function_are_accepted(install, toys):
     assert list(toys) == ["ball", "car", "doll", "bear", "steam"]
     assert (len(toys), toys["steam"].name, "bear" in toys, "sword" in toys) == (5, "steam", True, False)
     assert [toys.origin(name) for name in ("ball", "bear")] == ["raybench", "more-toys 1.0"]
-    assert toys.failures == ()
+    assert toys.load_plugins() == ()
 
 
 def test_rows_of_raybench_are_found_without_importing_plugins(install, toys):
@@ -95,14 +95,14 @@ def test_a_broken_plugin_is_reported_and_the_others_work(install, toys, code, re
     sentence = rf"the plug-in broken-toys 1\.0 cannot be loaded: .*'broken_toys:ROWS'.*\({reason}\)"
     with pytest.raises(UnknownNameError, match=rf"unknown toy 'sword'\. .* {sentence}"):
         toys["sword"]
-    assert len(toys.failures) == 1
+    assert len(toys.load_plugins()) == 1
 
 
 def test_a_name_of_raybench_cannot_be_taken(install, toys):
     install("my_toys", "BALL = Toy('ball', 7)", ball="my_toys:BALL")
     assert list(toys) == ["ball"]
     assert toys["ball"] == Toy("ball")
-    [failure] = toys.failures
+    [failure] = toys.load_plugins()
     assert "toy 'ball' is added by raybench and by my-toys 1.0; rename it" in str(failure)
 
 

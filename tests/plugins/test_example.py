@@ -124,3 +124,13 @@ def test_a_broken_package_is_named_and_raybench_goes_on(tmp_path):
     assert done.stderr.startswith("raybench: the plug-in half-a-plugin 0.3 cannot be loaded: ")
     assert "No module named 'half_a_plugin'" in done.stderr
     assert "Traceback" not in done.stderr
+    spec = tmp_path / "known.yaml"
+    spec.write_text("{name: known, backbones: [mini_vit.mae], tasks: [knn@digits], budget: smoke}")
+    plan = python(tmp_path, "-m", "raybench.cli", "plan", str(spec))
+    assert plan.returncode == 0
+    assert "note            the plug-in half-a-plugin 0.3 cannot be loaded" in plan.stdout
+    spec.write_text("{name: new, backbones: [half.new], tasks: [knn@digits], budget: smoke}")
+    plan = python(tmp_path, "-m", "raybench.cli", "plan", str(spec))
+    assert plan.returncode == 2
+    assert "unknown backbone 'half.new'" in plan.stderr
+    assert "Note: the plug-in half-a-plugin 0.3 cannot be loaded" in plan.stderr

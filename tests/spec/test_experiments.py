@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raybench.catalog.retrieval import PAPER_DATASETS
+from raybench.catalog.retrieval_datasets import PAPER_ROWS
 from raybench.spec import load_spec, make_plan
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -45,6 +45,6 @@ def test_the_papers_retrieval_plans_without_data_and_says_what_to_fetch(monkeypa
     file = next(file for file in FILES if file.name == "retrieval_paper.yaml")
     plan = make_plan(load_spec(file, needs_data=False))
     assert plan.search_trials == 0
-    assert {str(pair.task) for pair in plan.pairs} == {f"retrieval@{name}" for name in PAPER_DATASETS}
-    for name in PAPER_DATASETS:
-        assert any(f"dataset {name!r} is not in" in note for note in plan.notes)
+    assert {str(pair.task) for pair in plan.pairs} == {f"retrieval@{row.name}" for row in PAPER_ROWS}
+    for row in PAPER_ROWS:
+        assert any(f"dataset {row.name!r} is not in" in note for note in plan.notes)
