@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from raybench.core.errors import SpecError
 from raybench.core.records import Measurement, Pair, Task, TrialRecord, TrialRequest, metric_values
+from raybench.evaluation.outcomes import Predictions
 from raybench.experiment.reconcile import (
     final_record,
     hygiene_notes,
@@ -17,8 +20,10 @@ from raybench.experiment.reconcile import (
     withdraw_superseded,
 )
 from raybench.spec import ExperimentSpec, load_spec
-from raybench.store import ledger
+from raybench.store import layout, ledger
+from raybench.store.artifacts import write_classifier
 from raybench.store.measurements import read_measurements, write_measurements
+from raybench.store.predictions import write_predictions
 from raybench.tuning.study import PairStudy
 
 SPEC = """
@@ -120,6 +125,21 @@ def test_a_new_evaluator_measures_the_winner_again_and_searches_nothing(spec, re
     assert all(study.is_finished for study in make_studies(more, measured))
 
 
+def test_an_evaluator_with_other_settings_measures_the_winner_again(spec, read):
+    records = [record for study in make_studies(spec, []) for record in run_to_the_end(study)]
+    evaluators = "seeds: [0, 1]\nevaluators: [{corruption: {severities: [1]}}]"
+    before = read(("seeds: [0, 1]", evaluators))
+    digests = {name: settings.digest for name, settings in before.evaluators_of("knn").items()}
+    assert set(digests) == {"corruption"}
+    measured = [replace(r, evaluations=digests) if r.stage == "final" else r for r in records]
+    assert all(study.is_finished for study in make_studies(before, measured))
+    after = read(("seeds: [0, 1]", evaluators.replace("[1]", "[1, 2]")))
+    for study in make_studies(after, measured):
+        requests = [study.next_request(), study.next_request()]
+        assert [(request.stage, request.seed) for request in requests] == [("final", 0), ("final", 1)]
+        assert study.next_request() is None, "no search trial and no third seed"
+
+
 def test_a_recipe_has_a_study_without_search(read):
     hparams = "hparams: {feature_norm: l2, k: 5, weighting: uniform}"
     recipe = read(("search: {num_trials: 2}", hparams))
@@ -189,31 +209,45 @@ def test_what_a_hanging_worker_wrote_last_is_the_reason(spec, tmp_path):
     assert final_record(tmp_path, request, "its process died") == hung
 
 
-def test_final_results_of_an_overtaken_winner_are_taken_back(spec, read, tmp_path):
+def write_results(storage: Path, record: TrialRecord) -> None:
+    """A measurement, predictions and a classifier of a final trial."""
+    measurement = Measurement(
+        experiment="small",
+        backbone=record.pair.backbone,
+        task=record.pair.task,
+        split="test",
+        metric="accuracy",
+        value=0.5,
+        num_examples=2,
+        seed=record.seed,
+    )
+    trial = (storage, "small", record.trial_id)
+    write_measurements(*trial, [measurement], {})
+    examples = Predictions(ids=("a", "b"), targets=np.array([0, 1]), logits=np.eye(2, dtype=np.float32))
+    write_predictions(*trial, {"test": examples}, pair=record.pair, seed=record.seed)
+    write_classifier(*trial, {"weights": torch.ones(2)})
+
+
+def test_final_results_are_withdrawn_once_a_longer_search_has_another_winner(spec, read, tmp_path):
     study, _ = make_studies(spec, [])
     for record in run_to_the_end(study):
         ledger.write_record(tmp_path, record)
         if record.stage == "final":
-            measurement = Measurement(
-                experiment="small",
-                backbone=record.pair.backbone,
-                task=record.pair.task,
-                split="test",
-                metric="accuracy",
-                value=0.5,
-                num_examples=359,
-                seed=record.seed,
-            )
-            write_measurements(tmp_path, "small", record.trial_id, [measurement], {})
+            write_results(tmp_path, record)
+            assert layout.predictions_file(tmp_path, "small", record.trial_id).is_file()
     longer, _ = make_studies(read(("num_trials: 2", "num_trials: 3")), ledger.read_records(tmp_path, "small"))
     withdraw_superseded(tmp_path, longer)
-    assert read_measurements(tmp_path).height == 2  # The search is not over: nothing is decided.
+    assert read_measurements(tmp_path).height == 2, "the search is not over"
 
     better = longer.next_request()
     longer.complete(better, completed(better, 0.9))
     withdraw_superseded(tmp_path, longer)
     assert read_measurements(tmp_path).height == 0
     old = [record for record in ledger.read_records(tmp_path, "small") if record.stage == "final"]
+    assert len(old) == 2
+    for record in old:
+        assert not layout.predictions_file(tmp_path, "small", record.trial_id).is_file()
+        assert not layout.classifier_file(tmp_path, "small", record.trial_id).is_file()
     assert {(record.status, record.reason) for record in old} == {
         ("failed", "superseded by a better search trial")
     }

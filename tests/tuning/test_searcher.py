@@ -1,13 +1,19 @@
-"""What the searcher does when the storage goes away between two trials."""
+"""The searcher between Tune and the studies: a storage that becomes unreachable, and its work per trial."""
 
-from types import SimpleNamespace
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, SimpleNamespace
 
 from ray.tune.search import Searcher
 
+import raybench
+from raybench.catalog.search_spaces import KNN
 from raybench.core.errors import StorageUnavailableError
-from raybench.core.records import Pair, Task, TrialRecord, TrialRequest
+from raybench.core.records import Pair, Task, TrialRecord, TrialRequest, metric_values
 from raybench.tuning.job import TrialListener
 from raybench.tuning.searcher import ExperimentSearcher
+from raybench.tuning.study import PairStudy, StudyPlan
 
 REQUEST = TrialRequest(
     experiment="e",
@@ -33,7 +39,7 @@ class Unreachable(TrialListener):
         return TrialRecord.failed(request, "")
 
 
-def test_a_storage_that_is_away_before_a_trial_begins_ends_the_run_once_the_others_have_ended():
+def test_an_unreachable_storage_ends_the_run_once_the_running_trials_have_ended():
     study = SimpleNamespace(
         is_finished=False,
         pair=REQUEST.pair,
@@ -46,7 +52,84 @@ def test_a_storage_that_is_away_before_a_trial_begins_ends_the_run_once_the_othe
     )
     assert searcher.suggest("first") == {"trial": REQUEST.trial_id}
     listener.is_unreachable = True
-    assert searcher.suggest("second") is None, "the first one is still under way"
+    assert searcher.suggest("second") is None, "the first trial is still running"
     assert searcher.stopped_by == "the bucket does not answer"
     searcher.on_trial_complete("first")
     assert searcher.suggest("third") == Searcher.FINISHED
+
+
+PLAN = StudyPlan(
+    experiment="e",
+    space=KNN,
+    objective="accuracy",
+    direction="max",
+    sampler="qmc",
+    num_trials=2,
+    search_seed=0,
+    seeds=(0,),
+    max_epochs=1,
+    needs_features=False,
+)
+
+
+class Collecting(TrialListener):
+    """Every trial completes with the same accuracy."""
+
+    def collect(self, request: TrialRequest, reason: str | None) -> TrialRecord:
+        return completed(request)
+
+
+def completed(request: TrialRequest) -> TrialRecord:
+    failed = TrialRecord.failed(request, "")
+    return replace(failed, status="completed", values=metric_values({"val/accuracy": 0.5}))
+
+
+def calls_per_trial(num_pairs: int) -> float:
+    """Python functions of raybench that are called per trial, from the first `suggest` to FINISHED."""
+    pairs = [Pair(backbone=f"b{i}", task=Task("knn", "digits")) for i in range(num_pairs)]
+    studies = [PairStudy(pair, PLAN) for pair in pairs]
+    searcher = ExperimentSearcher(studies, Collecting(), make_config=lambda request: {}, num_slots=lambda: 1)
+    package = str(Path(raybench.__file__).parent)
+    num_calls = num_trials = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal num_calls
+        num_calls += event == "call" and frame.f_code.co_filename.startswith(package)
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        while searcher.suggest(f"trial-{num_trials}") != Searcher.FINISHED:
+            searcher.on_trial_complete(f"trial-{num_trials}")
+            num_trials += 1
+    finally:
+        sys.setprofile(before)
+    assert all(study.is_finished for study in studies)
+    assert num_trials == num_pairs * 3
+    return num_calls / num_trials
+
+
+def test_the_work_per_trial_does_not_grow_with_the_number_of_pairs():
+    assert calls_per_trial(200) < 1.1 * calls_per_trial(10)
+
+
+def test_a_continued_experiment_looks_at_finished_pairs_once(monkeypatch):
+    pairs = [Pair(backbone=f"b{i}", task=Task("knn", "digits")) for i in range(200)]
+    studies = [PairStudy(pair, PLAN) for pair in pairs]
+    for study in studies[:-1]:
+        while (request := study.next_request()) is not None:
+            study.complete(request, completed(request))
+    num_looks, is_finished = 0, PairStudy.is_finished.fget
+
+    def counted(study: PairStudy) -> bool:
+        nonlocal num_looks
+        num_looks += 1
+        return is_finished(study)
+
+    monkeypatch.setattr(PairStudy, "is_finished", property(counted))
+    searcher = ExperimentSearcher(studies, Collecting(), make_config=lambda request: {}, num_slots=lambda: 1)
+    for i in range(3):
+        assert searcher.suggest(f"trial-{i}") == {}
+        searcher.on_trial_complete(f"trial-{i}")
+    assert searcher.suggest("trial-3") == Searcher.FINISHED
+    assert num_looks == 200 + 3

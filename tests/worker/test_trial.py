@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -10,13 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from raybench.catalog.evaluators.calibration import CalibrationSettings
 from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.condition import CLEAN
 from raybench.core.errors import DivergedError
 from raybench.core.records import Pair, Task, TrialRequest
 from raybench.evaluation import finetune as finetuning
 from raybench.evaluation.classifier import Classifier, report_of
 from raybench.evaluation.contracts import TrialContext
-from raybench.evaluation.outcomes import EpochResult, Predictions, SplitReport
+from raybench.evaluation.outcomes import EpochResult, Evaluation, Finding, Predictions, SplitReport
 from raybench.features import process_cache
 from raybench.features.store import FeatureStore
 from raybench.spec import ExperimentSpec, load_spec
@@ -371,6 +374,49 @@ def test_an_evaluator_added_later_measures_without_fitting_again(make_trial, sto
     assert set(after.evaluations) == {"calibration"}
     assert after.by_key.items() > before.by_key.items()
     assert (after.curve, after.chosen) == (before.curve, before.chosen)
+
+
+def test_an_evaluator_with_other_settings_measures_again_and_replaces_its_values(
+    make_trial, storage, monkeypatch
+):
+    measured_with: list[str] = []
+    number = iter([0.25, 0.75])
+
+    def evaluator(subject, settings):
+        measured_with.append(settings.digest)
+        return Evaluation(
+            findings=(Finding(condition=CLEAN, metric="ece", value=next(number), num_examples=8),)
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(final_stage, "load_entry_point", lambda address: evaluator)
+        run(make_trial([0.2], stage="final"))
+        patched.setattr(CalibrationSettings, "digest", "other")
+        subject = make_trial([AssertionError("fitted again")], stage="final")
+        run(subject)
+    record = record_of(subject, storage)
+    assert len(measured_with) == 2
+    assert record.evaluations == {"calibration": "other"}
+    assert record.by_key["test/ece"] == 0.75
+    table = read_measurements(storage).filter(pl.col("metric") == "ece")
+    assert table["value"].to_list() == [0.75]
+
+
+def test_seconds_of_both_attempts_are_added_when_evaluators_run_in_a_second_one(
+    make_trial, storage, monkeypatch
+):
+    clock = SimpleNamespace(seconds=0.0)
+    fake_time = SimpleNamespace(perf_counter=lambda: clock.seconds, time=lambda: 1e9)
+    monkeypatch.setattr(trial, "time", fake_time)
+    first = make_trial([0.2], stage="final", evaluators={})
+    clock.seconds = 40.0
+    run(first)
+    assert record_of(first, storage).wall_seconds == 40.0
+    clock.seconds = 1000.0
+    second = make_trial(stage="final")
+    clock.seconds = 1002.0
+    run(second)
+    assert record_of(second, storage).wall_seconds == 42.0
 
 
 def test_an_evaluator_that_cannot_measure_leaves_its_reason_and_the_clean_numbers(
