@@ -34,7 +34,7 @@ from raybench.store.files import (
 from raybench.store.files.locks import LockHeldError
 from raybench.tracking import Tracker
 from raybench.tuning.driver import tune_experiment
-from raybench.tuning.importance import keep_importances
+from raybench.tuning.importance import store_importances
 from raybench.tuning.job import ResourceDemand, TrialListener, TuningJob
 from raybench.tuning.study import PairStudy
 
@@ -123,7 +123,7 @@ class _Run(TrialListener):
         """Run what is left to do, and say how that ended."""
         unsent: list[str] = []
         if self._is_finished and is_tracked(self._storage, self._spec, self._tracker.uri):
-            self._keep_importances()
+            self._store_importances()
         else:
             unsent = self._run_tracked()
             if self._is_finished and not unsent:
@@ -158,7 +158,7 @@ class _Run(TrialListener):
                 with self._progress:
                     tune_experiment(self._job(), self)
             if self._is_finished:
-                self._keep_importances()
+                self._store_importances()
             winners = {s.pair: s.winner for s in self._studies if s.is_finished}
             recipes.write_all(self._storage, self._spec, winners)
             self._tracker.log_summary(summary_files(self._storage, self._spec.name))
@@ -180,7 +180,7 @@ class _Run(TrialListener):
             spec_digest=spec.digest,
             resources=ResourceDemand(
                 per_trial={name: spec.trial_resources(name) for name in spec.protocols},
-                is_demanded=spec.resources.demanded,
+                is_explicit=spec.resources.is_explicit,
                 kinds=spec.resources.accelerators or (),
                 wait_seconds=self._options.wait_seconds,
             ),
@@ -188,9 +188,9 @@ class _Run(TrialListener):
             num_cpus=self._options.num_cpus,
         )
 
-    def _keep_importances(self) -> None:
+    def _store_importances(self) -> None:
         records = [record for study in self._studies for record in study.search_records]
-        keep_importances(self._storage, self._spec, records)
+        store_importances(self._storage, self._spec, records)
 
     def on_start(self, request: TrialRequest) -> None:
         self._lock.raise_if_lost()

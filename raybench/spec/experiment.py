@@ -66,8 +66,8 @@ class ResourceSpec(BaseModel):
     """Ray's names of the GPUs that will do (`H100`, `A100`); any of them, and no trial's GPU is another."""
 
     @property
-    def demanded(self) -> tuple[bool, bool]:
-        """Whether the CPUs, the GPUs must be given as asked for; else they are cut to what there is."""
+    def is_explicit(self) -> tuple[bool, bool]:
+        """Whether the spec sets the CPUs, the GPUs; defaults are clamped to the cluster's largest node."""
         return (
             self.cpus_per_trial is not None,
             self.gpus_per_trial is not None or self.accelerators is not None,

@@ -154,7 +154,7 @@ def _resources(spec: ExperimentSpec) -> str:
         return " · ".join(sizes)
     if kinds := spec.resources.accelerators:
         return f"{' · '.join(sizes)} ({' or '.join(kinds)} only)"
-    return " · ".join(sizes) + ("" if spec.resources.demanded[1] else " (GPUs where there are any)")
+    return " · ".join(sizes) + ("" if spec.resources.is_explicit[1] else " (GPUs where there are any)")
 
 
 def _notes(spec: ExperimentSpec) -> list[str]:

@@ -1,42 +1,43 @@
-"""Joining or starting Ray, waiting for nodes that are to come, and refusing what no node can ever run."""
+"""The Ray cluster: start or join it, and find out what a trial gets on its nodes."""
 
 import contextlib
 import math
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from raybench.core.errors import ResourceError
 from raybench.tuning import accelerators
 from raybench.tuning.growth import Resources
+from raybench.tuning.job import ResourceDemand
 
-PROMISED_SECONDS = 30 * 60.0
-"""How long a node that the autoscaler can add is awaited, unless the user says otherwise."""
-SAY_SECONDS = 60.0
+AUTOSCALER_WAIT_SECONDS = 30 * 60.0
+"""How long to wait for a node that the autoscaler can add, unless the user sets `--wait-for-resources`."""
+MESSAGE_INTERVAL_SECONDS = 60.0
 POLL_SECONDS = 1.0
 
 
 @contextlib.contextmanager
 def ray_session(num_cpus: int | None = None) -> Iterator[None]:
-    """Ray for the duration: the cluster at RAY_ADDRESS if set, else a local one that ends with the block.
+    """Ray for the duration of the block: the cluster at RAY_ADDRESS if set, else a local one.
 
-    A local Ray listens on loopback only and asks for a token made for this session.
+    A local Ray listens on loopback only, requires a token made for this session, and ends with the block.
     """
     is_local = "RAY_ADDRESS" not in os.environ
     if is_local:
-        # Set before ray is imported: Ray 2.60 reads them then. Without a token of our own it would write
-        # one into the home directory.
+        # Ray 2.60 reads these when it is imported. Without a token in the environment it would write one
+        # into the home directory.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # What Ray does by itself on macOS and Windows: its servers listen on 127.0.0.1. On Linux they would
-        # listen on every address (measured on 2.60), whatever node address `ray.init` is given.
+        # Make Ray's servers listen on 127.0.0.1, as they do on macOS and Windows. On Linux they listen on
+        # every address (measured on 2.60), whatever node address `ray.init` is given.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # The ledger is what a new start reads.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # Resuming reads the ledger, not Tune's state.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -56,105 +57,122 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
 
 
 def resolve_resources(
-    wanted: dict[str, Resources],
-    demanded: tuple[bool, bool],
+    demand: ResourceDemand,
     *,
-    kinds: Sequence[str] = (),
     can_add: Callable[[Resources], bool | None] = lambda resources: None,
-    wait_seconds: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Resources]:
-    """What a trial of each protocol gets on this cluster; returns when there is a node for each.
+    """Protocol → (CPUs, GPUs) of a trial on this cluster; wait for nodes that are still to come.
 
-    A protocol's own wish is cut to the largest node (no GPU anywhere: it runs on the CPU), unless a larger
-    one can still come. What the spec demands is given or refused, before anything waits for ever.
+    Defaults of a protocol are clamped to the largest node (without any GPU, trials run on the CPU), unless
+    the cluster can still add a node that fits them. Explicit requests of the spec are never clamped.
 
     Args:
-        wanted: protocol → (CPUs, GPUs) per trial.
-        demanded: whether the CPUs, the GPUs are the spec's demand.
-        kinds: the kinds of GPUs that will do, any if empty; trials without GPUs take every node.
-        can_add: whether a node of that size can still come; None: nobody knows.
-        wait_seconds: how long to wait for nodes that are not there yet. None: for those that `can_add`
-            promises `PROMISED_SECONDS`, for others not at all.
-        say: takes a line about what is waited for.
+        demand: what trials occupy, and how long to wait.
+        can_add: whether the cluster can still add a node of that size; None if unknown.
+        say: takes a line about the node that is waited for.
 
     Raises:
-        ResourceError: naming what asks, what it asks for and the nodes there are.
+        ResourceError: naming the protocol, its resources and the cluster's nodes.
     """
     started = time.monotonic()
+    resolved = {}
+    for protocol, resources in demand.per_trial.items():
+        fit = _Fit(protocol, resources, demand)
+        resolved[protocol] = _resolve(fit, started, can_add, say)
+    return resolved
 
-    def settle_one(name: str, wish: Resources) -> Resources:
-        fit = _Fit(name, wish, demanded, tuple(kinds) if wish[1] else ())
-        if (found := fit.as_wished()) is not None:
-            return found
-        promise = can_add(wish)
-        patience = wait_seconds if wait_seconds is not None else PROMISED_SECONDS if promise else 0.0
-        deadline = started + patience
-        if promise and (found := fit.wait(fit.as_wished, deadline, say)) is not None:
-            return found
-        if (found := fit.cut_to_the_largest()) is not None:
-            return found
-        # A cluster that is still empty, or an autoscaler without GPUs: any node that takes a trial will do.
-        if not promise and wish[1] and not demanded[1]:
-            promise = can_add((wish[0], 0.0))
-        if promise is not False:
-            patience = wait_seconds if wait_seconds is not None else PROMISED_SECONDS if promise else 0.0
-            deadline = started + patience
-            if (found := fit.wait(fit.cut_to_the_largest, deadline, say)) is not None:
-                return found
-        raise fit.refusal(promise, patience)
 
-    return {name: settle_one(name, wish) for name, wish in wanted.items()}
+def _resolve(
+    fit: "_Fit",
+    started: float,
+    can_add: Callable[[Resources], bool | None],
+    say: Callable[[str], None],
+) -> Resources:
+    """Resources of one protocol's trials: as requested if a node has them or will come, else clamped."""
+    if (resources := fit.as_requested()) is not None:
+        return resources
+    is_coming = can_add(fit.requested)
+    if is_coming:
+        deadline = started + fit.wait_seconds(is_coming)
+        if (resources := fit.wait(fit.as_requested, deadline, say)) is not None:
+            return resources
+    if (resources := fit.clamped()) is not None:
+        return resources
+    # No node fits even the clamped request: the cluster is empty, or its autoscaler has no GPUs to add.
+    cpus, gpus = fit.requested
+    if not is_coming and gpus and not fit.demand.is_explicit[1]:
+        is_coming = can_add((cpus, 0.0))
+    if is_coming is not False:
+        deadline = started + fit.wait_seconds(is_coming)
+        if (resources := fit.wait(fit.clamped, deadline, say)) is not None:
+            return resources
+    raise fit.refusal(is_coming)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Whether the nodes there are can hold a trial of one protocol."""
+    """One protocol's requested resources against the cluster's nodes."""
 
-    name: str
-    wish: Resources
-    demanded: tuple[bool, bool]
-    kinds: tuple[str, ...] = ()
+    protocol: str
+    requested: Resources
+    demand: ResourceDemand
 
-    def as_wished(self) -> Resources | None:
-        return self._if_held(self.wish)
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Kinds of GPUs that its trials may run on; any if empty."""
+        return self.demand.kinds if self.requested[1] else ()
 
-    def cut_to_the_largest(self) -> Resources | None:
-        """The wish cut to the largest node; never to no CPU at all, which would be a head without trials."""
+    def as_requested(self) -> Resources | None:
+        """The requested resources if a node has them, else None."""
+        return self._if_fits(self.requested)
+
+    def clamped(self) -> Resources | None:
+        """The request with its defaults clamped to the largest node; None if no node fits that.
+
+        Never zero CPUs for a request with CPUs: that would run trials on a head node meant to run none.
+        """
         gpus, cpus = max(((node.gpus, node.cpus) for node in self._nodes()), default=(0.0, 0.0))
-        cut = (
-            self.wish[0] if self.demanded[0] else min(self.wish[0], cpus),
-            self.wish[1] if self.demanded[1] else min(self.wish[1], gpus),
+        has_explicit_cpus, has_explicit_gpus = self.demand.is_explicit
+        clamped = (
+            self.requested[0] if has_explicit_cpus else min(self.requested[0], cpus),
+            self.requested[1] if has_explicit_gpus else min(self.requested[1], gpus),
         )
-        return self._if_held(cut) if cut[0] or not self.wish[0] else None
+        return self._if_fits(clamped) if clamped[0] or not self.requested[0] else None
+
+    def wait_seconds(self, is_coming: bool | None) -> float:
+        """How long to wait for a node: as the user says, else only if the autoscaler can add one."""
+        if self.demand.wait_seconds is not None:
+            return self.demand.wait_seconds
+        return AUTOSCALER_WAIT_SECONDS if is_coming else 0.0
 
     def wait(
         self, attempt: Callable[[], Resources | None], deadline: float, say: Callable[[str], None]
     ) -> Resources | None:
-        """What `attempt` gives at last; None once the deadline (of the monotonic clock) has passed."""
-        said_at = -math.inf
-        while (found := attempt()) is None and time.monotonic() < deadline:
-            if time.monotonic() - said_at >= SAY_SECONDS:
+        """Poll `attempt` until it returns resources; None once the deadline (monotonic clock) has passed."""
+        last_message = -math.inf
+        while (resources := attempt()) is None and time.monotonic() < deadline:
+            if time.monotonic() - last_message >= MESSAGE_INTERVAL_SECONDS:
                 minutes = max(1, round((deadline - time.monotonic()) / 60))
                 say(
-                    f"waiting for a node with {self._wish_in_words()}, for trials of {self.name!r} "
-                    f"(nodes now: {_nodes_in_words()}; at most {minutes} min)"
+                    f"waiting for a node with {self._request_text()}, for trials of {self.protocol!r} "
+                    f"(nodes now: {_nodes_text()}; at most {minutes} min)"
                 )
-                said_at = time.monotonic()
+                last_message = time.monotonic()
             time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-        return found
+        return resources
 
-    def refusal(self, promise: bool | None, waited: float) -> ResourceError:
-        if promise is False:
-            why = "no node has that many, and the autoscaler has no kind of node that does"
-        elif waited:
-            why = f"no node has that many, nor has one come within {waited / 60:g} min"
-        else:
-            why = "no node has that many"
+    def refusal(self, is_coming: bool | None) -> ResourceError:
+        """The error for a request that no node can meet."""
+        why = "no node has that many"
+        if is_coming is False:
+            why += ", and the autoscaler has no kind of node that does"
+        elif waited := self.wait_seconds(is_coming):
+            why += f", and none has come within {waited / 60:g} min"
         hint = accelerators.near_miss(self.kinds, (node.kind for node in _nodes()))
         return ResourceError(
-            f"a trial of {self.name!r} asks for {self._wish_in_words()}, but {why} "
-            f"(nodes: {_nodes_in_words()}){hint + ' Else' if hint else ';'} {self._advice()}"
+            f"a trial of {self.protocol!r} asks for {self._request_text()}, but {why} "
+            f"(nodes: {_nodes_text()}){hint + ' Else' if hint else ';'} {self._advice()}"
         )
 
     def _advice(self) -> str:
@@ -166,21 +184,22 @@ class _Fit:
             "(`--wait-for-resources` waits for one that is still to come)."
         )
 
-    def _wish_in_words(self) -> str:
-        return f"{self.wish[0]:g} CPUs and {self.wish[1]:g} GPUs{accelerators.in_words(self.kinds)}"
+    def _request_text(self) -> str:
+        cpus, gpus = self.requested
+        return f"{cpus:g} CPUs and {gpus:g} GPUs{accelerators.kinds_text(self.kinds)}"
 
     def _nodes(self) -> "list[_Node]":
-        """Those of a kind that will do."""
+        """Nodes of a suitable kind."""
         return [node for node in _nodes() if not self.kinds or node.kind in self.kinds]
 
-    def _if_held(self, resources: Resources) -> Resources | None:
-        is_held = any(node.cpus >= resources[0] and node.gpus >= resources[1] for node in self._nodes())
-        return resources if is_held else None
+    def _if_fits(self, resources: Resources) -> Resources | None:
+        cpus, gpus = resources
+        return resources if any(n.cpus >= cpus and n.gpus >= gpus for n in self._nodes()) else None
 
 
 @dataclass(frozen=True)
 class _Node:
-    """What a live node has in all, whether free or taken."""
+    """Total resources of a live node, whether in use or not."""
 
     cpus: float
     gpus: float
@@ -203,13 +222,13 @@ def _nodes() -> list[_Node]:
     ]
 
 
-def _nodes_in_words() -> str:
+def _nodes_text() -> str:
     return ", ".join(map(str, _nodes()))
 
 
-def num_slots(wanted: dict[str, Resources], kinds: Sequence[str] = ()) -> int:
+def num_slots(per_trial: Mapping[str, Resources], kinds: Sequence[str] = ()) -> int:
     """How many of the smallest trials the cluster can run at once; at least one."""
-    cpus, gpus = (min(w[i] for w in wanted.values()) for i in range(2))
+    cpus, gpus = (min(resources[i] for resources in per_trial.values()) for i in range(2))
     nodes = [node for node in _nodes() if not (kinds and gpus) or node.kind in kinds]
     by_cpu = int(sum(node.cpus for node in nodes) / cpus) if cpus else 1_000
     by_gpu = int(sum(node.gpus for node in nodes) / gpus) if gpus else 1_000
@@ -217,15 +236,17 @@ def num_slots(wanted: dict[str, Resources], kinds: Sequence[str] = ()) -> int:
 
 
 class Slots:
-    """How many trials may be under way: as many as fit, on a cluster whose nodes come and go.
+    """How many trials may run at once: as many as fit on the nodes that are there now.
 
-    Where more nodes may come, as many again are started: trials that wait are what an autoscaler goes by.
+    Twice as many where nodes may be added: an autoscaler adds nodes for trials that wait.
     """
 
     REFRESH_SECONDS = 2.0
 
-    def __init__(self, wanted: dict[str, Resources], *, may_grow: bool, kinds: Sequence[str] = ()) -> None:
-        self._wanted = wanted
+    def __init__(
+        self, per_trial: Mapping[str, Resources], *, may_grow: bool, kinds: Sequence[str] = ()
+    ) -> None:
+        self._per_trial = per_trial
         self._kinds = kinds
         self._factor = 2 if may_grow else 1
         self._counted_at = -math.inf
@@ -233,6 +254,6 @@ class Slots:
 
     def __call__(self) -> int:
         if time.monotonic() - self._counted_at >= self.REFRESH_SECONDS:
-            self._count = self._factor * num_slots(self._wanted, self._kinds)
+            self._count = self._factor * num_slots(self._per_trial, self._kinds)
             self._counted_at = time.monotonic()
         return self._count

@@ -1,4 +1,4 @@
-"""One `Tuner` for the whole experiment."""
+"""Run a job: one Ray Tune `Tuner` for the whole experiment."""
 
 import logging
 import tempfile
@@ -15,17 +15,17 @@ from raybench.tuning.termination import sigterm_interrupts
 from raybench.tuning.watchdog import step_limit
 
 MAX_RETRIES = 1
-"""A trial whose process died (node lost, out of memory) is tried once more from its own checkpoint."""
+"""A trial whose process died (node lost, out of memory) is retried once, from its own checkpoint."""
 MAX_CONCURRENT_TRIALS = 10_000
-"""For Tune, which wants a fixed number; `Slots` follows the cluster."""
+"""Tune needs a fixed limit; the limit that applies is `Slots`, which follows the cluster."""
 
 
 def tune_experiment(job: TuningJob, listener: TrialListener) -> bool:
-    """Run every trial the studies still ask for; True if it ended by itself, False if it was interrupted.
+    """Run every trial that the studies still need; False if interrupted before all studies are finished.
 
     Raises:
-        ResourceError: if no node can ever run one of the trials.
-        StorageUnavailableError: if the storage can no longer be written: full, or unreachable for long.
+        ResourceError: if no node can run one of the trials.
+        StorageUnavailableError: if the storage is full or unreachable.
     """
     with ray_session(job.num_cpus):
         resources, slots = _resources_on_cluster(job, listener)
@@ -36,14 +36,11 @@ def _resources_on_cluster(job: TuningJob, listener: TrialListener) -> tuple[dict
     demand = job.resources
     with autoscaler() as scaler:
         resources = resolve_resources(
-            dict(demand.per_trial),
-            demand.is_demanded,
-            kinds=demand.kinds,
-            can_add=lambda wish: scaler.can_add(wish, demand.kinds),
-            wait_seconds=demand.wait_seconds,
+            demand,
+            can_add=lambda resources: scaler.can_add(resources, demand.kinds),
             say=listener.note,
         )
-        may_grow = scaler.is_there or bool(demand.wait_seconds)
+        may_grow = scaler.is_available or bool(demand.wait_seconds)
         return resources, Slots(resources, may_grow=may_grow, kinds=demand.kinds)
 
 
@@ -99,7 +96,7 @@ def _run_tuner(
             tuner.fit()
     if searcher.stopped_by is not None:
         raise StorageUnavailableError(
-            f"the run has stopped, because the storage takes no writes: {searcher.stopped_by} What was "
-            "measured is kept, and the same command goes on."
+            f"the run has stopped, because the storage is full or unreachable: {searcher.stopped_by} "
+            "Measurements so far are kept; rerun the same command to resume."
         )
     return all(study.is_finished for study in job.studies)

@@ -1,8 +1,8 @@
-"""What a cluster can still become: Ray's autoscaler is asked whether it can add a node of some size.
+"""Ask Ray's autoscaler whether it can add a node of some size.
 
-Autoscaler v2 (KubeRay's default) says in the cluster's state which of the nodes asked for it can never bring.
-That state has no public interface in Ray 2.60; where it cannot be read, nothing is known, and nothing is
-refused or awaited because of it.
+Autoscaler v2 (KubeRay's default) lists in the cluster's state the requests that it can never meet. Ray 2.60
+has no public interface to that state. Where it cannot be read the answer is unknown, and then raybench
+neither refuses nor waits.
 """
 
 import logging
@@ -19,26 +19,26 @@ Resources = tuple[float, float]
 """(CPUs, GPUs) of one trial."""
 
 ANSWER_SECONDS = 30.0
-"""An autoscaler looks at what is asked of it every 5 seconds."""
+"""How long to wait for an answer; the autoscaler reads requests every 5 seconds."""
 POLL_SECONDS = 0.5
 
 
 class Autoscaler:
-    """Asks the autoscaler of the Ray this process has joined. `release` withdraws what was asked for."""
+    """The autoscaler of the cluster that this process has joined. `release` withdraws its requests."""
 
     def __init__(self) -> None:
-        self._has_asked = False
+        self._has_requested = False
         self._gcs: Any = None
 
     @property
-    def is_there(self) -> bool:
+    def is_available(self) -> bool:
         """Whether the cluster has an autoscaler that can be asked."""
         return self._client() is not None
 
     def can_add(self, resources: Resources, kinds: Sequence[str] = ()) -> bool | None:
-        """Whether a node that holds (CPUs, GPUs of one of the kinds) is there or can still come.
+        """Whether the cluster has, or can add, a node with (CPUs, GPUs of one of the kinds); None if unknown.
 
-        None: nobody knows. The autoscaler begins to bring one, and keeps it until `release`.
+        The autoscaler begins to add the node and keeps it until `release`.
         """
         client = self._client()
         if client is None:
@@ -47,27 +47,27 @@ class Autoscaler:
 
         bundle = {name: count for name, count in zip(("CPU", "GPU"), resources, strict=True) if count}
         try:
-            asked_at = _state(client).cluster_resource_state.cluster_resource_state_version
+            requested_version = _state(client).cluster_resource_state.cluster_resource_state_version
             selectors = [selector(kinds) if kinds and resources[1] else {}]
             request_resources(bundles=[bundle], bundle_label_selectors=selectors)
-            self._has_asked = True
-            give_up = time.monotonic() + ANSWER_SECONDS
-            while time.monotonic() < give_up:
+            self._has_requested = True
+            deadline = time.monotonic() + ANSWER_SECONDS
+            while time.monotonic() < deadline:
                 answer = _state(client).autoscaling_state
-                if answer.last_seen_cluster_resource_state_version > asked_at:
+                if answer.last_seen_cluster_resource_state_version > requested_version:
                     return not any(request == bundle for request in _infeasible(answer))
                 time.sleep(POLL_SECONDS)
-        except Exception as error:  # Not Ray's public interface: whatever it raises, nothing is known.
-            LOG.debug("the autoscaler cannot be asked: %s", error)
+        except Exception as error:  # A private interface may raise anything; the answer is unknown then.
+            LOG.debug("the state of the autoscaler cannot be read: %s", error)
         return None
 
     def release(self) -> None:
-        """Ask for nothing any more: nodes that idle may go."""
-        if self._has_asked:
+        """Withdraw the request, so that idle nodes may be removed."""
+        if self._has_requested:
             from ray.autoscaler.sdk import request_resources
 
             request_resources(bundles=[])
-            self._has_asked = False
+            self._has_requested = False
 
     def _client(self) -> Any:
         if self._gcs is None:
@@ -78,19 +78,19 @@ class Autoscaler:
 
                 if ray.is_initialized() and is_autoscaler_v2():
                     self._gcs = GcsClient(ray.get_runtime_context().gcs_address)
-            except Exception as error:  # As above.
+            except Exception as error:  # As in `can_add`.
                 LOG.debug("the autoscaler cannot be reached: %s", error)
         return self._gcs
 
 
 @contextmanager
 def autoscaler() -> Iterator[Autoscaler]:
-    """The cluster's autoscaler; afterwards nothing is asked of it any more."""
-    asked = Autoscaler()
+    """The cluster's autoscaler; its requests are withdrawn at the end of the block."""
+    scaler = Autoscaler()
     try:
-        yield asked
+        yield scaler
     finally:
-        asked.release()
+        scaler.release()
 
 
 def _state(client: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Which hyperparameters mattered, per task and protocol: Optuna's mean decrease of impurity, beside chance.
+"""Hyperparameter importance per task and protocol: Optuna's mean decrease of impurity, and its chance level.
 
-Found out at the end of a run and kept beside the spec, because only this package knows Optuna.
+Computed at the end of a run and stored with the spec: the report, which shows it, may not import Optuna.
 """
 
 import warnings
@@ -20,24 +20,24 @@ from raybench.store.files import StoragePath
 from raybench.tuning.sampling import distribution_of
 
 MIN_TRIALS = 8
-"""With fewer trials over all pairs nothing is said."""
+"""With fewer trials over all pairs no importance is computed."""
 NUM_SHUFFLES = 19
-"""A share above all of these would arise by chance in 1 of 20 cases."""
+"""Shuffles for the chance level; a share above all 19 arises by chance in 1 of 20 cases."""
 NUM_TREES = 64
 
 Scored = tuple[Mapping[str, HparamValue], float]
 """(hyperparameters, objective standardised within its pair)."""
 
 
-def keep_importances(storage: StoragePath, spec: ExperimentSpec, records: Sequence[TrialRecord]) -> None:
-    """Find out and keep the experiment's importances, unless those of just these trials are kept already.
+def store_importances(storage: StoragePath, spec: ExperimentSpec, records: Sequence[TrialRecord]) -> None:
+    """Compute and store the experiment's importances, unless those of exactly these trials are stored.
 
     Raises:
         StorageUnavailableError: if the storage cannot be written.
     """
     basis = digest_of(sorted(record.trial_id for record in records if _is_usable(record)))
-    kept = ledger.load_importance(storage, spec.name)
-    if kept is None or kept.get("basis") != basis:
+    stored = ledger.load_importance(storage, spec.name)
+    if stored is None or stored.get("basis") != basis:
         rows = importances(spec, records)
         ledger.save_importance(storage, spec.name, {"basis": basis, "rows": rows})
 
@@ -46,15 +46,14 @@ def importances(spec: ExperimentSpec, records: Sequence[TrialRecord]) -> list[di
     """One row per scope and hyperparameter, most important first: scope (a task, or a protocol over all its
     tasks), hyperparameter, importance, by_chance, num_trials, num_pairs.
 
-    The objective is standardised within each pair, so that backbones of different level are pooled; a pair
-    whose trials all score the same says nothing and is left out. `importance` is the mean decrease of
-    impurity
-    in a forest of NUM_TREES trees. Shares add up to 1 even if nothing matters, and lean towards what has many
-    values: `by_chance` is the largest share that the same hyperparameter got when objectives were shuffled
-    within pairs, NUM_SHUFFLES times (Altmann et al., Bioinformatics 2010). Functional ANOVA, Optuna's other
+    The objective is standardised within each pair, so that strong and weak backbones can be pooled; a pair
+    whose trials all score the same is left out. `importance` is the mean decrease of impurity in a forest of
+    NUM_TREES trees. These shares add up to 1 even if no hyperparameter matters, and favour those with many
+    values. So `by_chance` is the largest share of the same hyperparameter in NUM_SHUFFLES forests fitted to
+    objectives shuffled within pairs (Altmann et al., Bioinformatics 2010). Functional ANOVA, Optuna's other
     evaluator, takes 30 times as long, too long for that comparison.
 
-    Only completed search trials count: where a trial was stopped early, its score is not comparable.
+    Only completed search trials count: scores of trials that were stopped early are not comparable.
     """
     by_task: dict[Task, dict[str, list[TrialRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -64,8 +63,8 @@ def importances(spec: ExperimentSpec, records: Sequence[TrialRecord]) -> list[di
     by_protocol: dict[str, list[list[Scored]]] = defaultdict(list)
     for task in sorted(by_task, key=str):
         space = spec.space_of(task.protocol)
-        of_pairs = [_standardised(trials, space) for _, trials in sorted(by_task[task].items())]
-        pairs = [scored for scored in of_pairs if scored]
+        scored_pairs = [_standardised(trials, space) for _, trials in sorted(by_task[task].items())]
+        pairs = [scored for scored in scored_pairs if scored]
         by_protocol[task.protocol] += pairs
         rows += _rows(str(task), pairs, space)
     for protocol, pairs in sorted(by_protocol.items()):
@@ -80,7 +79,7 @@ def _is_usable(record: TrialRecord) -> bool:
 
 
 def _standardised(records: Sequence[TrialRecord], space: SearchSpace) -> list[Scored]:
-    """A pair's trials, higher is better; empty if they do not differ."""
+    """(Hyperparameters, standardised objective) of a pair's trials, higher is better; empty if all equal."""
     objective = METRICS[protocol_of(records[0].pair.task).objective]
     sign = 1.0 if objective.direction == "max" else -1.0
     scored = [
@@ -91,25 +90,26 @@ def _standardised(records: Sequence[TrialRecord], space: SearchSpace) -> list[Sc
     values = np.array([value for _, value in scored])
     if len(scored) < 2 or np.ptp(values) == 0:
         return []
-    standard = (values - values.mean()) / values.std()
-    return [(hparams, float(value)) for (hparams, _), value in zip(scored, standard, strict=True)]
+    standardised = (values - values.mean()) / values.std()
+    return [(hparams, float(value)) for (hparams, _), value in zip(scored, standardised, strict=True)]
 
 
 def _rows(scope: str, pairs: Sequence[Sequence[Scored]], space: SearchSpace) -> list[dict[str, Any]]:
+    """The rows of one scope; none with fewer than MIN_TRIALS trials or if nothing varied."""
     num_trials = sum(len(pair) for pair in pairs)
-    searched = {n: d for n, d in space.items() if len({repr(h[n]) for p in pairs for h, _ in p}) > 1}
-    if num_trials < MIN_TRIALS or not searched:
+    varied = {n: d for n, d in space.items() if len({repr(h[n]) for p in pairs for h, _ in p}) > 1}
+    if num_trials < MIN_TRIALS or not varied:
         return []
-    measured = _shares([scored for pair in pairs for scored in pair], searched)
+    measured = _shares([scored for pair in pairs for scored in pair], varied)
     rng = np.random.default_rng(0)
-    by_chance = dict.fromkeys(searched, 0.0)
+    by_chance = dict.fromkeys(varied, 0.0)
     for _ in range(NUM_SHUFFLES):
         shuffled = [
             (hparams, float(value))
             for pair in pairs
             for (hparams, _), value in zip(pair, rng.permutation([v for _, v in pair]), strict=True)
         ]
-        for name, share in _shares(shuffled, searched).items():
+        for name, share in _shares(shuffled, varied).items():
             by_chance[name] = max(by_chance[name], share)
     return [
         {
@@ -125,7 +125,7 @@ def _rows(scope: str, pairs: Sequence[Sequence[Scored]], space: SearchSpace) -> 
 
 
 def _shares(scored: Sequence[Scored], space: SearchSpace) -> dict[str, float]:
-    """Hyperparameter → its share of the decrease of impurity, as Optuna computes it."""
+    """Hyperparameter → its share of the mean decrease of impurity."""
     import optuna  # Deferred: a second of import.
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -140,8 +140,8 @@ def _shares(scored: Sequence[Scored], space: SearchSpace) -> dict[str, float]:
         ]
     )
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(n_trees=NUM_TREES, seed=0)
-    # In alphabetical order: with any other, Optuna 5.0 gives the shares to the wrong names.
+    # In alphabetical order: with any other, Optuna 5.0 assigns the shares to the wrong names.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(space))
-    return {name: float(share) for name, share in found.items()}
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(space))
+    return {name: float(share) for name, share in shares.items()}

@@ -1,4 +1,4 @@
-"""What the driver is given: the studies, what a trial occupies, and whom to tell about trials."""
+"""The driver's input: a job record with its studies and resources, and a listener for trial events."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,47 +13,47 @@ from raybench.tuning.study import PairStudy
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceDemand:
-    """What trials occupy, and what the spec itself demands of it."""
+    """What one trial of each protocol occupies, and which part of that the spec requests explicitly."""
 
     per_trial: Mapping[str, Resources]
     """Protocol → (CPUs, GPUs) of one trial."""
-    is_demanded: tuple[bool, bool] = (False, False)
-    """Whether the spec demands those CPUs, those GPUs; what it does not demand is clamped to the nodes."""
+    is_explicit: tuple[bool, bool] = (False, False)
+    """Whether the spec sets the CPUs, the GPUs; otherwise they are defaults, clamped to the largest node."""
     kinds: Sequence[str] = ()
-    """Kinds of GPUs that trials with a GPU may run on; all if empty."""
+    """Kinds of GPUs that trials with a GPU may run on; any if empty."""
     wait_seconds: float | None = None
-    """How long to wait for nodes that are not there yet; None: only for those an autoscaler can add."""
+    """How long to wait for missing nodes; None: only for nodes that the autoscaler can add, half an hour."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningJob:
-    """Everything that one `Tuner` is to run."""
+    """Everything that one `Tuner` runs."""
 
     studies: list[PairStudy]
     storage: StoragePath
     spec_digest: str
-    """Workers read the stored spec again when it changes."""
+    """Workers reload the stored spec when it changes."""
     resources: ResourceDemand
     early_stopping: Literal["none", "asha"] = "none"
     num_cpus: int | None = None
-    """Limit of a local Ray; None takes the machine's."""
+    """CPUs of a local Ray; None uses all of the machine's."""
 
 
 class TrialListener(ABC):
-    """Is told about trials, in the driver, from Tune's own thread."""
+    """Callbacks about trials; Tune calls them in the driver, from its own thread."""
 
     @abstractmethod
     def collect(self, request: TrialRequest, reason: str | None) -> TrialRecord:
-        """Make the record of an ended trial final and return it; `reason`: why its process failed."""
+        """Finish and return the record of an ended trial; `reason`: why its process died, if it did."""
 
     def on_start(self, request: TrialRequest) -> None:  # noqa: B027 - optional.
-        """A trial is about to be handed to Tune."""
+        """Called before a trial is handed to Tune."""
 
     def on_end(self, study: PairStudy, request: TrialRequest, record: TrialRecord) -> None:  # noqa: B027
-        """A trial has ended and its study has taken note."""
+        """Called after a trial has ended and its study knows its record."""
 
     def on_sigterm(self) -> None:  # noqa: B027
-        """This process was asked to leave; the job ends as if interrupted."""
+        """Called on SIGTERM; the job then ends as if interrupted."""
 
     def note(self, line: str) -> None:  # noqa: B027
-        """A line for the user, such as which nodes are waited for."""
+        """Show the user a line, such as which nodes are waited for."""

@@ -1,7 +1,7 @@
-"""From a search space to hyperparameter choices. Deterministic in the seed; the first choice is the defaults.
+"""Samplers: hyperparameter choices from a search space. Deterministic in the seed; the defaults come first.
 
-`qmc` and `random` do not look at results, so the i-th choice of a pair is the same whatever finishes first.
-`tpe` looks at results: with several trials at once its choices depend on the order in which they finish.
+`qmc` and `random` ignore results, so the i-th choice of a pair never depends on which trial finishes first.
+`tpe` uses results: with several trials at once its choices depend on the order in which they finish.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Hparams = dict[str, HparamValue]
 MAX_REPEATS = 64
-"""A finite space is taken as exhausted after this many draws in a row brought nothing new."""
+"""A finite space counts as exhausted after this many draws in a row without a new choice."""
 
 
 def from_unit(dimension: Dimension, u: float) -> HparamValue:
@@ -45,7 +45,7 @@ def from_unit(dimension: Dimension, u: float) -> HparamValue:
 
 
 def _unit_points(sampler: str, num_dimensions: int, seed: int) -> Iterator[Sequence[float]]:
-    """Endless points in [0, 1)^dimensions, shape [dimensions] each: Sobol (Owen-scrambled) or uniform."""
+    """Endless points in [0, 1)^num_dimensions: Owen-scrambled Sobol (`qmc`) or uniform (`random`)."""
     if sampler == "random":
         rng = np.random.default_rng(seed)
         while True:
@@ -59,8 +59,8 @@ def _unit_points(sampler: str, num_dimensions: int, seed: int) -> Iterator[Seque
 def sequence(space: SearchSpace, sampler: str, num_trials: int, seed: int) -> list[Hparams]:
     """Up to `num_trials` distinct choices: defaults first, then `qmc` or `random` points of the space.
 
-    A longer sequence begins with the shorter one, so more trials can be asked for later. A finite space
-    gives at most as many choices as it has.
+    A longer sequence begins with the shorter one, so that trials can be added later. A finite space gives
+    at most as many choices as it has.
     """
     chosen = [defaults(space)]
     if not space:
@@ -79,7 +79,7 @@ def sequence(space: SearchSpace, sampler: str, num_trials: int, seed: int) -> li
 
 
 class TpeSampler:
-    """Optuna's TPE for one pair: told of finished trials, asked for the next. The first is the defaults."""
+    """Optuna's TPE for one pair, by ask and tell. The first choice is the defaults."""
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         import optuna  # Deferred: a second of import that qmc and random need not pay.
@@ -93,12 +93,13 @@ class TpeSampler:
         self._study.enqueue_trial(dict(defaults(space)))
 
     def ask(self, index: int) -> Hparams:
+        """The choice for the trial with this index."""
         trial = self._study.ask(self._distributions)
         self._asked[index] = trial
         return dict(trial.params)
 
     def tell(self, index: int, hparams: Hparams, value: float | None) -> None:
-        """Report a trial's objective; None marks it failed. Unknown indices come from an earlier session."""
+        """Report a trial's objective, None if it failed. An unknown index comes from an earlier run."""
         import optuna
 
         state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE

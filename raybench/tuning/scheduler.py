@@ -7,14 +7,14 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from raybench.core.records import TrialRequest
 
 REDUCTION_FACTOR = 4
-"""eta of successive halving: a quarter goes on at every rung (Li et al., MLSys 2020, section 3)."""
+"""eta of successive halving: a quarter of the trials passes each rung (Li et al., MLSys 2020, section 3)."""
 
 
 class ExperimentScheduler(FIFOScheduler):
-    """First come, first served; with ASHA, every search trial is delegated to its pair's own.
+    """FIFO, or one ASHA per pair for search trials; feature and final trials always run to the end.
 
-    Feature and final trials always run to the end. Tune tells its scheduler of a failed trial before it tells
-    the searcher, so the reason is noted here, in the dict that both share.
+    Tune reports a failed trial to the scheduler before the searcher, so the scheduler stores the reason, in
+    a dict that both share.
     """
 
     def __init__(self, *, early_stopping: str, failure_reasons: dict[str, str]) -> None:
@@ -59,7 +59,7 @@ class ExperimentScheduler(FIFOScheduler):
             asha.on_trial_remove(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        # A process that never came up leaves a pickled error and no text.
+        # A process that never started leaves a pickled error and no text.
         error = trial.get_error() or trial.get_pickled_error() or ""
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         self._failure_reasons[trial.trial_id] = lines[-1] if lines else "its process died"

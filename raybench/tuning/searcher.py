@@ -1,8 +1,8 @@
-"""Hands trials of all pairs to one Tuner, as the studies ask for them.
+"""One Tune `Searcher` for the whole experiment: it takes the next trial from the studies of all pairs.
 
-One `Searcher` for the whole experiment: features first (once per backbone and dataset), then a pair's search,
-then its final stage, while other pairs are still at theirs. Where a study has nothing to start yet, the next
-one is asked. Tune calls `suggest` and `on_trial_complete` from one thread.
+Per pair the order is features (once per backbone and dataset), search, final stage; pairs need not wait for
+each other. If a study has no trial to start yet, the searcher asks the next study. Tune calls `suggest` and
+`on_trial_complete` from one thread.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ FeatureKey = tuple[str, str]
 
 
 class ExperimentSearcher(Searcher):
-    """Tune's view of all studies: `suggest` gives the next trial's config, None: wait, FINISHED: all done."""
+    """`suggest` gives the config of the next trial, None to make Tune wait, or FINISHED at the end."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class ExperimentSearcher(Searcher):
         make_config: Callable[[TrialRequest], dict[str, Any]],
         num_slots: Callable[[], int],
     ) -> None:
-        """`num_slots` says how many trials may run at once now."""
-        super().__init__()  # No metric: studies read the ledger, and a feature trial has no objective.
+        """`num_slots` gives the number of trials that may run at once now."""
+        super().__init__()  # No metric: studies read trial records, and a feature trial has no objective.
         self._unfinished = [study for study in studies if not study.is_finished]
         self._listener = listener
         self._make_config = make_config
@@ -40,13 +40,13 @@ class ExperimentSearcher(Searcher):
         self._awaiting_features: set[FeatureKey] = set()
         self._running: dict[str, tuple[PairStudy, TrialRequest]] = {}
         self.failure_reasons: dict[str, str] = {}
-        """Tune trial id → why its process failed; filled by the scheduler, which is told first."""
+        """Tune's trial id → why its process died; the scheduler, which learns of it first, fills it."""
         self.stopped_by: str | None = None
-        """Why no more trials are handed out: the storage cannot be written. Running trials end."""
+        """Why no more trials start: the storage cannot be written. Running trials may end."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher to restore it. raybench continues from the ledger instead, and what the
-        # searcher holds (a progress display, a tracking thread) cannot be pickled.
+        # Tune pickles its searcher in order to restore it. raybench resumes from the ledger instead, and the
+        # listener (a progress display, a tracking thread) cannot be pickled.
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -88,16 +88,16 @@ class ExperimentSearcher(Searcher):
         if self.stopped_by is None and reason is not None and StorageUnavailableError.__name__ in reason:
             self.stopped_by = reason.partition(": ")[2] or reason
         if self.stopped_by is not None:
-            return  # Its record stays as the worker could leave it; the next run takes it up from there.
+            return  # The record stays as the worker left it; the next run resumes from it.
         try:
-            self._take_note(study, request, reason)
+            self._record_end(study, request, reason)
         except StorageUnavailableError as unavailable:
             self.stopped_by = str(unavailable)
 
-    def _take_note(self, study: PairStudy, request: TrialRequest, reason: str | None) -> None:
+    def _record_end(self, study: PairStudy, request: TrialRequest, reason: str | None) -> None:
         record = self._listener.collect(request, reason)
         if request.stage == "features":
-            # Also when it failed: the pair's own trials then meet the same error and carry its reason.
+            # Also if it failed: the pair's own trials then fail with the same error and record it.
             self._have_features.add(_feature_key(study))
         else:
             study.complete(request, record)

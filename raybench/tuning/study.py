@@ -1,7 +1,7 @@
-"""The search of one pair as plain state: which trial comes next, and when the final stage may begin.
+"""State of one pair's search and final stage: which trial comes next, which one won, what is left to do.
 
-No Ray here. A study is rebuilt from the ledger's records alone: the work left is the plan minus the ledger.
-That is how an interrupted experiment continues and how a finished one finds nothing to do.
+No Ray here. A study is rebuilt from the trial records of the ledger: the work left is the plan minus these
+records. So an interrupted experiment resumes, and a finished one has nothing left to do.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from raybench.core.records import Direction, HparamValue, Pair, TrialRecord, Tri
 from raybench.tuning.sampling import TpeSampler, sequence
 
 SEARCH_ONLY = ("epoch",)
-"""Choices of a search trial that the final stage does not take over: it trains to its own last epoch."""
+"""Choices of a search trial that are not hyperparameters of the final stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPlan:
-    """What a pair's study is to do; the same for every pair of a protocol."""
+    """Search space, trials, seeds and epochs of a study; the same for every pair of a protocol."""
 
     experiment: str
     space: SearchSpace
     objective: str
     """Bare metric name, measured on val."""
     direction: Direction
-    """Which way is better."""
+    """Of the objective."""
     sampler: str
     num_trials: int
     search_seed: int
@@ -32,12 +32,12 @@ class StudyPlan:
     max_epochs: int
     needs_features: bool
     recipe: dict[str, HparamValue] | None = None
-    """Hyperparameters given in the spec: no search, only the final stage with these."""
+    """Hyperparameters that the spec fixes: no search, only the final stage with these."""
 
 
 @dataclass(eq=False)
 class PairStudy:
-    """Search, then final stage, of one pair. Costs the same per trial however many trials there are."""
+    """Search and final stage of one pair. The work per trial does not grow with the number of trials."""
 
     pair: Pair
     plan: StudyPlan
@@ -50,7 +50,7 @@ class PairStudy:
         self._tpe: TpeSampler | None = None
         self._search: list[TrialRequest] = []
         self._position = 0
-        """Search requests before this one have been handed out or have a record."""
+        """Index in `_search`: earlier requests have been handed out or have a record."""
         self._search_ids: set[str] = set()
         self._num_searched = 0
         self._num_final = sum(record.stage == "final" for record in self.records.values())
@@ -74,7 +74,7 @@ class PairStudy:
                 self._count_search(record)
 
     def _replay(self, tpe: TpeSampler) -> None:
-        """Tell TPE what earlier sessions measured, in the order in which it was asked for."""
+        """Report the trials of earlier runs to TPE, in the order of their indices."""
         past = sorted((r for r in self.records.values() if r.stage == "search"), key=lambda r: r.index)
         for record in past[: self.plan.num_trials]:
             tpe.tell(record.index, dict(record.hparams), self.objective_of(record))
@@ -96,7 +96,7 @@ class PairStudy:
         )
 
     def objective_of(self, record: TrialRecord) -> float | None:
-        """The record's objective on val, higher is better; None where it has none (it failed)."""
+        """The record's objective on val, negated where lower is better; None if the trial failed."""
         value = record.value_of("val", self.plan.objective)
         if value is None or record.status == "failed":
             return None
@@ -104,11 +104,11 @@ class PairStudy:
 
     @property
     def features_request(self) -> TrialRequest:
-        """The features stage. Tasks on one dataset make the same request; the caller runs it once."""
+        """The features stage. Tasks on one dataset give the same request; the caller runs it once."""
         return replace(self._search_request(0, {}), stage="features", seed=0)
 
     def next_request(self) -> TrialRequest | None:
-        """The next trial to run, or None while there is nothing to start (waiting, or finished)."""
+        """The next trial to run; None while waiting for running trials, and when finished."""
         request = self._next_search() or self._next_final()
         if request is not None:
             self._handed_out.add(request.trial_id)
@@ -156,7 +156,7 @@ class PairStudy:
         return {**winner.hparams, **chosen}
 
     def complete(self, request: TrialRequest, record: TrialRecord) -> None:
-        """Take note of a trial that ended, whatever its status."""
+        """Add the record of a trial that has ended, whatever its status."""
         is_new = request.trial_id not in self.records
         self.records[request.trial_id] = record
         if request.stage != "search":
@@ -168,29 +168,30 @@ class PairStudy:
             self._tpe.tell(request.index, dict(request.hparams), self.objective_of(record))
 
     def forget_final(self, trial_id: str) -> None:
-        """Drop the record of a final trial that a better search trial has superseded."""
+        """Drop the record of a final trial that does not use the present winner's hyperparameters."""
         del self.records[trial_id]
         self._num_final -= 1
 
     def _count_search(self, record: TrialRecord) -> None:
         self._num_searched += 1
         value = self.objective_of(record)
-        # The earliest of equals wins, so that ties do not depend on timing.
+        # Among equals the lowest index wins, so that ties do not depend on timing.
         if value is not None and (self._winner is None or (value, -record.index) > self._winner[:2]):
             self._winner = (value, -record.index, record)
 
     @property
     def search_records(self) -> list[TrialRecord]:
+        """Ended search trials of the plan, by index."""
         return [self.records[r.trial_id] for r in self._search if r.trial_id in self.records]
 
     @property
     def num_search(self) -> int:
-        """Search trials of this study in all (a finite space may hold fewer than the plan's)."""
+        """Planned search trials; fewer than `num_trials` if a finite space has fewer choices."""
         return self.plan.num_trials if self._tpe is not None else len(self._search)
 
     @property
     def num_planned(self) -> int:
-        """Trials of this study in all: search and final stage."""
+        """Planned trials, search and final stage."""
         return self.num_search + len(self.plan.seeds)
 
     @property
@@ -209,7 +210,7 @@ class PairStudy:
 
     @property
     def failure(self) -> str | None:
-        """Why this pair has no result, once that is certain; None otherwise."""
+        """Why this pair has failed; None if it has not, or not yet."""
         finals = [self.records[r.trial_id] for r in self.final_requests() if r.trial_id in self.records]
         for record in finals:
             if record.status == "failed":

@@ -1,4 +1,4 @@
-"""What runs inside a Ray worker: a `Trial` as Tune's class `Trainable`, reused from trial to trial."""
+"""Tune's `Trainable` around a `Trial`; Ray reuses its process from trial to trial."""
 
 import functools
 from typing import Any
@@ -15,7 +15,7 @@ from raybench.tuning.watchdog import VARIABLE, time_limit
 
 @functools.lru_cache(maxsize=8)
 def _spec_of(storage: str, experiment: str, spec_digest: str) -> ExperimentSpec:
-    """The stored spec. The digest is part of the cache's key, so that an extended spec is read anew."""
+    """The stored spec. The digest is part of the cache key, so that an extended spec is reloaded."""
     return _load_spec(parse_storage_path(storage), experiment)
 
 
@@ -29,7 +29,7 @@ def _load_spec(storage: StoragePath, experiment: str) -> ExperimentSpec:
 
 
 class TrialTrainable(tune.Trainable):
-    """One epoch per `step`. Nothing is checkpointed through Tune: a trial keeps its own in the storage."""
+    """One epoch per `step`. Tune checkpoints nothing: a trial keeps its own checkpoint in the storage."""
 
     def setup(self, config: dict[str, Any]) -> None:
         # Deferred: torch and timm are imported in workers only.
@@ -38,12 +38,12 @@ class TrialTrainable(tune.Trainable):
 
         request: TrialRequest = config["request"]
         self._step_seconds = float(config["step_seconds"])
-        self._refused, device = "", "cpu"
+        self._refusal, device = "", "cpu"
         try:
             device = claim_device(config["resources"]["gpus"])
         except ResourceError as error:
-            # Reported by `step`: an error here would cost this process and, at the next attempt, another.
-            self._refused = f"{type(error).__name__}: {error}"
+            # `step` reports it: an error raised here would end this process, and the next one at the retry.
+            self._refusal = f"{type(error).__name__}: {error}"
         self._trial = Trial(
             request,
             _spec_of(config["storage"], request.experiment, config["spec_digest"]),
@@ -54,13 +54,13 @@ class TrialTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         limit, trial = self._step_seconds, self._trial
-        if self._refused:
-            trial.fail(self._refused)
+        if self._refusal:
+            trial.fail(self._refusal)
             return {"epoch": 0, "done": True}
         reason = f"one step took longer than {limit:g} s and was ended ({VARIABLE} sets the limit)"
         with time_limit(limit, lambda: trial.fail(reason)):
             result = trial.step()
-        # Tune's schedulers compare numbers only; a failed trial's record says why it has none.
+        # Tune's schedulers take numbers only; a failed trial reports no objective.
         objective = {} if result.objective is None else {"objective": result.objective}
         return {"epoch": result.epoch, "done": result.is_done, **objective}
 
@@ -69,7 +69,7 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to save: see the class."""
+        """Nothing to save: see the class docstring."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing to load: the trial resumes from its own checkpoint in the storage."""
+        """Nothing to load: the trial resumes from its own checkpoint."""

@@ -1,4 +1,4 @@
-"""Ends a worker whose step hangs: a data loader on a dead mount answers no exception and no signal."""
+"""End a worker whose step hangs, such as a read from a dead mount that no exception or signal interrupts."""
 
 import contextlib
 import faulthandler
@@ -10,9 +10,9 @@ from raybench.core.errors import SpecError
 
 VARIABLE = "RAYBENCH_STEP_SECONDS"
 DEFAULT_SECONDS = 12 * 3600.0
-"""Of one step: an epoch, or the features, or the final measurements with every evaluator."""
-LAST_WORDS_SECONDS = 30.0
-"""For writing the record; the storage may be what hangs."""
+"""Default limit of one step: an epoch, the features, or the final measurements with every evaluator."""
+RECORD_SECONDS = 30.0
+"""Time to write the record; limited, because the storage itself may hang."""
 EXIT_HUNG = 70
 
 
@@ -35,19 +35,20 @@ def step_limit() -> float:
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float, last_words: Callable[[], None]) -> Iterator[None]:
-    """End this process if the block takes longer than `seconds`: `last_words`, then exit code 70.
+def time_limit(seconds: float, on_timeout: Callable[[], None]) -> Iterator[None]:
+    """If the block takes longer than `seconds`, call `on_timeout` and end this process with exit code 70.
 
-    The stack of every thread goes to standard error first, so that the worker's log says where it hung.
+    The stack of every thread is written to standard error first, so that the worker's log shows where it
+    hung.
     """
 
     def end() -> None:
         faulthandler.dump_traceback()
-        giving_up = threading.Timer(LAST_WORDS_SECONDS, os._exit, [EXIT_HUNG])
-        giving_up.daemon = True
-        giving_up.start()
+        fallback = threading.Timer(RECORD_SECONDS, os._exit, [EXIT_HUNG])
+        fallback.daemon = True
+        fallback.start()
         try:
-            last_words()
+            on_timeout()
         finally:
             os._exit(EXIT_HUNG)
 

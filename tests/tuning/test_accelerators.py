@@ -58,7 +58,7 @@ def places(tmp_path, num_trials: int, **resources) -> Counter:
 
 
 @pytest.mark.slow
-def test_trials_run_on_the_kinds_asked_for_and_nowhere_else(mixed, tmp_path):
+def test_trials_run_on_the_requested_kinds_only(mixed, tmp_path):
     found = places(tmp_path, 8, cpus=1.0, gpus=0.5, kinds=["A100", "H100"])
     assert {kind for kind, _ in found} <= {"A100", "H100"}
     assert {gpus for _, gpus in found} == {0.5}
@@ -66,7 +66,7 @@ def test_trials_run_on_the_kinds_asked_for_and_nowhere_else(mixed, tmp_path):
 
 
 @pytest.mark.slow
-def test_trials_without_gpus_take_none_on_a_cluster_that_has_some(mixed, tmp_path):
+def test_trials_without_gpus_take_none_on_a_cluster_with_gpus(mixed, tmp_path):
     found = places(tmp_path, 8, cpus=1.0, gpus=0.0, kinds=["A100"])
     assert {gpus for _, gpus in found} == {0.0}
     assert sum(found.values()) == 8
@@ -82,5 +82,5 @@ def test_trials_without_gpus_take_none_on_a_cluster_that_has_some(mixed, tmp_pat
         ([], ""),
     ],
 )
-def test_a_kind_that_is_nearly_one_of_the_clusters_is_recognised(kinds, hint):
+def test_a_misspelt_kind_is_suggested(kinds, hint):
     assert near_miss(kinds, [*KINDS, ""]) == hint

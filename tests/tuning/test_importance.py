@@ -8,7 +8,7 @@ import pytest
 from raybench.core.records import Pair, Task, TrialRecord, metric_values
 from raybench.spec import load_spec
 from raybench.store import layout, ledger
-from raybench.tuning.importance import importances, keep_importances
+from raybench.tuning.importance import importances, store_importances
 from raybench.tuning.sampling import sequence
 
 SPEC = """
@@ -54,7 +54,7 @@ def by_rate(hparams, backbone):
     return level - spread * (math.log10(hparams["lr"]) + 3) ** 2
 
 
-def test_the_decisive_one_leads_and_the_irrelevant_ones_stay_within_chance(spec):
+def test_the_decisive_hyperparameter_leads_and_irrelevant_ones_stay_at_chance_level(spec):
     rows = importances(spec, trials(spec, by_rate))
     assert rows[0]["hyperparameter"] == "lr"
     assert rows[0]["importance"] > 0.6
@@ -66,7 +66,7 @@ def test_the_decisive_one_leads_and_the_irrelevant_ones_stay_within_chance(spec)
     }
 
 
-def test_pure_chance_is_not_taken_for_importance(spec):
+def test_random_objectives_stay_at_chance_level(spec):
     rng = np.random.default_rng(0)
     rows = importances(spec, trials(spec, lambda hparams, backbone: float(rng.random())))
     assert [row["hyperparameter"] for row in rows if row["importance"] > row["by_chance"]] == []
@@ -78,20 +78,20 @@ def test_a_protocol_of_several_tasks_has_rows_of_its_own(spec):
     assert scopes == {"finetune@digits": 32, "finetune@shapes": 32, "finetune": 64}
 
 
-def test_few_or_equal_or_stopped_trials_say_nothing(spec):
+def test_too_few_equal_or_stopped_trials_give_no_rows(spec):
     assert importances(spec, trials(spec, by_rate, num=3)) == []
     assert importances(spec, trials(spec, lambda hparams, backbone: 0.5)) == []
     assert importances(spec, trials(spec, by_rate, status="stopped")) == []
 
 
-def test_the_finding_is_kept_and_found_anew_when_trials_are_added(spec, tmp_path):
+def test_importances_are_stored_and_recomputed_when_trials_are_added(spec, tmp_path):
     few = trials(spec, by_rate, num=8)
-    keep_importances(tmp_path, spec, few)
+    store_importances(tmp_path, spec, few)
     kept = ledger.load_importance(tmp_path, spec.name)
     assert kept["rows"] == importances(spec, few)
     file = layout.importance_file(tmp_path, spec.name)
     before = file.stat().st_mtime_ns
-    keep_importances(tmp_path, spec, list(reversed(few)))
+    store_importances(tmp_path, spec, list(reversed(few)))
     assert file.stat().st_mtime_ns == before
-    keep_importances(tmp_path, spec, trials(spec, by_rate))
+    store_importances(tmp_path, spec, trials(spec, by_rate))
     assert ledger.load_importance(tmp_path, spec.name)["rows"][0]["num_trials"] == 32

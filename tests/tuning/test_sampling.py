@@ -37,19 +37,19 @@ def test_a_longer_sequence_begins_with_the_shorter(sampler, n, more, seed):
     assert sequence(FINETUNE, sampler, n + more, seed)[: len(short)] == short
 
 
-def test_a_finite_space_is_exhausted_not_repeated():
+def test_a_finite_space_gives_each_choice_once():
     choices = sequence(KNN, "qmc", 50, seed=0)
     assert len(choices) == len(KNN["feature_norm"].options)
 
 
-def test_quasi_random_points_cover_a_range_more_evenly_than_chance():
+def test_sobol_points_cover_a_range_more_evenly_than_random_ones():
     space = {"lr": Float(low=0.0, high=1.0, default=0.5)}
     values = sorted(float(choice["lr"]) for choice in sequence(space, "qmc", 17, seed=1)[1:])
     # 16 Sobol points: exactly one in every sixteenth.
     assert [int(value * 16) for value in values] == list(range(16))
 
 
-def test_tpe_moves_towards_what_scored_well():
+def test_tpe_moves_towards_choices_that_scored_well():
     space = {"x": Float(low=0.0, high=1.0, default=0.5)}
     sampler = TpeSampler(space, seed=0)
     asked = []
@@ -61,7 +61,7 @@ def test_tpe_moves_towards_what_scored_well():
     assert sum(abs(x - 0.9) < 0.2 for x in asked[-15:]) > 8
 
 
-def test_tpe_replays_an_earlier_session():
+def test_tpe_takes_in_the_trials_of_an_earlier_run():
     space = {"x": Float(low=0.0, high=1.0, default=0.5)}
     sampler = TpeSampler(space, seed=0)
     sampler.tell(0, {"x": 0.5}, 0.1)

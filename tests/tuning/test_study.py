@@ -1,4 +1,4 @@
-"""A pair's study: search before final, ties by index, resume from records alone."""
+"""A pair's study: search before final, ties by index, resume from records only."""
 
 from dataclasses import replace
 
@@ -89,7 +89,7 @@ def test_a_study_rebuilt_from_its_records_has_nothing_left_to_do(sampler):
 
 
 @pytest.mark.parametrize("done", range(7))
-def test_interrupted_anywhere_it_makes_exactly_the_missing_trials(done):
+def test_a_study_interrupted_anywhere_makes_exactly_the_missing_trials(done):
     whole = PairStudy(PAIR, PLAN)
     wanted = [request.trial_id for request in run_to_the_end(whole)]
     kept = {trial_id: whole.records[trial_id] for trial_id in wanted[:done]}
@@ -97,7 +97,7 @@ def test_interrupted_anywhere_it_makes_exactly_the_missing_trials(done):
     assert sorted([*kept, *(request.trial_id for request in rest)]) == sorted(wanted)
 
 
-def test_more_trials_keep_the_ones_already_made():
+def test_a_longer_search_keeps_the_trials_of_the_shorter():
     study = PairStudy(PAIR, PLAN)
     run_to_the_end(study)
     longer = PairStudy(PAIR, replace(PLAN, num_trials=6), dict(study.records))
@@ -106,7 +106,7 @@ def test_more_trials_keep_the_ones_already_made():
     assert [request for request in made if request.stage == "final"] == []
 
 
-def test_a_finite_space_needs_fewer_trials_than_asked_for():
+def test_a_finite_space_has_fewer_trials_than_requested():
     study = PairStudy(PAIR, replace(PLAN, space=KNN, num_trials=50))
     made = run_to_the_end(study)
     assert study.num_search == 3
@@ -119,7 +119,7 @@ def test_a_recipe_skips_the_search():
     assert [(request.stage, request.hparams) for request in made] == [("final", {"lr": 0.001})] * 2
 
 
-def test_a_pair_whose_trials_all_fail_says_why():
+def test_a_pair_whose_trials_all_fail_gives_the_reason():
     study = PairStudy(PAIR, PLAN)
     while (request := study.next_request()) is not None:
         study.complete(request, TrialRecord.failed(request, "DivergedError: loss is nan"))
@@ -135,7 +135,7 @@ def test_one_failed_trial_does_not_stop_the_pair():
     assert study.failure is None
 
 
-def test_the_epoch_a_trial_chose_is_not_a_hyperparameter():
+def test_the_chosen_epoch_is_not_a_hyperparameter_of_the_final_stage():
     study = PairStudy(PAIR, PLAN)
     made = run_to_the_end(study)
     assert "epoch" not in made[-1].hparams

@@ -25,7 +25,7 @@ read_dead_mount()
 """
 
 
-def test_a_read_that_never_returns_is_ended_and_says_where_it_hung(tmp_path):
+def test_a_read_that_never_returns_ends_the_process_and_logs_its_stack(tmp_path):
     command = [sys.executable, "-c", HANGING, tmp_path / "fifo", tmp_path / "words"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert done.returncode == EXIT_HUNG
@@ -33,7 +33,7 @@ def test_a_read_that_never_returns_is_ended_and_says_where_it_hung(tmp_path):
     assert "read_dead_mount" in done.stderr
 
 
-def test_the_timer_of_a_step_in_time_is_cancelled():
+def test_the_timer_is_cancelled_when_the_step_ends_in_time():
     before = set(threading.enumerate())
     with time_limit(3600, lambda: None):
         (timer,) = set(threading.enumerate()) - before
@@ -49,7 +49,7 @@ def test_the_limit_is_read_from_the_environment(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "an hour"])
-def test_a_limit_without_sense_is_refused(monkeypatch, text):
+def test_a_limit_that_is_no_positive_number_is_refused(monkeypatch, text):
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(SpecError, match="positive number of seconds"):
         step_limit()
