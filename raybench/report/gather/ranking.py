@@ -146,7 +146,7 @@ def _with_intervals(ranking: Ranking, results: Results) -> Ranking:
 
 def _remedy(results: Results, missing: Pair, criterion: Criterion) -> str:
     """What to do about a missing pair, which may have run and lack only the metric."""
-    of_pair = results.measurements.filter(backbone=missing.backbone, task=missing.task, split="test")
+    of_pair = results.measurements.filter(backbone=missing.backbone, task=str(missing.task), split="test")
     if criterion.metric is None or of_pair.is_empty():
         return "run them again"
     return how_to_measure(criterion.metric)
