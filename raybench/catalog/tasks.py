@@ -55,6 +55,8 @@ class ProtocolInfo:
     """Grids that one trial trains at once."""
     minibatch: int | None = None
     """Examples per optimiser step where hyperparameters name none; None if there are no minibatches."""
+    category: str = "classification"
+    """Kind of its tasks: a ranking with `mean: macro` weighs every category the same."""
     evaluators: tuple[Needs, ...] = ()
     """What evaluators may need to measure its classifiers; empty where it fits none."""
     presets: Mapping[str, Hparams] = field(default_factory=dict)
@@ -123,6 +125,7 @@ for _protocol in (
     ),
     ProtocolInfo(
         name="retrieval",
+        category="retrieval",
         entry_point="raybench.evaluation.retrieval.protocol:retrieval",
         metrics=RETRIEVAL_METRICS,
         objective=RETRIEVAL_OBJECTIVE,

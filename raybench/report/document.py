@@ -1,44 +1,72 @@
 """`raybench report`: results → one self-contained HTML file."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from raybench.analysis.aggregate_ranking import RankingRule
+from raybench.catalog.evaluators import EVALUATORS
 from raybench.core.errors import EmptyInputError, MissingMeasurementError
 from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.report_data import ReportData, gather
 from raybench.report.gather.sources import Results
 from raybench.report.render.page import render
 from raybench.report.render.parts import Absent, Part, Section
-from raybench.report.sections import background, comparisons, relations, reliability
-from raybench.report.sections import rankings as first
-from raybench.report.sections import searches as search
+from raybench.report.sections import (
+    best_backbone,
+    effective_robustness,
+    evaluators,
+    finetuning_gain,
+    hyperparameters,
+    overall_ranking,
+    pretraining,
+    provenance,
+    ranking_stability,
+    reported_results,
+    scaling,
+    score_and_cost,
+    search_budget,
+    task_correlation,
+)
 from raybench.store.files import write_atomic
 
-SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Sequence[Part]]], ...] = (
-    ("decision", "Which backbone?", first.decision),
-    ("ranking", "Ranking", first.ranking),
-    ("scores", "Backbones by tasks", first.score_table),
-    ("wins", "P(A beats B)", first.win_matrix),
-    ("differences", "Critical difference", first.differences),
-    ("pareto", "Score and cost", relations.pareto),
-    ("budget", "The best below a size", comparisons.budget),
-    ("scaling", "Scaling by family", relations.scaling),
-    ("pretraining", "Same architecture, other pretraining", comparisons.same_architecture),
-    ("protocols", "Linear probe or fine-tuning?", comparisons.protocols),
-    ("correlations", "Which tasks go together", relations.correlations),
-    ("robustness", "Reliability and robustness", reliability.robustness),
-    ("search", "Was the search long enough?", background.search_budget),
-    ("gain", "What tuning gained", background.tuning_gain),
-    ("importance", "Which hyperparameters matter?", search.importance),
-    ("edges", "Are the best values on an edge?", search.edges),
-    ("stopping", "What does stopping early cost?", search.stopping),
-    ("choices", "Does the ranking depend on its rule?", first.choices),
-    ("tasks", "Does it depend on single tasks?", first.single_tasks),
-    ("references", "Comparison with the paper", background.references),
-    ("provenance", "Provenance", background.provenance),
+Entry = tuple[str, str, Callable[[ReportData], Sequence[Part]]]
+"""Anchor, title and builder of a section."""
+
+ON_SCORES: tuple[Entry, ...] = (
+    ("decision", "Which backbone?", best_backbone.decision),
+    ("ranking", "Ranking", overall_ranking.ranking),
+    ("scores", "Backbones by tasks", overall_ranking.score_table),
+    ("wins", "P(A beats B)", overall_ranking.win_matrix),
+    ("differences", "Critical difference", ranking_stability.differences),
+    ("pareto", "Score and cost", score_and_cost.pareto),
+    ("budget", "Best backbone within a size limit", score_and_cost.size_limits),
+    ("scaling", "Scaling by family", scaling.scaling),
+    ("pretraining", "Same architecture, different pretraining", pretraining.same_architecture),
+    ("protocols", "Linear probe or fine-tuning?", finetuning_gain.finetuning_gain),
+    ("correlations", "Correlation between tasks", task_correlation.correlations),
 )
-"""Anchor, title and maker of every section, in the page's order."""
+ON_RELIABILITY: tuple[Entry, ...] = (
+    ("robustness", "Effective robustness", effective_robustness.robustness_beyond_accuracy),
+    ("search", "Was the search long enough?", search_budget.search_budget),
+    ("gain", "Gain from tuning", search_budget.tuning_gain),
+    ("importance", "Which hyperparameters matter?", hyperparameters.importance),
+    ("edges", "Are best values on an edge of the search space?", hyperparameters.edges),
+    ("stopping", "Cost of early stopping", search_budget.early_stopping),
+    ("choices", "Does the ranking depend on the rule?", ranking_stability.rules),
+    ("tasks", "Does the ranking depend on single tasks?", ranking_stability.single_tasks),
+    ("references", "Comparison with the paper", reported_results.reported_results),
+    ("provenance", "Provenance", provenance.provenance),
+)
+
+
+def entries() -> tuple[Entry, ...]:
+    """All sections in the page's order; every row of EVALUATORS has one."""
+    of_evaluators = tuple(
+        (f"evaluator-{name}", info.section, partial(evaluators.evaluator_section, name=name))
+        for name, info in EVALUATORS.items()
+    )
+    return (*ON_SCORES, *of_evaluators, *ON_RELIABILITY)
 
 
 def write_report(
@@ -47,7 +75,7 @@ def write_report(
     criterion: Criterion | None = None,
     rule: RankingRule | None = None,
 ) -> None:
-    """Write the report, whole or not at all.
+    """Write the report atomically.
 
     Raises:
         RaybenchError: as `report_html`, and if the file cannot be written.
@@ -60,24 +88,27 @@ def report_html(results: Results, criterion: Criterion | None = None, rule: Rank
     """The page; the same results give the same text.
 
     Args:
-        results: of one place or several.
+        results: of one source or several.
         criterion: what to rank by; None takes every task's objective.
         rule: the open choices of the paper's rule; None takes the defaults.
 
     Raises:
         RaybenchError: as `ranking.rank_results`.
     """
-    evidence = gather(results, criterion, rule)
-    num_backbones, num_tasks = evidence.aggregate_ranking.height, evidence.scores["task"].n_unique()
-    under = "" if evidence.condition == CLEAN else f" under {evidence.condition}"
-    subtitle = f"{num_backbones} backbones on {num_tasks} tasks{under} · {', '.join(evidence.sources)}"
-    sections = [Section(anchor, title, _parts(make, evidence)) for anchor, title, make in SECTIONS]
-    return render(f"raybench: {evidence.title}", subtitle, sections)
+    report_data = gather(results, criterion, rule)
+    ranking = report_data.ranking
+    under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
+    subtitle = (
+        f"{report_data.overall.height} backbones on {len(ranking.tasks)} tasks{under} · "
+        f"{', '.join(results.names)}"
+    )
+    sections = [Section(anchor, title, _parts(build, report_data)) for anchor, title, build in entries()]
+    return render(f"raybench: {', '.join(results.experiments)}", subtitle, sections)
 
 
-def _parts(make: Callable[[ReportData], Sequence[Part]], evidence: ReportData) -> Sequence[Part]:
-    """A section never vanishes: what it lacks is said in its place."""
+def _parts(build: Callable[[ReportData], Sequence[Part]], report_data: ReportData) -> Sequence[Part]:
+    """The section's parts, or the reason why it is empty."""
     try:
-        return make(evidence)
+        return build(report_data)
     except (EmptyInputError, MissingMeasurementError) as error:
         return [Absent(str(error))]

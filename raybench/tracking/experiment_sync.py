@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from raybench.core.records import Pair, TrialRecord, digest_of
-from raybench.report.render.figures import draw
+from raybench.report.render.curve_figure import curve_svgs
 from raybench.store.artifacts import read_curves
 from raybench.store.files import StoragePath, read_bytes
 from raybench.store.layout import recipe_file
@@ -106,9 +106,8 @@ class ExperimentSync:
         files: dict[str, str] = {}
         for evaluator in final[0].evaluations if final else ():
             stored = read_curves(self._storage, self._experiment, final[0].trial_id, evaluator)
-            for name, rows in stored["curves"].items():
-                if svg := draw(name, rows):
-                    files[f"figures/{name}.svg"] = svg
+            for name, svg in curve_svgs(evaluator, stored["curves"]).items():
+                files[f"figures/{name}.svg"] = svg
             if stored["warnings"]:
                 files[f"{evaluator}_warnings.txt"] = "\n".join(stored["warnings"])
         return files

@@ -89,7 +89,7 @@ def test_listing_with_a_plugin_imports_no_heavy_library(site):
     assert python(site, "-c", code).stdout.strip() == "[]"
 
 
-def test_its_names_are_planned_and_measured(site, tmp_path):
+def test_its_names_are_planned_measured_and_reported(site, tmp_path):
     spec = tmp_path / "added.yaml"
     spec.write_text(SPEC)
     plan = python(site, "-m", "raybench.cli", "plan", str(spec))
@@ -103,6 +103,14 @@ def test_its_names_are_planned_and_measured(site, tmp_path):
         assert 0.5 < values[backbone, "accuracy"] < values[backbone, "top3_accuracy"] <= 1.0
         assert values[backbone, "mean_margin"] > 0
         assert (backbone, "ece") in values
+
+    report = tmp_path / "report.html"
+    options = ["--allow-missing", "-o", str(report)]
+    done = python(site, "-m", "raybench.cli", "report", str(tmp_path / "storage"), *options)
+    assert done.returncode == 0, done.stderr
+    section = report.read_text().partition('id="evaluator-margin"')[2].partition("</section>")[0]
+    assert "mean_margin (higher is better)" in section
+    assert "Margins on test: all tasks, first seed, all backbones." in section
 
 
 def test_without_the_package_its_names_are_unknown(tmp_path):

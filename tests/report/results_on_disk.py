@@ -1,4 +1,4 @@
-"""A storage as `raybench run` leaves one: measurements, predictions, ledger and curves of made-up ones."""
+"""A storage as `raybench run` leaves one, with made-up measurements, predictions, ledger and curves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ PARAMS = {"good": 9_000_000, "fair": 5_000_000, "poor": 7_000_000}
 
 
 @dataclass(frozen=True)
-class Said:
+class SplitPredictions:
     """Predictions of one split."""
 
     ids: tuple[str, ...]
@@ -131,12 +131,12 @@ def _final(
         artifacts.write_per_query(storage, experiment, trial_id, {"test": {"map": per_query}})
         return
     order = np.random.default_rng(seed).permutation(len(is_right))  # Files need not be in one order.
-    said = Said(
+    predictions = SplitPredictions(
         ids=tuple(f"image-{i:03d}" for i in order),
         targets=np.zeros(len(is_right), dtype=int),
         logits=np.stack([is_right[order], ~is_right[order]], axis=1).astype("float32"),
     )
-    write_predictions(storage, experiment, trial_id, {"test": said}, pair=pair, seed=seed)
+    write_predictions(storage, experiment, trial_id, {"test": predictions}, pair=pair, seed=seed)
 
 
 def tables_of(html: str) -> dict[str, str]:

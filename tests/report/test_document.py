@@ -1,4 +1,4 @@
-"""`raybench report`: one page that stands alone, whose numbers are those of the analysis."""
+"""`raybench report`: one self-contained page, whose numbers are those of the analysis."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from raybench.analysis.tuning_curves import gain_over_defaults
 from raybench.cli import main
 from raybench.core.errors import DuplicateMeasurementError, EmptyInputError, MissingMeasurementError
 from raybench.experiment.summary import summary_files
-from raybench.report.document import SECTIONS
+from raybench.report.document import entries
 from raybench.report.document import report_html as report_of
 from raybench.report.gather.ranking import rank_results
 from raybench.report.gather.report_data import gather
@@ -41,7 +41,7 @@ def page(storage):
 
 
 @pytest.fixture(scope="module")
-def evidence(storage):
+def report_data(storage):
     return gather(read_results([storage]))
 
 
@@ -57,14 +57,14 @@ class Outline(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        if "id" in found:
-            self.ids.append(found["id"])
+        values = dict(attributes)
+        if "id" in values:
+            self.ids.append(values["id"])
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(int(tag[1]))
-        self.addresses += [found[name] for name in ("href", "src") if name in found]
-        if found.get("role") == "img":
-            self.figures.append(found.get("aria-label"))
+        self.addresses += [values[name] for name in ("href", "src") if name in values]
+        if values.get("role") == "img":
+            self.figures.append(values.get("aria-label"))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -81,14 +81,14 @@ def read(page, name):
 
 def test_every_section_has_its_heading_and_is_linked(page):
     outline = Outline(page)
-    assert {anchor for anchor, _, _ in SECTIONS} <= set(outline.ids)
+    assert {anchor for anchor, _, _ in entries()} <= set(outline.ids)
     linked = [address.removeprefix("#") for address in outline.addresses if address.startswith("#")]
     assert linked[0] == "main"
     assert set(linked) <= set(outline.ids)
     assert outline.headings == [1, *[2] * len(linked[1:])]
 
 
-def test_sections_that_can_show_nothing_stand_together_each_with_its_reason(page):
+def test_empty_sections_are_listed_at_the_end_with_their_reasons(page):
     reasons = page.partition("Not shown</h2>")[2]
     assert '<dt id="protocols">Linear probe or fine-tuning?</dt>' in reasons
     assert "no backbone has both &#39;linear_probe&#39; and &#39;finetune&#39;" in reasons
@@ -102,14 +102,14 @@ def test_tags_are_balanced_and_ids_unique(page):
     assert len(svg_free) == len(set(svg_free))
 
 
-def test_nothing_is_fetched_and_nothing_runs(page):
+def test_the_page_has_no_script_and_no_external_address(page):
     assert all(address.startswith(("#", "data:")) for address in Outline(page).addresses)
     assert "<script" not in page
     assert "@import" not in page
     assert not re.search(r"url\((?!['\"]?#)", page)
 
 
-def test_every_drawing_says_in_words_what_it_shows(page):
+def test_every_drawing_has_a_description(page):
     figures = Outline(page).figures
     assert len(figures) >= 7
     assert all(figures)
@@ -120,33 +120,35 @@ def test_every_drawing_says_in_words_what_it_shows(page):
 
 def test_the_ranking_is_that_of_the_command_rank(page, storage):
     expected = rank_results(read_results([storage])).aggregate_ranking
-    found = read(page, "ranking")
-    assert_frame_equal(found.select(expected.columns), expected, check_dtypes=False)
+    table = read(page, "ranking")
+    assert_frame_equal(table.select(expected.columns), expected, check_dtypes=False)
 
 
-def test_the_doubt_is_that_of_the_bootstrap(page, evidence):
-    intervals = ranking_intervals(evidence.replicates)
+def test_intervals_are_those_of_the_bootstrap(page, report_data):
+    intervals = ranking_intervals(report_data.uncertainty.replicates)
     columns = ["backbone", "zscore_low", "zscore_high", "rank_low", "rank_high", "p_first", "p_top"]
     assert_frame_equal(read(page, "ranking").select(columns), intervals.select(columns), check_dtypes=False)
     assert f"P(good is best) = {intervals['p_first'][0]:.2f}" in page
-    assert_frame_equal(read(page, "win_probabilities"), win_probabilities(evidence.replicates))
+    assert_frame_equal(read(page, "win_probabilities"), win_probabilities(report_data.uncertainty.replicates))
 
 
-def test_the_bootstrap_resamples_examples_whose_mean_is_the_score(evidence):
-    measured = evidence.replicates.estimates
-    wide = evidence.scores.sort("backbone", "task")["value"].to_numpy().reshape(measured.shape)
+def test_the_bootstrap_resamples_examples_whose_mean_is_the_score(report_data):
+    measured = report_data.uncertainty.replicates.estimates
+    wide = report_data.scores.sort("backbone", "task")["value"].to_numpy().reshape(measured.shape)
     assert measured == pytest.approx(wide)
-    assert "Seeds only" not in evidence.uncertainty_note
+    assert "Seeds only" not in report_data.uncertainty.note
 
 
-def test_tables_are_those_of_the_analysis(page, evidence):
-    found = read(page, "gain_over_defaults")
-    assert_frame_equal(found, gain_over_defaults(evidence.trials), check_dtypes=False)
-    assert found["gain"].to_list() == pytest.approx([0.04] * 9)
-    assert_frame_equal(read(page, "rules_compared"), compare_rules(evidence.complete), check_dtypes=False)
+def test_tables_equal_the_analysis(page, report_data):
+    table = read(page, "gain_over_defaults")
+    assert_frame_equal(table, gain_over_defaults(report_data.search.trials), check_dtypes=False)
+    assert table["gain"].to_list() == pytest.approx([0.04] * 9)
+    assert_frame_equal(
+        read(page, "rules_compared"), compare_rules(report_data.complete_scores), check_dtypes=False
+    )
 
 
-def test_the_better_one_is_named_best_and_the_smaller_one_shares_the_front(page):
+def test_the_best_and_a_smaller_backbone_are_on_the_pareto_front(page):
     front = read(page, "pareto_params_m")
     assert dict(front.select("backbone", "on_front").iter_rows()) == {
         "good": True,
@@ -160,31 +162,31 @@ def test_the_same_results_give_the_same_page(storage, page):
     assert report_html([storage]) == page
 
 
-def test_what_evaluators_warn_of_is_quoted_and_no_markup_gets_through(page):
+def test_warnings_of_evaluators_are_quoted_with_markup_escaped(page):
     assert "few &lt;b&gt;" in page
     assert "few <b>" not in page
 
 
-def test_without_examples_seeds_are_resampled_and_the_page_says_so(tmp_path):
+def test_without_stored_examples_seeds_are_resampled(tmp_path):
     page = report_html([fill(tmp_path, keeps_examples=False)])
     assert "Seeds only, because values per example are not stored: knn@digits" in page
 
 
-def test_without_examples_and_seeds_there_is_no_interval_but_a_sentence(tmp_path):
+def test_without_examples_and_seeds_the_page_says_why_there_is_no_interval(tmp_path):
     page = report_html([fill(tmp_path, keeps_examples=False, seeds=(0,))])
     assert "so no interval can be given" in page
     assert "zscore_low" not in tables_of(page)["ranking.csv"]
 
 
-def test_too_few_tasks_are_said_and_leave_no_empty_plot(tmp_path):
+def test_too_few_tasks_are_reported_instead_of_an_empty_plot(tmp_path):
     page = report_html([fill(tmp_path, tasks=("knn@digits",))])
     assert "a critical-difference diagram needs 3 tasks or more, there are 1" in page
     assert "leaving one task out needs two tasks or more, got one" in page
     assert "correlation needs 2 tasks and 3 backbones or more" in page
 
 
-def test_what_no_evaluator_measured_is_said(page):
-    assert "robust accuracy: the evaluator `adversarial` has measured nothing here" in page
+def test_evaluators_that_measured_nothing_are_listed(page):
+    assert "<dd>the evaluator `adversarial` has measured nothing here.</dd>" in page
     assert "throughput, FLOPs and memory were not measured" in page
 
 
@@ -197,10 +199,10 @@ def test_an_incomplete_table_is_refused_or_marked(tmp_path):
     assert "no score: fair on knn@digits" in page
 
 
-def test_storages_are_united_and_contradictions_refused(tmp_path, storage, page):
+def test_storages_are_merged_and_contradictions_refused(tmp_path, storage, page):
     again = fill(tmp_path / "again")
-    united = report_html([storage, again])
-    assert tables_of(united)["ranking.csv"] == tables_of(page)["ranking.csv"]
+    merged = report_html([storage, again])
+    assert tables_of(merged)["ranking.csv"] == tables_of(page)["ranking.csv"]
     other = fill(tmp_path / "other", num_examples=30)
     with pytest.raises(DuplicateMeasurementError):
         report_html([storage, other])
@@ -283,19 +285,19 @@ def test_one_backbone_alone_has_a_page(tmp_path):
     assert "There is only one backbone, so there is no order to be uncertain about." in page
 
 
-def test_a_backbone_without_any_score_stands_last_and_is_named(tmp_path):
+def test_a_backbone_without_any_score_is_last_and_named(tmp_path):
     fill(tmp_path, leave_out=("poor", None))
     page = report_html([tmp_path], allow_missing=True)
     assert read(page, "ranking")["backbone"].to_list()[-1] == "poor"
     assert "no score: poor on knn@digits" in page
 
 
-def test_where_no_task_is_shared_by_all_the_page_says_so(tmp_path):
+def test_the_page_says_if_no_task_is_shared_by_all_backbones(tmp_path):
     fill(tmp_path / "one", tasks=("knn@digits",), backbones=("good", "fair"))
     fill(tmp_path / "two", tasks=("linear_probe@digits",), backbones=("poor",))
     page = report_html([tmp_path / "one", tmp_path / "two"], allow_missing=True)
     assert "no task has a score of every backbone" in page
 
 
-def test_the_summary_run_of_mlflow_holds_the_same_page(storage):
+def test_the_summary_run_of_mlflow_has_the_same_page(storage):
     assert summary_files(storage, "e")["report.html"] == report_html([storage], allow_missing=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Literal
 
-from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
+from raybench.catalog.evaluators.info import CurveInfo, EvaluatorInfo, EvaluatorSettings
 
 AttackName = Literal["linf_pgd", "l2_pgd", "linf_fgsm", "l2_fgsm", "deepfool"]
 NORMS: Mapping[str, Literal["linf", "l2"]] = {
@@ -58,6 +58,7 @@ INFO = EvaluatorInfo(
     needs="gradients",
     metrics=("robust_accuracy", "mean_robust_accuracy", "median_perturbation"),
     headline="mean_robust_accuracy",
+    section="Adversarial robustness",
     settings=AdversarialSettings,
     presets={
         # The paper attacks with L∞ PGD at several radii but publishes no settings; between these radii
@@ -70,5 +71,17 @@ INFO = EvaluatorInfo(
             attacks=("linf_pgd", "linf_fgsm", "l2_pgd", "deepfool"), steps=50, rel_stepsize=0.05, restarts=3
         ),
     },
+    curves=(
+        CurveInfo(
+            name="robust_accuracy",
+            title="Robust accuracy on a subset of test",
+            x="epsilon",
+            y="robust_accuracy",
+            x_title="radius (pixels in [0, 1])",
+            y_title="robust accuracy",
+            series="attack",
+            has_panel_per_series=True,
+        ),
+    ),
     doc="How much accuracy is left under gradient-based attacks of bounded size?",
 )

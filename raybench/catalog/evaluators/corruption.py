@@ -1,6 +1,6 @@
 """The evaluator `corruption`: noise, blur, weather and compression, at five severities."""
 
-from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
+from raybench.catalog.evaluators.info import CurveInfo, EvaluatorInfo, EvaluatorSettings
 
 IMAGENET_C = (
     *("gaussian_noise", "shot_noise", "impulse_noise"),
@@ -34,6 +34,7 @@ INFO = EvaluatorInfo(
     needs="images",
     metrics=("accuracy", "corruption_accuracy", "mean_corruption_error", "relative_corruption_error"),
     headline="mean_corruption_error",
+    section="Corruption robustness",
     settings=CorruptionSettings,
     presets={
         "paper": CorruptionSettings(),
@@ -44,5 +45,16 @@ INFO = EvaluatorInfo(
         ),
         "all": CorruptionSettings(corruptions=(*IMAGENET_C, *EXTRA)),
     },
+    curves=(
+        CurveInfo(
+            name="corruption_accuracy",
+            title="Accuracy under corruptions",
+            x="severity",
+            y="accuracy",
+            x_title="severity",
+            y_title="accuracy",
+            series="corruption",
+        ),
+    ),
     doc="How much accuracy survives noise, blur, weather and compression, as in ImageNet-C?",
 )

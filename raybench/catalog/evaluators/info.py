@@ -1,4 +1,4 @@
-"""Row of an evaluator: its metrics, needs and settings. Each evaluator has a file in this folder."""
+"""Row of an evaluator: metrics, needs, settings, report section. Each evaluator has a file in this folder."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -34,8 +34,29 @@ class EvaluatorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CurveInfo:
+    """How one curve of an evaluator is drawn, from the rows that `Evaluation.curves` holds under its name."""
+
+    name: str
+    title: str
+    x: str
+    """Column of the rows."""
+    y: str
+    x_title: str
+    y_title: str
+    series: str | None = None
+    """Column whose values are separate lines of one classifier, e.g. `attack`."""
+    has_panel_per_series: bool = False
+    """In the report, a panel per value of `series`; otherwise a panel per task, averaged over `series`."""
+    has_diagonal: bool = False
+    """Draw the line y = x."""
+    counts: str | None = None
+    """Column with the number of images behind each point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatorInfo:
-    """One evaluator: its implementation, needs, metrics and settings."""
+    """One evaluator: its implementation, needs, metrics, settings, and how the report shows it."""
 
     name: str
     entry_point: str
@@ -46,10 +67,14 @@ class EvaluatorInfo:
     forward passes of changed images; `gradients`: also backward passes to the pixels."""
     metrics: tuple[str, ...]
     headline: str
-    """Metric that represents the evaluator in the ranking."""
+    """Metric that represents the evaluator in the ranking and leads its section of the report."""
+    section: str
+    """Heading of its section in the report."""
     settings: type[EvaluatorSettings]
     presets: Mapping[str, EvaluatorSettings]
     """Name → settings; the first is the default of a spec that names the evaluator only."""
+    curves: tuple[CurveInfo, ...] = ()
+    """Curves that the report and MLflow show."""
 
     @property
     def default_preset(self) -> str:

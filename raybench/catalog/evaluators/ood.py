@@ -36,6 +36,7 @@ INFO = EvaluatorInfo(
     needs="features",
     metrics=("ood_auroc", "fpr95", "mean_ood_auroc"),
     headline="mean_ood_auroc",
+    section="Out-of-distribution detection",
     settings=OodSettings,
     presets={"standard": OodSettings()},
     doc="Are images of unknown classes detected? Energy, softmax, kNN and Mahalanobis scores.",

@@ -1,6 +1,6 @@
 """The evaluator `selective`: accuracy when the least confident predictions are rejected."""
 
-from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
+from raybench.catalog.evaluators.info import CurveInfo, EvaluatorInfo, EvaluatorSettings
 
 
 class SelectiveSettings(EvaluatorSettings):
@@ -22,7 +22,18 @@ INFO = EvaluatorInfo(
     needs="predictions",
     metrics=("aurc", "accuracy_at_coverage"),
     headline="aurc",
+    section="Selective prediction",
     settings=SelectiveSettings,
     presets={"standard": SelectiveSettings()},
+    curves=(
+        CurveInfo(
+            name="risk_coverage",
+            title="Risk and coverage on test",
+            x="coverage",
+            y="risk",
+            x_title="share of images answered",
+            y_title="error rate",
+        ),
+    ),
     doc="How does the error rate fall as the least confident predictions (maximum softmax) are rejected?",
 )

@@ -13,6 +13,7 @@ INFO = EvaluatorInfo(
     needs="images",
     metrics=("accuracy", "accuracy_gap", "shape_bias", "shift_accuracy"),
     headline="shift_accuracy",
+    section="Distribution shift",
     settings=ShiftSettings,
     presets={"paper": ShiftSettings()},
     doc="How much of the accuracy is left on shifted test sets (sketches, renditions, other cameras)?",

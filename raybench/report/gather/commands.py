@@ -1,4 +1,4 @@
-"""The command that makes a report again, so that the page can say it."""
+"""The command that reproduces a report, which the page shows."""
 
 import shlex
 

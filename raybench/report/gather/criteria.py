@@ -1,4 +1,4 @@
-"""What a ranking may be by beside the tasks' objectives: each evaluator is a category with a headline."""
+"""What to rank by: each task's objective, one metric, or a category (the headline metric of an evaluator)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,16 @@ import polars as pl
 
 from raybench.analysis.scores import select_scores
 from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.published import PublishedResults
+from raybench.catalog.tasks import PROTOCOLS
+from raybench.core import condition
 from raybench.core.errors import EmptyInputError, UnknownNameError
 from raybench.core.registry import suggest
 from raybench.metrics import METRICS
+from raybench.report.gather.parsed_columns import with_protocol
 from raybench.report.gather.sources import PREFIX, Results
 
-CLEAN = "clean"
+CLEAN = str(condition.CLEAN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,19 +35,19 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """The scores that a criterion picks."""
+class SelectedScores:
+    """The scores that a criterion selects."""
 
     scores: pl.DataFrame
     """Per backbone and task: metric, direction, value, num_seeds, category."""
     expected: pl.DataFrame
-    """Pairs that ought to have a score, columns backbone and task."""
+    """Pairs that should have a score, columns backbone and task."""
     condition: str
     """What was done to the images."""
 
 
-def judge(results: Results, criterion: Criterion) -> Judged:
-    """Results → scores by one criterion.
+def select_by_criterion(results: Results, criterion: Criterion) -> SelectedScores:
+    """Scores by one criterion.
 
     Raises:
         UnknownNameError: if there is no such metric, category, condition or task.
@@ -51,49 +55,45 @@ def judge(results: Results, criterion: Criterion) -> Judged:
         DuplicateMeasurementError: if two experiments contradict each other.
     """
     if results.published is not None:
-        return _judge_published(results, criterion)
+        return _select_published(results.published, criterion)
     expected, measurements = results.expected, results.measurements
     if criterion.tasks:
         known = pl.concat([expected["task"], measurements["task"]]).unique().sort().to_list()
-        wanted = chosen_tasks(criterion.tasks, known)
-        expected = expected.filter(pl.col("task").is_in(wanted))
-        measurements = measurements.filter(pl.col("task").is_in(wanted))
+        is_selected = pl.col("task").is_in(matching_tasks(criterion.tasks, known))
+        expected, measurements = expected.filter(is_selected), measurements.filter(is_selected)
     metric, condition = criterion.metric, criterion.condition
     if criterion.category is not None:
-        metric, condition = headline(measurements, criterion.category, condition)
+        metric, condition = headline_of(measurements, criterion.category, condition)
         has_metric = measurements.filter(metric=metric, condition=condition)["task"].unique()
         expected = expected.filter(pl.col("task").is_in(has_metric.implode()))
     scores = select_scores(measurements, metric=metric, condition=condition or CLEAN)
-    return Judged(scores=with_category(scores), expected=expected, condition=condition or CLEAN)
+    return SelectedScores(scores=with_category(scores), expected=expected, condition=condition or CLEAN)
 
 
-def _judge_published(results: Results, criterion: Criterion) -> Judged:
+def _select_published(paper: PublishedResults, criterion: Criterion) -> SelectedScores:
     """A published table holds one metric per task, on clean images, and no evaluator's."""
-    paper = results.published
-    if paper is None:  # Only for the type checker: `judge` has looked.
-        raise EmptyInputError("there is no published table here.")
     scores = pl.DataFrame(paper.scores).with_columns(num_seeds=pl.lit(1))
     name = f"{PREFIX}{paper.name}"
-    held = scores["metric"].unique().sort().to_list()
-    if criterion.metric is not None and METRICS[criterion.metric] and criterion.metric not in held:
-        raise EmptyInputError(f"{name!r} holds {', '.join(held)} only, not {criterion.metric}.")
+    metrics = scores["metric"].unique().sort().to_list()
+    if criterion.metric is not None and METRICS[criterion.metric] and criterion.metric not in metrics:
+        raise EmptyInputError(f"{name!r} holds {', '.join(metrics)} only, not {criterion.metric}.")
     if criterion.category is not None or criterion.condition not in (None, CLEAN):
         raise EmptyInputError(f"{name!r} holds measurements on clean images only, and none of an evaluator.")
     if criterion.metric is not None:
         scores = scores.filter(metric=criterion.metric)
     if criterion.tasks:
-        wanted = chosen_tasks(criterion.tasks, scores["task"].unique().sort().to_list())
-        scores = scores.filter(pl.col("task").is_in(wanted))
-    return Judged(scores=scores, expected=scores.select("backbone", "task"), condition=CLEAN)
+        known = scores["task"].unique().sort().to_list()
+        scores = scores.filter(pl.col("task").is_in(matching_tasks(criterion.tasks, known)))
+    return SelectedScores(scores=scores, expected=scores.select("backbone", "task"), condition=CLEAN)
 
 
-def chosen_tasks(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
+def matching_tasks(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
     """The known tasks that a pattern matches.
 
     Raises:
         UnknownNameError: if a pattern matches none.
 
-    >>> chosen_tasks(["knn@*"], ["finetune@digits", "knn@digits"])
+    >>> matching_tasks(["knn@*"], ["finetune@digits", "knn@digits"])
     ['knn@digits']
     """
     for pattern in patterns:
@@ -104,20 +104,22 @@ def chosen_tasks(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def with_category(scores: pl.DataFrame) -> pl.DataFrame:
-    """Add `category`: retrieval or classification, by the task's protocol."""
-    is_retrieval = pl.col("task").str.starts_with("retrieval@")
+    """Add the `category` of each task's protocol; `classification` for protocols outside the catalogue."""
+    categories = {name: protocol.category for name, protocol in PROTOCOLS.items()}
+    protocol = with_protocol(scores)["protocol"]
     return scores.with_columns(
-        category=pl.when(is_retrieval).then(pl.lit("retrieval")).otherwise(pl.lit("classification"))
+        category=protocol.replace_strict(categories, default="classification", return_dtype=pl.String)
     )
 
 
-def headline(measurements: pl.DataFrame, category: str, condition: str | None) -> tuple[str, str]:
+def headline_of(measurements: pl.DataFrame, category: str, condition: str | None) -> tuple[str, str]:
     """(Metric, condition) of a category in this table.
 
     Args:
         measurements: the measurement table.
         category: name of an evaluator.
-        condition: which of its conditions; None takes `clean` where the headline has it, else the only one.
+        condition: which of its conditions; None takes `clean` if the headline was measured so, else the only
+            one.
 
     Raises:
         UnknownNameError: if there is no such evaluator or condition.
@@ -127,22 +129,21 @@ def headline(measurements: pl.DataFrame, category: str, condition: str | None) -
         hint = suggest(category, EVALUATORS) or "."
         raise UnknownNameError(f"no category {category!r}{hint} Categories: {', '.join(EVALUATORS)}.")
     metric = EVALUATORS[category].headline
-    found = measurements.filter(split="test", metric=metric)["condition"].unique().sort().to_list()
-    if not found:
+    conditions = measurements.filter(split="test", metric=metric)["condition"].unique().sort().to_list()
+    listing = ", ".join(map(repr, conditions))
+    if not conditions:
         raise EmptyInputError(
             f"no {metric} in this table; add `{category}` to the `evaluators` of its spec and run that again."
         )
     if condition is not None:
-        if condition not in found:
-            raise UnknownNameError(
-                f"no {metric} under condition {condition!r}; there is {', '.join(map(repr, found))}."
-            )
+        if condition not in conditions:
+            raise UnknownNameError(f"no {metric} under condition {condition!r}; there is {listing}.")
         return metric, condition
-    if CLEAN in found:
+    if CLEAN in conditions:
         return metric, CLEAN
-    if len(found) > 1:
+    if len(conditions) > 1:
         raise EmptyInputError(
-            f"{metric} was measured under {len(found)} conditions; choose one with `--condition`: "
-            f"{', '.join(map(repr, found))}."
+            f"{metric} was measured under {len(conditions)} conditions; choose one with `--condition`: "
+            f"{listing}."
         )
-    return metric, found[0]
+    return metric, conditions[0]

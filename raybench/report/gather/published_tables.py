@@ -1,4 +1,4 @@
-"""A published table beside one's own results: which names mean the same weights, and what both say."""
+"""Compare results with a published table: which names mean the same weights, and the values of both."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,14 @@ import polars as pl
 
 from raybench.analysis.aggregate_ranking import RankingRule, aggregate_ranking
 from raybench.analysis.published_comparison import rank_correlation, shared_ranking, shared_values
-from raybench.analysis.scores import agree_across_experiments, mean_over_seeds
 from raybench.catalog.published import PublishedResults
+from raybench.report.gather.criteria import CLEAN
+from raybench.report.gather.seed_means import seed_means
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedComparison:
-    """What the formats show of it."""
+    """Backbones and tasks that results and a published table have in common."""
 
     paper: PublishedResults
     ranking: pl.DataFrame
@@ -22,7 +23,7 @@ class PublishedComparison:
 
     @property
     def summary(self) -> str:
-        """In a sentence or two."""
+        """One or two sentences: how many backbones are shared, and whether the orders agree."""
         table = f"the table of {self.paper.citation} ({len(self.paper.backbones)} backbones)"
         if self.ranking.is_empty():
             return f"No backbone here is in {table}; `raybench rank published:{self.paper.name}` lists it."
@@ -30,8 +31,8 @@ class PublishedComparison:
         agree = "" if rho is None else f" Spearman's ρ between the two orders is {rho:.2f}."
         num = self.ranking.height
         return (
-            f"{num} backbone{' is' if num == 1 else 's are'} also in {table}, where it is retrieval that is "
-            f"ranked; ranks are among these {num}, z-scores among all of each table.{agree}"
+            f"{num} backbone{' is' if num == 1 else 's are'} also in {table}, which ranks by retrieval; "
+            f"ranks are among these {num}, z-scores among all of each table.{agree}"
         )
 
 
@@ -47,22 +48,17 @@ def compare_with_published(
         rule: the open choices of the paper's rule.
 
     Raises:
-        DuplicateMeasurementError: two experiments found different values of one thing.
+        DuplicateMeasurementError: two experiments measured different values of the same thing.
     """
-    theirs = pl.DataFrame(paper.scores)
+    published = pl.DataFrame(paper.scores)
     names = [(b.timm, b.backbone) for b in paper.backbones if b.timm]
     names += [(b.backbone, b.backbone) for b in paper.backbones]
     same = pl.DataFrame(names, schema=["backbone", "published_as"], orient="row").unique()
-    shared = measurements.filter(split="test", condition="clean").join(
-        theirs.select("task", "metric").unique(), on=["task", "metric"], how="semi"
+    shared = measurements.filter(split="test", condition=CLEAN).join(
+        published.select("task", "metric").unique(), on=["task", "metric"], how="semi"
     )
-    per_metric = [
-        group.pipe(agree_across_experiments).pipe(mean_over_seeds).with_columns(metric=pl.lit(metric))
-        for (metric,), group in sorted(shared.unique([*shared.columns]).group_by("metric"))
-    ]
-    empty = shared.select("task", "metric", "backbone", "value")
     return PublishedComparison(
         paper=paper,
-        ranking=shared_ranking(overall, aggregate_ranking(theirs, rule), same),
-        values=shared_values(pl.concat(per_metric) if per_metric else empty, theirs, same),
+        ranking=shared_ranking(overall, aggregate_ranking(published, rule), same),
+        values=shared_values(seed_means(shared), published, same),
     )

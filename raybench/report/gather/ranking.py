@@ -1,4 +1,4 @@
-"""Results → a ranking by one criterion and one rule, with the doubt about it if asked for. No text."""
+"""Results → a ranking by one criterion and one rule, with intervals on request. No text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from raybench.analysis.scores import how_to_measure, missing_pairs, require_comp
 from raybench.core.errors import MissingMeasurementError
 from raybench.core.records import Pair, Task
 from raybench.report.gather.computed_metrics import compute_missing
-from raybench.report.gather.criteria import CLEAN, Criterion, Judged, judge
+from raybench.report.gather.criteria import CLEAN, Criterion, SelectedScores, select_by_criterion
 from raybench.report.gather.published_tables import PublishedComparison, compare_with_published
 from raybench.report.gather.sources import Results
 from raybench.store import ledger
@@ -23,7 +23,7 @@ SCORE_INTERVALS = ("low", "high")
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """What the formats show."""
+    """A ranking and what a reader needs to judge it."""
 
     experiments: list[str]
     ranked: pl.DataFrame
@@ -31,7 +31,7 @@ class Ranking:
     aggregate_ranking: pl.DataFrame
     """Per backbone, best first."""
     missing: list[Pair]
-    """Pairs without a score; empty unless asked to rank without them."""
+    """Pairs without a score; empty unless the rule allows them."""
     condition: str = CLEAN
     """What was done to the images."""
     rule: RankingRule = field(default_factory=RankingRule)
@@ -39,7 +39,7 @@ class Ranking:
     """What was resampled for the intervals, or why there are none; empty if not requested."""
     sources: list[str] = field(default_factory=list)
     conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
-    """Identities with several values, of which a preferred source has decided."""
+    """Measurements whose value differs between sources; a preferred source decided."""
     notes: list[str] = field(default_factory=list)
     """What else a reader should know."""
     comparisons: list[PublishedComparison] = field(default_factory=list)
@@ -61,7 +61,7 @@ def rank_results(
     """Rank the backbones of `results`.
 
     Args:
-        results: of one place or several.
+        results: of one source or several.
         criterion: what to rank by; None takes every task's objective.
         rule: the open choices of the paper's rule; None takes the defaults.
         with_intervals: resample, and add INTERVALS and SCORE_INTERVALS.
@@ -75,8 +75,8 @@ def rank_results(
     """
     rule, criterion = rule or RankingRule(), criterion or Criterion()
     results = compute_missing(results, criterion)
-    judged = judge(results, criterion)
-    scores, expected = counted(judged, results, rule)
+    selected = select_by_criterion(results, criterion)
+    scores, expected = _eligible(selected, results, rule)
     missing = [Pair(backbone=b, task=Task.parse(t)) for b, t in missing_pairs(scores, expected).iter_rows()]
     if missing and rule.missing == "refuse":
         try:
@@ -90,11 +90,11 @@ def rank_results(
         ranked=ranked,
         aggregate_ranking=overall,
         missing=missing,
-        condition=judged.condition,
+        condition=selected.condition,
         rule=rule,
         sources=results.names,
         conflicts=results.conflicts,
-        notes=[*results.notes, *_left_out(judged, scores, results, rule)],
+        notes=[*results.notes, *_left_out(selected, scores, results, rule)],
         comparisons=[
             compare_with_published(overall, results.measurements, paper, rule)
             for paper in results.reference_tables
@@ -103,23 +103,28 @@ def rank_results(
     return _with_intervals(ranking, results) if with_intervals else ranking
 
 
-def counted(judged: Judged, results: Results, rule: RankingRule) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The scores that the rule counts, and the pairs that it expects of them."""
+def _eligible(
+    selected: SelectedScores, results: Results, rule: RankingRule
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The scores that the rule counts, and the pairs that should have one."""
     random_init = () if rule.with_random_init else results.random_init
-    scores = eligible_scores(judged.scores, rule, random_init=random_init)
-    expected = judged.expected.filter(~pl.col("backbone").is_in(list(random_init)))
+    scores = eligible_scores(selected.scores, rule, random_init=random_init)
+    expected = selected.expected.filter(~pl.col("backbone").is_in(list(random_init)))
     if rule.missing == "common_tasks":
         expected = expected.filter(pl.col("task").is_in(scores["task"].unique().implode()))
     return scores, expected
 
 
-def _left_out(judged: Judged, scores: pl.DataFrame, results: Results, rule: RankingRule) -> list[str]:
+def _left_out(
+    selected: SelectedScores, scores: pl.DataFrame, results: Results, rule: RankingRule
+) -> list[str]:
+    """Notes on tasks and backbones that the rule leaves out."""
     notes = []
     if rule.missing == "common_tasks":
-        tasks = sorted({*judged.scores["task"].unique()} - {*scores["task"].unique()})
+        tasks = sorted({*selected.scores["task"].unique()} - {*scores["task"].unique()})
         notes += [f"Left out, as not every backbone has a score there: {', '.join(tasks)}."] if tasks else []
     if not rule.with_random_init:
-        names = [name for name in results.random_init if name in judged.scores["backbone"]]
+        names = [name for name in results.random_init if name in selected.scores["backbone"]]
         notes += [f"Left out, as not pretrained: {', '.join(names)}."] if names else []
     return notes
 
@@ -132,14 +137,13 @@ def _with_intervals(ranking: Ranking, results: Results) -> Ranking:
     )
     if uncertainty.replicates is None:
         return replace(ranking, uncertainty_note=uncertainty.note)
-    places = uncertainty.ranking_intervals().select("backbone", *INTERVALS)
-    cells = uncertainty.score_intervals().select("backbone", "task", *SCORE_INTERVALS)
+    of_ranks = uncertainty.ranking_intervals().select("backbone", *INTERVALS)
+    of_scores = uncertainty.score_intervals().select("backbone", "task", *SCORE_INTERVALS)
+    overall, ranked = ranking.aggregate_ranking, ranking.ranked
     return replace(
         ranking,
-        aggregate_ranking=ranking.aggregate_ranking.join(
-            places, on="backbone", how="left", maintain_order="left"
-        ),
-        ranked=ranking.ranked.join(cells, on=["backbone", "task"], how="left", maintain_order="left"),
+        aggregate_ranking=overall.join(of_ranks, on="backbone", how="left", maintain_order="left"),
+        ranked=ranked.join(of_scores, on=["backbone", "task"], how="left", maintain_order="left"),
         uncertainty_note=uncertainty.note,
     )
 
@@ -153,7 +157,7 @@ def _remedy(results: Results, missing: Pair, criterion: Criterion) -> str:
 
 
 def _why(results: Results, missing: list[Pair]) -> str:
-    """What the ledgers say of the first missing pair, and what several experiments have to do with it."""
+    """Why the first missing pair failed, from the ledgers, and a hint where several experiments are read."""
     reasons = [
         record.reason
         for storage in results.storages

@@ -1,4 +1,4 @@
-"""`raybench recommend`: results and limits → a short list with the reasons and the doubt, as text."""
+"""`raybench recommend`: results and limits → a short list with reasons and how certain each place is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import polars as pl
 from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.cost import recommend
 from raybench.core.errors import MissingMeasurementError
-from raybench.report.gather.backbone_facts import facts_of
+from raybench.report.gather.backbone_table import backbone_table
 from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.inference_cost import inference_costs
@@ -23,7 +23,7 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
     "peak_memory_mib": ("memory", "MiB"),
     "flops_g": ("FLOPs", "G"),
 }
-"""What can be limited: column of the facts → its name and unit for people."""
+"""What can be limited: column of the backbone table → its name and unit for people."""
 REMEDY = "`raybench cost STORAGE` measures throughput, latency, memory and FLOPs"
 
 
@@ -37,8 +37,13 @@ class Limits:
     """Column of QUANTITIES → the smallest value allowed."""
 
     @property
-    def said(self) -> str:
-        """In words; empty where there is none."""
+    def names(self) -> tuple[str, ...]:
+        """Columns that are limited."""
+        return (*self.at_most, *self.at_least)
+
+    @property
+    def summary(self) -> str:
+        """The limits in words; empty if there is none."""
         sides = (("at most", self.at_most), ("at least", self.at_least))
         return ", ".join(
             f"{QUANTITIES[name][0]} {side} {value:g} {QUANTITIES[name][1]}"
@@ -49,13 +54,13 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """What the formats show."""
+    """The short list and what it rests on."""
 
     shortlist: pl.DataFrame
     """As `cost.recommend` gives it, with `p_best` (null without replicates) and QUANTITIES."""
     ranking: Ranking
     limits: Limits
-    said: list[str]
+    notes: list[str]
     """What the answer rests on, and what is not known."""
 
 
@@ -70,15 +75,15 @@ def recommend_from(
     """The best backbones within limits, ranked among all.
 
     Args:
-        results: of one place or several.
+        results: of one source or several.
         limits: what a backbone may cost.
         criterion: what to rank by; None takes every task's objective.
         rule: the open choices of the paper's rule; None takes the defaults.
         top: how many to name.
 
     Raises:
-        MissingMeasurementError: if a limited quantity is known of nobody, or a pair has no score.
-        EmptyInputError: if nobody is within the limits; the message says how many each one excludes.
+        MissingMeasurementError: if a limited quantity is known of no backbone, or a pair has no score.
+        EmptyInputError: if no backbone is within the limits; the message says how many each limit excludes.
         RaybenchError: as `ranking.rank_results`.
     """
     results = compute_missing(results, criterion or Criterion())
@@ -86,48 +91,61 @@ def recommend_from(
     uncertainty = estimate_uncertainty(
         ranking.ranked, results, condition=ranking.condition, rule=ranking.rule
     )
-    facts = facts_of(results)
     table = ranking.aggregate_ranking.select("backbone", "mean_zscore", "is_complete").join(
-        facts, on="backbone", how="left", maintain_order="left"
+        backbone_table(results), on="backbone", how="left", maintain_order="left"
     )
-    for name in (*limits.at_most, *limits.at_least):
-        if name not in table.columns or table[name].null_count() == table.height:
+    unknown = _unknown_quantities(table)
+    for name in limits.names:
+        if name in unknown:
             raise MissingMeasurementError(
                 f"{QUANTITIES[name][0]} is not known of any backbone in {', '.join(results.names)}, so a "
                 f"limit on it cannot be met; {REMEDY if results.storages else 'leave that limit out'}."
             )
-    wins = uncertainty.win_probabilities() if uncertainty.replicates is not None else None
-    found = recommend(
-        table, at_most=limits.at_most, at_least=limits.at_least, top=top, wins=wins, words=QUANTITIES
+    shortlist = recommend(
+        table,
+        at_most=limits.at_most,
+        at_least=limits.at_least,
+        top=top,
+        wins=uncertainty.win_probabilities() if uncertainty.replicates is not None else None,
+        words=QUANTITIES,
     )
-    known = [name for name in QUANTITIES if name in table.columns and name not in found.columns]
-    found = found.join(table.select("backbone", *known), on="backbone", how="left", maintain_order="left")
+    others = [name for name in QUANTITIES if name in table.columns and name not in shortlist.columns]
+    known = table.select("backbone", *others)
+    shortlist = shortlist.join(known, on="backbone", how="left", maintain_order="left")
     return Recommendation(
-        shortlist=_with_p_best(found, table, limits, uncertainty),
+        shortlist=_with_p_best(shortlist, table, limits, uncertainty),
         ranking=ranking,
         limits=limits,
-        said=[*_said(results, ranking, uncertainty), *_unknown(table, limits)],
+        notes=[*_ranking_notes(results, ranking, uncertainty), *_unknown_notes(table, limits)],
     )
+
+
+def _unknown_quantities(table: pl.DataFrame) -> list[str]:
+    """Columns of QUANTITIES that are known of no backbone."""
+    return [
+        name for name in QUANTITIES if name not in table.columns or table[name].null_count() == table.height
+    ]
 
 
 def _with_p_best(
-    found: pl.DataFrame, table: pl.DataFrame, limits: Limits, uncertainty: Uncertainty
+    shortlist: pl.DataFrame, table: pl.DataFrame, limits: Limits, uncertainty: Uncertainty
 ) -> pl.DataFrame:
-    """Add `p_best`: how often each is the best of all that are within the limits."""
+    """Add `p_best`: probability of being the best of all backbones within the limits."""
     if uncertainty.replicates is None:
-        return found.with_columns(p_best=pl.lit(None, dtype=pl.Float64))
+        return shortlist.with_columns(p_best=pl.lit(None, dtype=pl.Float64))
     within = [pl.col(name) <= value for name, value in limits.at_most.items()]
     within += [pl.col(name) >= value for name, value in limits.at_least.items()]
     allowed = table.filter(*within).drop_nulls("mean_zscore")["backbone"].to_list()
-    drawn = [name for name in allowed if name in uncertainty.replicates.backbones]
-    p_best = uncertainty.best_probabilities(drawn).rename({"p_first": "p_best"})
-    return found.join(p_best, on="backbone", how="left", maintain_order="left")
+    resampled = [name for name in allowed if name in uncertainty.replicates.backbones]
+    p_best = uncertainty.best_probabilities(resampled).rename({"p_first": "p_best"})
+    return shortlist.join(p_best, on="backbone", how="left", maintain_order="left")
 
 
-def _said(results: Results, ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
+def _ranking_notes(results: Results, ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
+    """What was ranked, how certain it is, what is missing, and on what machine costs were measured."""
     under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
     metrics = ", ".join(sorted(set(ranking.tasks.values())))
-    said = [
+    notes = [
         f"Ranked by mean z-score over {', '.join(ranking.tasks)} ({metrics}{under}), "
         f"among all {ranking.aggregate_ranking.height} backbones.",
         uncertainty.note,
@@ -135,26 +153,21 @@ def _said(results: Results, ranking: Ranking, uncertainty: Uncertainty) -> list[
     ]
     if ranking.missing:
         names = ", ".join(f"{pair.backbone} on {pair.task}" for pair in ranking.missing[:5])
-        said.append(f"{len(ranking.missing)} pairs have no score and are not compared: {names}.")
-    inference = inference_costs(results.measurements, results.storages)
-    if inference.height:
-        row = inference.filter("is_shown").row(0, named=True)
-        said.append(
+        notes.append(f"{len(ranking.missing)} pairs have no score and are not compared: {names}.")
+    costs = inference_costs(results.measurements, results.storages)
+    for row in costs.filter("is_shown").head(1).iter_rows(named=True):
+        notes.append(
             f"Costs were measured on {row['hardware']}, {row['dtype']}, batches of {row['batch_size']}."
         )
-    return said
+    return notes
 
 
-def _unknown(table: pl.DataFrame, limits: Limits) -> list[str]:
-    """Which quantities nobody knows, and whose are missing where a limit asks for them."""
-    nobody = [
-        said
-        for name, (said, _) in QUANTITIES.items()
-        if name not in table.columns or table[name].null_count() == table.height
-    ]
-    said = [f"Not known here of any backbone: {', '.join(nobody)}."] if nobody else []
-    for name in (*limits.at_most, *limits.at_least):
-        without = table.filter(pl.col(name).is_null())["backbone"].to_list()
-        if without:
-            said.append(f"Left out, because {QUANTITIES[name][0]} is not known: {', '.join(without)}.")
-    return said
+def _unknown_notes(table: pl.DataFrame, limits: Limits) -> list[str]:
+    """Quantities that are known of no backbone, and backbones whose limited quantity is not known."""
+    unknown = [QUANTITIES[name][0] for name in _unknown_quantities(table)]
+    notes = [f"Not known here of any backbone: {', '.join(unknown)}."] if unknown else []
+    for name in limits.names:
+        excluded = table.filter(pl.col(name).is_null())["backbone"].to_list()
+        if excluded:
+            notes.append(f"Left out, because {QUANTITIES[name][0]} is not known: {', '.join(excluded)}.")
+    return notes

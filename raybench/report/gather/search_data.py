@@ -1,7 +1,7 @@
-"""How the searches went, from the ledger: learning curves, winners on an edge, packed grids, importances."""
+"""How the searches went, from the ledger: trials, learning curves, best values on an edge, importance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -9,31 +9,17 @@ import polars as pl
 from raybench.analysis.early_stopping import LEARNING
 from raybench.analysis.packed_effects import main_effects
 from raybench.catalog.search_spaces import edges
-from raybench.catalog.tasks import PROTOCOLS, protocol_of
+from raybench.catalog.tasks import PROTOCOLS, ProtocolInfo
 from raybench.core.errors import EmptyInputError
 from raybench.core.records import TrialRecord
 from raybench.metrics import METRICS
 from raybench.store import ledger
 from raybench.store.files import StoragePath
 
-EDGES = pl.Schema(
-    {
-        "backbone": pl.String,
-        "task": pl.String,
-        "hyperparameter": pl.String,
-        "end": pl.String,
-        "value": pl.String,
-    }
-)
-PACKED = pl.Schema(
-    {
-        "backbone": pl.String,
-        "task": pl.String,
-        "grid": pl.String,
-        "hyperparameter": pl.String,
-        "share": pl.Float64,
-    }
-)
+PAIR = {"backbone": pl.String, "task": pl.String}
+TRIALS = pl.Schema({**PAIR, "direction": pl.String, "value": pl.Float64, "index": pl.Int64})
+EDGES = pl.Schema({**PAIR, "hyperparameter": pl.String, "end": pl.String, "value": pl.String})
+PACKED = pl.Schema({**PAIR, "grid": pl.String, "hyperparameter": pl.String, "share": pl.Float64})
 IMPORTANCE = pl.Schema(
     {
         "experiment": pl.String,
@@ -48,125 +34,132 @@ IMPORTANCE = pl.Schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchEvidence:
-    """Frames of the search; all empty where there was none."""
+class SearchData:
+    """Frames about the search; all empty where there was none."""
 
-    learning: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LEARNING))
+    trials: pl.DataFrame
+    """Search trials with their objective on val."""
+    learning: pl.DataFrame
     """Search trials epoch by epoch."""
-    winners: pl.DataFrame = field(
-        default_factory=lambda: pl.DataFrame(schema={"backbone": pl.String, "task": pl.String})
-    )
-    """Pairs whose search found a best trial."""
-    edges: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EDGES))
-    """Hyperparameters of best trials that lie on the end of their space or packed grid."""
-    packed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PACKED))
+    winners: pl.DataFrame
+    """Pairs whose search has a best trial."""
+    edges: pl.DataFrame
+    """Hyperparameters of best trials at an end of their space or packed grid."""
+    packed: pl.DataFrame
     """Per best trial and dimension of its packed grid: share of the variance over its heads."""
-    importance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=IMPORTANCE))
-    """What `raybench run` found at its end."""
+    importance: pl.DataFrame
+    """Importance of hyperparameters, as `raybench run` estimated it at its end."""
 
 
-def search_evidence(
-    places: Sequence[tuple[StoragePath, str]],
+@dataclass(frozen=True, slots=True)
+class _SearchTrial:
+    """A search trial with its objective on val."""
+
+    record: TrialRecord
+    protocol: ProtocolInfo
+    value: float
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Backbone and task."""
+        return self.record.pair.backbone, str(self.record.pair.task)
+
+    @property
+    def direction(self) -> str:
+        return METRICS[self.protocol.objective].direction
+
+    @property
+    def quality(self) -> float:
+        """Higher is better."""
+        return -self.value if self.direction == "min" else self.value
+
+
+def search_data(
+    experiments: Sequence[tuple[StoragePath, str]],
     records: Sequence[TrialRecord],
     specs: Sequence[Mapping[str, Any]],
-) -> SearchEvidence:
-    """Gather it from the ledger's records and the findings kept beside the specs.
+) -> SearchData:
+    """Gather the frames from the ledger's records and the stored importances.
 
     Args:
-        places: (storage, experiment) pairs.
-        records: all trials of all places.
-        specs: the stored specs, whose `max_epochs` say how far a space's epochs reach.
+        experiments: (storage, experiment) pairs.
+        records: all trials of these experiments.
+        specs: the stored specs, whose `max_epochs` bound the epochs of a space.
     """
-    scored = [r for r in records if _objective(r) is not None]
-    max_epochs = {(s.get("name"), p): e for s in specs for p, e in s.get("max_epochs", {}).items()}
-    winners = _winners(scored)
-    pairs = [(record.pair.backbone, str(record.pair.task)) for record in winners]
-    on_edge = [row for record in winners for row in _edge_rows(record, max_epochs)]
-    return SearchEvidence(
-        learning=pl.DataFrame(_learning_rows(scored), schema=LEARNING, orient="row").unique(
-            maintain_order=True
-        ),
-        winners=pl.DataFrame(pairs, schema={"backbone": pl.String, "task": pl.String}, orient="row"),
-        edges=pl.DataFrame(on_edge, schema=EDGES, orient="row"),
-        packed=pl.DataFrame(_packed_rows(winners), schema=PACKED, orient="row"),
-        importance=_importance(places),
+    trials = [trial for record in records if (trial := _search_trial(record)) is not None]
+    winners = _winners(trials)
+    max_epochs = {
+        (spec.get("name"), protocol): epochs
+        for spec in specs
+        for protocol, epochs in spec.get("max_epochs", {}).items()
+    }
+    trial_rows = [(*trial.pair, trial.direction, trial.value, trial.record.index) for trial in trials]
+    learning_rows = [row for trial in trials for row in _learning_rows(trial)]
+    edge_rows = [row for trial in winners for row in _edge_rows(trial, max_epochs)]
+    packed_rows = [row for trial in winners for row in _packed_rows(trial)]
+    return SearchData(
+        trials=pl.DataFrame(trial_rows, schema=TRIALS, orient="row").unique(maintain_order=True),
+        learning=pl.DataFrame(learning_rows, schema=LEARNING, orient="row").unique(maintain_order=True),
+        winners=pl.DataFrame([trial.pair for trial in winners], schema=PAIR, orient="row"),
+        edges=pl.DataFrame(edge_rows, schema=EDGES, orient="row"),
+        packed=pl.DataFrame(packed_rows, schema=PACKED, orient="row"),
+        importance=_importance(experiments),
     )
 
 
-def _objective(record: TrialRecord) -> float | None:
-    """The trial's objective on val, higher is better; None where it has none or is no search trial."""
+def _search_trial(record: TrialRecord) -> _SearchTrial | None:
+    """The record of a search trial with its objective; None if it has none or is of another stage."""
     if record.stage != "search" or record.status not in ("completed", "stopped"):
         return None
-    if record.pair.task.protocol not in PROTOCOLS:
-        return None
-    metric = protocol_of(record.pair.task).objective
-    value = record.value_of("val", metric)
-    return None if value is None else value if METRICS[metric].direction == "max" else -value
+    protocol = PROTOCOLS.get(record.pair.task.protocol)
+    value = None if protocol is None else record.value_of("val", protocol.objective)
+    return None if protocol is None or value is None else _SearchTrial(record, protocol, value)
 
 
-def _winners(scored: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Best trial per experiment and pair, the earliest of equals; sorted."""
-    best: dict[tuple[str, str, str], tuple[float, int, TrialRecord]] = {}
-    for record in scored:
-        key = (record.experiment, record.pair.backbone, str(record.pair.task))
-        entry = (_objective(record) or 0.0, -record.index, record)
-        if key not in best or entry[:2] > best[key][:2]:
-            best[key] = entry
-    return [best[key][2] for key in sorted(best)]
+def _winners(trials: Sequence[_SearchTrial]) -> list[_SearchTrial]:
+    """Best trial per experiment and pair, the earliest of equals; sorted by experiment and pair."""
+    best: dict[tuple[str, str, str], _SearchTrial] = {}
+    for trial in sorted(trials, key=lambda trial: (-trial.quality, trial.record.index)):
+        best.setdefault((trial.record.experiment, *trial.pair), trial)
+    return [best[key] for key in sorted(best)]
 
 
-def _learning_rows(scored: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    for record in scored:
-        metric = protocol_of(record.pair.task).objective
-        head = (
-            record.pair.backbone,
-            str(record.pair.task),
-            METRICS[metric].direction,
-            record.index,
-            record.status == "stopped",
-        )
-        rows += [
-            (*head, point.epoch, float(point.metrics[metric]))
-            for point in record.curve
-            if metric in point.metrics
-        ]
-    return rows
-
-
-def _edge_rows(record: TrialRecord, max_epochs: dict[tuple[Any, str], int]) -> list[tuple[str, ...]]:
-    protocol = PROTOCOLS[record.pair.task.protocol]
-    limit = max_epochs.get((record.experiment, protocol.name), protocol.max_epochs)
-    touched: dict[str, str] = dict(edges(protocol.space_within(limit), record.hparams)) | dict(record.edges)
-    tried = {**record.hparams, **record.chosen}
+def _learning_rows(trial: _SearchTrial) -> list[tuple[object, ...]]:
+    metric, is_stopped = trial.protocol.objective, trial.record.status == "stopped"
     return [
-        (record.pair.backbone, str(record.pair.task), name, end, f"{tried.get(name)}")
-        for name, end in sorted(touched.items())
+        (*trial.pair, trial.direction, trial.record.index, is_stopped, point.epoch, point.metrics[metric])
+        for point in trial.record.curve
+        if metric in point.metrics
     ]
 
 
-def _packed_rows(winners: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    for record in winners:
-        if len(record.grid) < 2:
-            continue
-        objective = protocol_of(record.pair.task).objective
-        try:
-            shares = main_effects(record.grid, objective)
-        except (EmptyInputError, KeyError, ValueError):
-            continue  # Not a full grid: heads of an earlier version.
-        name = " × ".join(key for key in record.grid[0] if key != objective)
-        rows += [
-            (record.pair.backbone, str(record.pair.task), name, key, share)
-            for key, share in (shares or {}).items()
-        ]
-    return rows
+def _edge_rows(
+    trial: _SearchTrial, max_epochs: Mapping[tuple[Any, str], int]
+) -> list[tuple[str, str, str, str, str]]:
+    record, protocol = trial.record, trial.protocol
+    limit = max_epochs.get((record.experiment, protocol.name), protocol.max_epochs)
+    on_edge = {**edges(protocol.space_within(limit), record.hparams), **record.edges}
+    tried = {**record.hparams, **record.chosen}
+    return [(*trial.pair, name, end, str(tried.get(name))) for name, end in sorted(on_edge.items())]
 
 
-def _importance(places: Sequence[tuple[StoragePath, str]]) -> pl.DataFrame:
-    rows = []
-    for storage, experiment in places:
-        found = ledger.load_importance(storage, experiment) or {}
-        rows += [{"experiment": experiment, **row} for row in found.get("rows", ())]
-    kept = [{name: row.get(name) for name in IMPORTANCE} for row in rows]
-    return pl.DataFrame(kept, schema=IMPORTANCE).unique(maintain_order=True)
+def _packed_rows(trial: _SearchTrial) -> list[tuple[str, str, str, str, float]]:
+    grid, objective = trial.record.grid, trial.protocol.objective
+    if len(grid) < 2:
+        return []
+    try:
+        shares = main_effects(grid, objective)
+    except (EmptyInputError, KeyError, ValueError):
+        return []  # Not a full grid: heads of an earlier version.
+    name = " × ".join(key for key in grid[0] if key != objective)
+    return [(*trial.pair, name, key, share) for key, share in (shares or {}).items()]
+
+
+def _importance(experiments: Sequence[tuple[StoragePath, str]]) -> pl.DataFrame:
+    rows = [
+        {"experiment": experiment, **row}
+        for storage, experiment in experiments
+        for row in (ledger.load_importance(storage, experiment) or {}).get("rows", ())
+    ]
+    known = [{name: row.get(name) for name in IMPORTANCE} for row in rows]
+    return pl.DataFrame(known, schema=IMPORTANCE).unique(maintain_order=True)

@@ -1,8 +1,8 @@
-"""Where results come from, for every command that reads them: one table, however many places it lies in.
+"""Read the results of one or several sources into one measurement table.
 
-A place is a storage, a CSV table (`table_file`), what an MLflow server holds, or a published table
-(`published:bob`). Several are united: who measured what stays known, and where two found different values of
-one thing, that is reported and never averaged.
+A source is a storage, a CSV table (`table_file`), an MLflow server, or a published table (`published:bob`).
+Several are merged: each row names its sources, and different values of one measurement are reported, never
+averaged.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,40 +26,40 @@ PREFIX = "published:"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One place's results."""
+    """The results of one source."""
 
     name: str
     """As the user wrote it."""
     measurements: pl.DataFrame
-    """The measurement table, columns as `results.COLUMNS`."""
+    """The measurement table, columns as `store.measurements.SCHEMA`."""
     specs: Sequence[Mapping[str, Any]] = ()
-    """Specs as `ledger.load_spec` gives them, or as much of them as is known: `backbones` and `tasks`."""
+    """Specs as `ledger.load_spec` gives them, or only their `backbones` and `tasks`."""
     storage: StoragePath | None = None
-    """Where ledger and predictions lie, if this place has them."""
+    """The storage with ledger and predictions; None for tables."""
     experiments: Sequence[str] = ()
-    """Names of all its experiments, asked for or not."""
+    """Names of all its experiments, whether selected or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What all places say together."""
+    """The merged results of all sources."""
 
     names: list[str]
-    """The places."""
+    """Of the sources."""
     measurements: pl.DataFrame
-    """United; with `source` and `sources` (list) where there are several places."""
+    """Merged; with `source` and `sources` (list) if there are several sources."""
     specs: list[Mapping[str, Any]]
     storages: list[StoragePath]
     conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
-    """Identities with several values that a preferred place has decided; columns as `merge` gives them."""
+    """Measurements with different values, decided by a preferred source; columns as `merge` gives them."""
     prefer: tuple[str, ...] = ()
-    """Places that decide where values differ."""
+    """Sources that decide where values differ."""
     published: PublishedResults | None = None
-    """The published table, in which case there are no measurements."""
+    """A published table as the only source; there are no measurements then."""
     reference_tables: tuple[PublishedResults, ...] = ()
-    """Published tables that were named among other places: shown beside them, never united with them."""
+    """Published tables named together with other sources: compared with them, never merged."""
     notes: tuple[str, ...] = ()
-    """How values came about that no run measured."""
+    """How values were computed that no run measured."""
 
     @property
     def experiments(self) -> list[str]:
@@ -69,19 +69,21 @@ class Results:
 
     @property
     def expected(self) -> pl.DataFrame:
-        """Every pair that the specs ask for: a backbone that failed everywhere left no measurement."""
+        """Every pair of the specs, because a backbone that failed on every task left no measurement."""
         pairs = [(row["name"], task) for spec, row in self._rows() for task in spec.get("tasks", ())]
         return pl.DataFrame(pairs, schema={"backbone": pl.String, "task": pl.String}, orient="row").unique()
 
     @property
     def random_init(self) -> tuple[str, ...]:
-        """Backbones without pretraining: those that the specs call so, and twins named `NAME.random`."""
+        """Backbones without pretraining: `method: none` in a spec, or no method and a name `….random`."""
         if self.published is not None:
             return tuple(b.backbone for b in self.published.backbones if b.pretrain_style == "none")
-        said = {row["name"]: row.get("method") for _, row in self._rows()}
-        found = {*said, *self.measurements["backbone"].unique()}
+        methods = {row["name"]: row.get("method") for _, row in self._rows()}
+        names = {*methods, *self.measurements["backbone"].unique()}
         return tuple(
-            sorted(n for n in found if said.get(n) == "none" or (not said.get(n) and n.endswith(".random")))
+            name
+            for name in sorted(names)
+            if methods.get(name) == "none" or (not methods.get(name) and name.endswith(".random"))
         )
 
     def _rows(self) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -97,28 +99,28 @@ def read_results(
     prefer: Sequence[str] = (),
     extra: Sequence[Source] = (),
 ) -> Results:
-    """Read every place and unite what they say.
+    """Read every source and merge their measurements.
 
     Args:
-        addresses: storages, CSV tables, and `published:NAME`: ranked if it stands alone, else shown beside.
+        addresses: storages, CSV tables, and `published:NAME`: ranked if alone, else compared with.
         experiment: only this one.
-        prefer: names of places, the most trusted first, that decide where values differ.
-        extra: places read already: what a tracking server holds.
+        prefer: names of sources, the most trusted first, that decide where values differ.
+        extra: sources read already, from a tracking server.
 
     Raises:
-        EmptyInputError: if nothing is measured there, or several published tables are named and nothing else.
+        EmptyInputError: if nothing is measured, or several published tables are named and nothing else.
         UnknownNameError: if there is no such experiment or published table.
-        DuplicateMeasurementError: if two values of one thing differ, and no preferred place decides.
-        StorageError: if a place cannot be read.
+        DuplicateMeasurementError: if values of one measurement differ, and no preferred source decides.
+        StorageError: if a source cannot be read.
     """
     names = [str(address) for address in addresses]
     tables = [published(n.removeprefix(PREFIX)) for n in dict.fromkeys(names) if n.startswith(PREFIX)]
-    places = [name for name in dict.fromkeys(names) if not name.startswith(PREFIX)]
-    if tables and not places and not extra:
-        return _alone(tables)
-    sources = [*(_read(name, experiment) for name in places), *extra]
+    readable = [name for name in dict.fromkeys(names) if not name.startswith(PREFIX)]
+    if tables and not readable and not extra:
+        return _published_alone(tables)
+    sources = [*(_read(name, experiment) for name in readable), *extra]
     if all(source.measurements.is_empty() for source in sources):
-        raise _nothing(sources, experiment)
+        raise _no_measurement(sources, experiment)
     measurements, conflicts = sources[0].measurements, pl.DataFrame()
     if len(sources) > 1:
         measurements, conflicts = merge({s.name: s.measurements for s in sources}, prefer=tuple(prefer))
@@ -136,14 +138,12 @@ def read_results(
     )
 
 
-def _alone(tables: Sequence[PublishedResults]) -> Results:
+def _published_alone(tables: Sequence[PublishedResults]) -> Results:
     if len(tables) > 1:
         names = " and ".join(f"'{PREFIX}{table.name}'" for table in tables)
-        raise EmptyInputError(f"{names} cannot be united; name one alone, or one's own results first.")
-    nothing = pl.DataFrame(schema=SCHEMA)
-    return Results(
-        names=[tables[0].citation], measurements=nothing, specs=[], storages=[], published=tables[0]
-    )
+        raise EmptyInputError(f"{names} cannot be merged; name one alone, or together with own results.")
+    empty = pl.DataFrame(schema=SCHEMA)
+    return Results(names=[tables[0].citation], measurements=empty, specs=[], storages=[], published=tables[0])
 
 
 def _read(name: str, experiment: str | None) -> Source:
@@ -159,21 +159,21 @@ def _read(name: str, experiment: str | None) -> Source:
     return Source(
         name=name,
         measurements=measurements,
-        specs=[kept for found in measured if (kept := ledger.load_spec(storage, found))],
+        specs=[stored for name in measured if (stored := ledger.load_spec(storage, name))],
         storage=storage,
         experiments=sorted({*ledger.experiments(storage), *measured_experiments(storage)}),
     )
 
 
-def _nothing(sources: Sequence[Source], experiment: str | None) -> EmptyInputError | UnknownNameError:
-    places = ", ".join(repr(source.name) for source in sources)
+def _no_measurement(sources: Sequence[Source], experiment: str | None) -> EmptyInputError | UnknownNameError:
+    names = ", ".join(repr(source.name) for source in sources)
     known = sorted({name for source in sources for name in source.experiments})
     if experiment is not None and experiment not in known:
         hint = suggest(experiment, known) or "."
         holds = "It holds" if len(sources) == 1 else "They hold"
         return UnknownNameError(
-            f"no experiment {experiment!r} in {places}{hint} {holds} {', '.join(known) or 'none'}."
+            f"no experiment {experiment!r} in {names}{hint} {holds} {', '.join(known) or 'none'}."
         )
     return EmptyInputError(
-        f"nothing is measured in {places} yet; `raybench run` an experiment with this storage first."
+        f"nothing is measured in {names} yet; `raybench run` an experiment with this storage first."
     )

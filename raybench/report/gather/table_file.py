@@ -1,12 +1,12 @@
-"""A measurement table as CSV: what `rank`, `report` and `recommend` read from FILE.csv, and MLflow shows.
+"""A measurement table as CSV, which `rank`, `report` and `recommend` read and MLflow shows.
 
 One measurement per line, columns separated by commas; the first line names them. Needed are `backbone`,
 `task` (`protocol@dataset`), `metric` (a registered one) and `value` (fractions, not percent, with a point for
 decimals). The other columns of the measurement table may be left out: `experiment` (the file's name), `split`
-(`test`), `condition` (`clean`), `seed` (0), `num_examples`, `trial_id`, `provenance`. So may facts of a
-backbone, which must be the same in all its lines: `family`, `method` (`none`: no pretraining), `params_m`
+(`test`), `condition` (`clean`), `seed` (0), `num_examples`, `trial_id`, `provenance`. So may columns about
+the backbone, which must be the same in all its lines: `family`, `method` (`none`: no pretraining), `params_m`
 (millions of parameters), `pretrain_images`, `images_per_second`, `latency_ms`, `peak_memory_mib`, `flops_g`.
-Any other column is refused: a misspelt one would be taken for left out.
+Any other column is refused, because a misspelt one would silently be ignored.
 """
 
 import csv
@@ -24,7 +24,7 @@ from raybench.store.measurements import SCHEMA, validated
 
 SUFFIX = ".csv"
 REQUIRED = ("backbone", "task", "metric", "value")
-FACTS: Mapping[str, type[pl.DataType]] = {
+BACKBONE_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "family": pl.String,
     "method": pl.String,
     "params_m": pl.Float64,
@@ -34,11 +34,11 @@ FACTS: Mapping[str, type[pl.DataType]] = {
     "peak_memory_mib": pl.Float64,
     "flops_g": pl.Float64,
 }
-"""Optional columns about the backbone → their types."""
+"""Optional columns about a backbone → their types."""
 
 
 def read_table(file: Path) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-    """The measurement table of a CSV file, and a spec of its backbones, their facts, and tasks.
+    """The measurement table of a CSV file, and a spec of its backbones and tasks.
 
     Raises:
         StorageError: if the file cannot be read.
@@ -50,15 +50,15 @@ def read_table(file: Path) -> tuple[pl.DataFrame, Mapping[str, Any]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise StorageError(f"cannot read table {str(file)!r}: {said or error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise StorageError(f"cannot read table {str(file)!r}: {reason or error}.") from error
     frame = _cells(text, str(file))
     measurements = _typed(frame, str(file), experiment=file.stem)
     for metric in measurements["metric"].unique(maintain_order=True):
         METRICS[metric]  # Raises with a suggestion.
-    facts = _facts(frame, str(file))
+    backbones = _backbones(frame, str(file))
     tasks = measurements["task"].unique().sort().to_list()
-    return validated(measurements), {"name": file.stem, "backbones": facts, "tasks": tasks}
+    return validated(measurements), {"name": file.stem, "backbones": backbones, "tasks": tasks}
 
 
 def parse_tables(texts: Sequence[str], name: str) -> pl.DataFrame:
@@ -72,15 +72,15 @@ def parse_tables(texts: Sequence[str], name: str) -> pl.DataFrame:
 
 
 def _cells(text: str, name: str) -> pl.DataFrame:
-    """All cells as text, blanks around them cut; an empty one is null."""
+    """All cells as text, stripped; an empty one is null."""
     try:
         frame = pl.read_csv(io.StringIO(text), infer_schema=False)
     except pl.exceptions.NoDataError:
         raise EmptyInputError(f"table {name!r} is empty; its first line must name the columns.") from None
     except pl.exceptions.PolarsError as error:
-        said = str(error).partition("\n")[0].rstrip(".")
-        where = _uneven(text) or f" is no CSV: {said}"
-        raise DataError(f"table {name!r}{where}; quote cells that hold a comma.") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        problem = _uneven_line(text) or f" is no CSV: {reason}"
+        raise DataError(f"table {name!r}{problem}; quote cells that hold a comma.") from error
     frame = frame.rename({column: column.strip() for column in frame.columns})
     _require_columns(frame.columns, name)
     if frame.is_empty():
@@ -88,18 +88,18 @@ def _cells(text: str, name: str) -> pl.DataFrame:
     return frame.with_columns(pl.all().str.strip_chars()).with_columns(pl.all().replace("", None))
 
 
-def _uneven(text: str) -> str:
-    """The first line with more cells than the first line names, as the end of a sentence's beginning."""
+def _uneven_line(text: str) -> str:
+    """Part of an error message that names the first line with too many cells; empty if there is none."""
     rows = csv.reader(io.StringIO(text))
-    named = len(next(rows, []))
+    num_columns = len(next(rows, []))
     for row in rows:
-        if len(row) > named:
-            return f", line {rows.line_num}: {len(row)} cells, but the first line names {named} columns"
+        if len(row) > num_columns:
+            return f", line {rows.line_num}: {len(row)} cells, but the first line names {num_columns} columns"
     return ""
 
 
 def _require_columns(columns: Sequence[str], name: str) -> None:
-    known = [*SCHEMA.names(), *FACTS]
+    known = [*SCHEMA.names(), *BACKBONE_COLUMNS]
     for column in columns:
         if column not in known:
             hint = suggest(column, known) or ";"
@@ -116,7 +116,7 @@ def _require_columns(columns: Sequence[str], name: str) -> None:
 
 
 def _typed(frame: pl.DataFrame, name: str, *, experiment: str) -> pl.DataFrame:
-    left_out = {
+    defaults = {
         "experiment": experiment,
         "split": "test",
         "condition": "clean",
@@ -130,13 +130,13 @@ def _typed(frame: pl.DataFrame, name: str, *, experiment: str) -> pl.DataFrame:
         cells = frame[column] if column in frame.columns else absent
         if column in REQUIRED and cells.has_nulls():
             raise DataError(f"table {name!r}, line {_line(cells.is_null())}: `{column}` is empty.")
-        if column in left_out:
-            cells = cells.fill_null(left_out[column])
+        if column in defaults:
+            cells = cells.fill_null(defaults[column])
         columns[column] = _cast(cells, column, dtype, name)
     typed = pl.DataFrame(columns)
     if (wrong := ~typed["split"].is_in(["val", "test"])).any():
-        found = typed["split"].filter(wrong)[0]
-        raise DataError(f"table {name!r}, line {_line(wrong)}: `split` must be val or test, got {found!r}.")
+        split = typed["split"].filter(wrong)[0]
+        raise DataError(f"table {name!r}, line {_line(wrong)}: `split` must be val or test, got {split!r}.")
     return typed
 
 
@@ -146,20 +146,21 @@ def _cast(cells: pl.Series, column: str, dtype: Any, name: str) -> pl.Series:
     cast = cells.cast(dtype, strict=False)
     if (wrong := cast.is_null() & cells.is_not_null()).any():
         kind = "a whole number" if dtype.is_integer() else "a number"
-        found = cells.filter(wrong)[0]
-        raise DataError(f"table {name!r}, line {_line(wrong)}: `{column}` must be {kind}, got {found!r}.")
+        cell = cells.filter(wrong)[0]
+        raise DataError(f"table {name!r}, line {_line(wrong)}: `{column}` must be {kind}, got {cell!r}.")
     return cast
 
 
 def _line(where: pl.Series) -> int:
-    """Of the first true row, counted from 1 with the names' line."""
+    """Line number in the file of the first true row; the names are in line 1."""
     return int(where.arg_true()[0]) + 2
 
 
-def _facts(frame: pl.DataFrame, name: str) -> list[dict[str, Any]]:
-    given = [column for column in FACTS if column in frame.columns]
+def _backbones(frame: pl.DataFrame, name: str) -> list[dict[str, Any]]:
+    """One spec row per backbone, with the columns about it that the table has."""
+    given = [column for column in BACKBONE_COLUMNS if column in frame.columns]
     typed = frame.select("backbone").with_columns(
-        _cast(frame[column], column, FACTS[column](), name).alias(column) for column in given
+        _cast(frame[column], column, BACKBONE_COLUMNS[column](), name).alias(column) for column in given
     )
     rows = []
     for (backbone,), group in typed.group_by("backbone", maintain_order=True):

@@ -1,13 +1,41 @@
-"""Rows of text in columns: aligned for a terminal, or as a Markdown table. Plain strings only."""
+"""Rows of text in columns: aligned for a terminal, or as a Markdown table."""
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
+from raybench.core.errors import UnknownNameError
+from raybench.core.registry import suggest
+
+Format = TypeVar("Format")
 Rows = Sequence[Mapping[str, object]]
 """Column name → cell; every row has the same columns."""
 
 NO_VALUE = "–"
 _NUMBER = re.compile(r"[-+−]?[\d.,]+(e[-+]?\d+)?%?")
+
+
+def number(value: float | None, pattern: str, *, is_percent: bool = False) -> str:
+    """A number as a cell; NO_VALUE for None.
+
+    >>> number(0.123, ".1f", is_percent=True), number(None, "d")
+    ('12.3', '–')
+    """
+    if value is None:
+        return NO_VALUE
+    return format(100 * value if is_percent else value, pattern)
+
+
+def choose_format(name: str, formats: Mapping[str, Format]) -> Format:
+    """The entry of `formats`.
+
+    Raises:
+        UnknownNameError: if there is no such format, with a suggestion.
+    """
+    if name not in formats:
+        hint = suggest(name, formats) or "."
+        raise UnknownNameError(f"unknown format {name!r}{hint} There are {', '.join(formats)}.")
+    return formats[name]
 
 
 def aligned(rows: Rows) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from raybench.report.render.charts import Drawing
+from raybench.report.render.drawing import Drawing
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from raybench.core.errors import UnknownNameError
-from raybench.core.registry import suggest
 from raybench.report.gather.recommendation import QUANTITIES, Recommendation
-from raybench.report.render.columns import NO_VALUE, aligned, markdown
+from raybench.report.render.columns import aligned, choose_format, markdown, number
 
 
 def recommendation_text(recommendation: Recommendation, *, output_format: str = "table") -> str:
@@ -20,52 +18,53 @@ def recommendation_text(recommendation: Recommendation, *, output_format: str = 
     Raises:
         UnknownNameError: if there is no such format.
     """
-    if output_format not in FORMATS:
-        hint = suggest(output_format, FORMATS) or "."
-        raise UnknownNameError(f"unknown format {output_format!r}{hint} There are {', '.join(FORMATS)}.")
-    return FORMATS[output_format](recommendation)
+    return choose_format(output_format, FORMATS)(recommendation)
 
 
-def _cells(recommendation: Recommendation) -> list[dict[str, str]]:
+def _rows(recommendation: Recommendation) -> list[dict[str, str]]:
     rows = []
     for row in recommendation.shortlist.iter_rows(named=True):
         cells = {
             "": str(row["rank"]),
             "backbone": row["backbone"],
             "z-score": format(row["mean_zscore"], "+.2f"),
-            "P(best)": NO_VALUE if row["p_best"] is None else format(row["p_best"], ".2f"),
+            "P(best)": number(row["p_best"], ".2f"),
         }
-        for name, (said, unit) in QUANTITIES.items():
+        for name, (quantity, unit) in QUANTITIES.items():
             if name in row:
-                cells[f"{said}, {unit}"] = NO_VALUE if row[name] is None else format(row[name], ".4g")
+                cells[f"{quantity}, {unit}"] = number(row[name], ".4g")
         rows.append(cells)
     return rows
 
 
 def _heading(recommendation: Recommendation) -> str:
-    limits = recommendation.limits.said
-    of = ", ".join(recommendation.ranking.experiments)
-    return f"{of}: best backbones{f' with {limits}' if limits else ''}"
+    limits = recommendation.limits.summary
+    experiments = ", ".join(recommendation.ranking.experiments)
+    return f"{experiments}: best backbones{f' with {limits}' if limits else ''}"
 
 
-def _why(recommendation: Recommendation) -> list[tuple[str, str, str]]:
+def _reasons(recommendation: Recommendation) -> list[tuple[str, str, str]]:
+    """(Backbone, why it is recommended, how certain its place is)."""
     return list(recommendation.shortlist.select("backbone", "reason", "doubt").iter_rows())
 
 
 def _as_table(recommendation: Recommendation) -> str:
     reasons = [
         line
-        for backbone, reason, doubt in _why(recommendation)
-        for line in (backbone, f"  why    {reason}", f"  doubt  {doubt}")
+        for backbone, reason, certainty in _reasons(recommendation)
+        for line in (backbone, f"  reason     {reason}", f"  certainty  {certainty}")
     ]
-    table = aligned(_cells(recommendation))
-    return "\n".join([_heading(recommendation), "", table, "", *reasons, "", *recommendation.said])
+    table = aligned(_rows(recommendation))
+    return "\n".join([_heading(recommendation), "", table, "", *reasons, "", *recommendation.notes])
 
 
 def _as_markdown(recommendation: Recommendation) -> str:
-    reasons = [f"- **{name}**: {reason}. Doubt: {doubt}." for name, reason, doubt in _why(recommendation)]
-    table = markdown(_cells(recommendation))
-    return "\n\n".join([_heading(recommendation), table, "\n".join(reasons), *recommendation.said])
+    reasons = [
+        f"- **{name}**: {reason}. Certainty: {certainty}."
+        for name, reason, certainty in _reasons(recommendation)
+    ]
+    table = markdown(_rows(recommendation))
+    return "\n\n".join([_heading(recommendation), table, "\n".join(reasons), *recommendation.notes])
 
 
 def _as_json(recommendation: Recommendation) -> str:
@@ -77,7 +76,7 @@ def _as_json(recommendation: Recommendation) -> str:
         "condition": ranking.condition,
         "rule": asdict(ranking.rule),
         "sources": ranking.sources,
-        "notes": recommendation.said,
+        "notes": recommendation.notes,
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 

@@ -9,14 +9,12 @@ from typing import Any
 from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.zscores import add_task_columns
 from raybench.catalog.published import PublishedResults
-from raybench.core.errors import UnknownNameError
-from raybench.core.registry import suggest
 from raybench.metrics import METRICS
 from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.published_tables import PublishedComparison
 from raybench.report.gather.ranking import INTERVALS, SCORE_INTERVALS, Ranking, rank_results
 from raybench.report.gather.sources import Results, read_results
-from raybench.report.render.columns import NO_VALUE, Rows, aligned, markdown
+from raybench.report.render.columns import NO_VALUE, Rows, aligned, choose_format, markdown, number
 from raybench.store.files import StoragePath
 
 
@@ -28,10 +26,10 @@ def rank_text(
     output_format: str = "table",
     with_intervals: bool = False,
 ) -> str:
-    """Rank the backbones of `results` by z-score, and write the ranking out.
+    """Rank the backbones of `results` by z-score, and format the ranking.
 
     Args:
-        results: of one place or several.
+        results: of one source or several.
         criterion: what to rank by; None takes every task's objective.
         rule: the open choices of the paper's rule; None takes the defaults.
         output_format: a key of FORMATS; the table of a published source also lists what its text reports.
@@ -45,12 +43,10 @@ def rank_text(
         UnknownNameError: if there is no such format.
         RaybenchError: as `ranking.rank_results`.
     """
-    if output_format not in FORMATS:
-        hint = suggest(output_format, FORMATS) or "."
-        raise UnknownNameError(f"unknown format {output_format!r}{hint} There are {', '.join(FORMATS)}.")
-    text = FORMATS[output_format](rank_results(results, criterion, rule, with_intervals=with_intervals))
+    write = choose_format(output_format, FORMATS)
+    text = write(rank_results(results, criterion, rule, with_intervals=with_intervals))
     if output_format == "table" and results.published is not None:
-        return f"{text}\n{_said(results.published)}"
+        return f"{text}\n{_reported(results.published)}"
     return text
 
 
@@ -68,8 +64,8 @@ def rank_storage(
     return rank_text(results, Criterion(metric=metric), rule, output_format=output_format)
 
 
-def _said(paper: PublishedResults) -> str:
-    """The citation, and numbers of the text with how certain each is."""
+def _reported(paper: PublishedResults) -> str:
+    """The citation, and the numbers that the paper's text reports."""
     rows = [
         {"reported": s.quantity, "for": s.setting, "value": f"{s.value:g}", "certainty": s.certainty}
         for s in paper.scalars
@@ -84,7 +80,9 @@ def _as_table(ranking: Ranking) -> str:
         tasks = {task: f"[{number}]" for number, task in enumerate(ranking.tasks, 1)}
         rows = [{tasks.get(name, name): cell for name, cell in row.items()} for row in rows]
         legend = [f"{number} {task}" for task, number in tasks.items()]
-    comparisons = [line for found in ranking.comparisons for line in ["", *_comparison(found, aligned)]]
+    comparisons = [
+        line for comparison in ranking.comparisons for line in ("", *_comparison(comparison, aligned))
+    ]
     return "\n".join([_heading(ranking), "", aligned(rows), "", *legend, *_notes(ranking), *comparisons])
 
 
@@ -94,7 +92,7 @@ def _as_markdown(ranking: Ranking) -> str:
             _heading(ranking),
             markdown(_readable_rows(ranking)),
             *(note.replace("*", "\\*") for note in _notes(ranking)),
-            *(part for found in ranking.comparisons for part in _comparison(found, markdown)),
+            *(part for comparison in ranking.comparisons for part in _comparison(comparison, markdown)),
         ]
     )
 
@@ -102,7 +100,7 @@ def _as_markdown(ranking: Ranking) -> str:
 def _as_csv(ranking: Ranking) -> str:
     """One line per backbone; per task its value, z-score and rank, each a column of its own."""
     frame = ranking.aggregate_ranking
-    for column in ("value", *_cell_intervals(ranking), "zscore", "rank"):
+    for column in ("value", *_interval_columns(ranking), "zscore", "rank"):
         wide = add_task_columns(ranking.aggregate_ranking.select("backbone"), ranking.ranked, column)
         names = {
             task: f"{task}/{ranking.tasks[task] if column == 'value' else column}" for task in ranking.tasks
@@ -112,7 +110,7 @@ def _as_csv(ranking: Ranking) -> str:
 
 
 def _as_json(ranking: Ranking) -> str:
-    columns = ("metric", "value", *_cell_intervals(ranking), "num_seeds", "zscore", "rank")
+    columns = ("metric", "value", *_interval_columns(ranking), "num_seeds", "zscore", "rank")
     tasks: dict[str, dict[str, Any]] = {}
     for row in ranking.ranked.sort("backbone", "task").iter_rows(named=True):
         tasks.setdefault(row["backbone"], {})[row["task"]] = {name: row[name] for name in columns}
@@ -134,11 +132,11 @@ def _as_json(ranking: Ranking) -> str:
         "intervals": ranking.uncertainty_note or None,
         "beside": [
             {
-                "published": found.paper.name,
-                "backbones": found.ranking.to_dicts(),
-                "values": found.values.to_dicts(),
+                "published": comparison.paper.name,
+                "backbones": comparison.ranking.to_dicts(),
+                "values": comparison.values.to_dicts(),
             }
-            for found in ranking.comparisons
+            for comparison in ranking.comparisons
         ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -152,34 +150,29 @@ FORMATS: Mapping[str, Callable[[Ranking], str]] = {
 }
 
 
-def _comparison(found: PublishedComparison, written: Callable[[Rows], str]) -> list[str]:
-    """What is said, and a table per thing that both have."""
-    parts = [found.summary]
-    if found.ranking.height:
+def _comparison(comparison: PublishedComparison, as_table: Callable[[Rows], str]) -> list[str]:
+    """The summary, and a table each of the backbones and the tasks that both have."""
+    parts = [comparison.summary]
+    if comparison.ranking.height:
         rows = [
             {
-                "rank here": _cell(row["rank_here"], "d"),
-                "there": _cell(row["rank_there"], "d"),
+                "rank here": number(row["rank_here"], "d"),
+                "there": number(row["rank_there"], "d"),
                 "backbone": row["backbone"],
                 "published as": row["published_as"],
-                "z-score here": _cell(row["zscore_here"], "+.2f"),
-                "z-score there": _cell(row["zscore_there"], "+.2f"),
+                "z-score here": number(row["zscore_here"], "+.2f"),
+                "z-score there": number(row["zscore_there"], "+.2f"),
             }
-            for row in found.ranking.iter_rows(named=True)
+            for row in comparison.ranking.iter_rows(named=True)
         ]
-        parts += ["", written(rows)]
-    if found.values.height:
+        parts += ["", as_table(rows)]
+    if comparison.values.height:
         rows = [
-            {
-                "task": row["task"],
-                "metric": row["metric"],
-                "backbone": row["backbone"],
-                "here": _cell(row["here"], ".3f"),
-                "there": _cell(row["there"], ".3f"),
-            }
-            for row in found.values.iter_rows(named=True)
+            {name: row[name] for name in ("task", "metric", "backbone")}
+            | {name: number(row[name], ".3f") for name in ("here", "there")}
+            for row in comparison.values.iter_rows(named=True)
         ]
-        parts += ["", written(rows)]
+        parts += ["", as_table(rows)]
     return parts
 
 
@@ -200,74 +193,62 @@ def _count(number: int, noun: str) -> str:
 def _readable_rows(ranking: Ranking) -> list[dict[str, str]]:
     """Rounded cells by column title, values as percent where the metric is a fraction."""
     rows = []
-    within: dict[tuple[str, str], tuple[float | None, float | None]] = {}
-    if names := _cell_intervals(ranking):
-        within = {
-            (backbone, task): (low, high)
-            for backbone, task, low, high in ranking.ranked.select("backbone", "task", *names).iter_rows()
-        }
+    intervals = _score_intervals(ranking)
     for row in add_task_columns(ranking.aggregate_ranking, ranking.ranked).iter_rows(named=True):
         mark = "" if row["is_complete"] else "*"
         cells = {
-            "rank": _cell(row["overall_rank"], "d"),
+            "rank": number(row["overall_rank"], "d"),
             "backbone": f"{row['backbone']}{mark}",
-            "z-score": _cell(row["mean_zscore"], "+.2f"),
-            "mean rank": _cell(row["mean_rank"], ".1f"),
+            "z-score": number(row["mean_zscore"], "+.2f"),
+            "mean rank": number(row["mean_rank"], ".1f"),
         }
         if INTERVALS[0] in row:
-            cells["z-score"] += f" {_range(row['zscore_low'], row['zscore_high'], '+.2f')}"
-            cells["rank 95 %"] = _range(row["rank_low"], row["rank_high"], "g")
-            cells["P(best)"] = _cell(row["p_first"], ".2f")
+            cells["z-score"] += f" {_interval(row['zscore_low'], row['zscore_high'], '+.2f')}"
+            cells["rank 95 %"] = _interval(row["rank_low"], row["rank_high"], "g")
+            cells["P(best)"] = number(row["p_first"], ".2f")
         for task, metric in ranking.tasks.items():
-            pattern = ".2f" if _is_fraction(metric) else ".3f"
-            cells[task] = _cell(row[task], pattern, _is_fraction(metric))
-            low, high = within.get((row["backbone"], task), (None, None))
+            is_percent = _is_fraction(metric)
+            pattern = ".2f" if is_percent else ".3f"
+            cells[task] = number(row[task], pattern, is_percent=is_percent)
+            low, high = intervals.get((row["backbone"], task), (None, None))
             if low is not None:
-                cells[task] += f" {_range(low, high, pattern, _is_fraction(metric))}"
+                cells[task] += f" {_interval(low, high, pattern, is_percent)}"
         rows.append(cells)
     return rows
 
 
-def _cell_intervals(ranking: Ranking) -> tuple[str, ...]:
+def _score_intervals(ranking: Ranking) -> dict[tuple[str, str], tuple[float | None, float | None]]:
+    """(Backbone, task) → interval of the score; empty if none was estimated."""
+    columns = _interval_columns(ranking)
+    if not columns:
+        return {}
+    rows = ranking.ranked.select("backbone", "task", *columns).iter_rows()
+    return {(backbone, task): (low, high) for backbone, task, low, high in rows}
+
+
+def _interval_columns(ranking: Ranking) -> tuple[str, ...]:
     return tuple(name for name in SCORE_INTERVALS if name in ranking.ranked.columns)
 
 
-def _range(low: float | None, high: float | None, pattern: str, is_percent: bool = False) -> str:
+def _interval(low: float | None, high: float | None, pattern: str, is_percent: bool = False) -> str:
     if low is None or high is None:
         return NO_VALUE
-    return f"[{_cell(low, pattern, is_percent)}, {_cell(high, pattern, is_percent)}]"
+    return f"[{number(low, pattern, is_percent=is_percent)}, {number(high, pattern, is_percent=is_percent)}]"
 
 
 def _is_fraction(metric: str) -> bool:
     return METRICS[metric].bounds == (0.0, 1.0)
 
 
-def _cell(value: float | None, pattern: str, is_percent: bool = False) -> str:
-    if value is None:
-        return NO_VALUE
-    return format(100 * value if is_percent else value, pattern)
-
-
 def _notes(ranking: Ranking) -> list[str]:
-    by_metric: dict[str, list[str]] = {}
-    for task, metric in ranking.tasks.items():
-        by_metric.setdefault(metric, []).append(task)
-    notes = []
-    for metric, tasks in by_metric.items():
-        unit = ", %" if _is_fraction(metric) else ""
-        better = ", lower is better" if METRICS[metric].direction == "min" else ""
-        where = "Under the tasks" if len(by_metric) == 1 else f"Under {', '.join(tasks)}"
-        under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
-        notes.append(f"{where}: {metric}{unit}{better}{under}.")
-    notes.append(_said_of(ranking.rule))
-    notes += ranking.notes
+    notes = [*_metric_notes(ranking), _rule_note(ranking.rule), *ranking.notes]
     if ranking.uncertainty_note:
         notes.append(ranking.uncertainty_note)
     if ranking.conflicts.height:
-        num_things = ranking.conflicts.filter("is_kept").height
+        num_conflicts = ranking.conflicts.filter("is_kept").height
         notes.append(
-            f"{_count(num_things, 'measurement')} found with different values; the preferred source decided "
-            "(`--format json` lists them)."
+            f"{_count(num_conflicts, 'measurement')} found with different values; the preferred source "
+            "decided (`--format json` lists them)."
         )
     if ranking.missing:
         names = ", ".join(f"{pair.backbone} on {pair.task}" for pair in ranking.missing[:5])
@@ -277,9 +258,24 @@ def _notes(ranking: Ranking) -> list[str]:
     return notes
 
 
-def _said_of(rule: RankingRule) -> str:
-    """The rule in a sentence, with what is not the default spelt out."""
-    weighing = "averaged over tasks" + (", then over categories" if rule.mean == "macro" else "")
+def _metric_notes(ranking: Ranking) -> list[str]:
+    """One note per metric: its tasks, unit, direction and condition."""
+    tasks_by_metric: dict[str, list[str]] = {}
+    for task, metric in ranking.tasks.items():
+        tasks_by_metric.setdefault(metric, []).append(task)
+    under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
+    notes = []
+    for metric, tasks in tasks_by_metric.items():
+        unit = ", %" if _is_fraction(metric) else ""
+        better = ", lower is better" if METRICS[metric].direction == "min" else ""
+        where = "Under the tasks" if len(tasks_by_metric) == 1 else f"Under {', '.join(tasks)}"
+        notes.append(f"{where}: {metric}{unit}{better}{under}.")
+    return notes
+
+
+def _rule_note(rule: RankingRule) -> str:
+    """The rule in a sentence, with every choice that is not the default."""
+    averaging = "averaged over tasks" + (", then over categories" if rule.mean == "macro" else "")
     deviation = "" if rule.deviation == "sample" else " (the population's)"
     sign = "" if rule.turns_sign else "; signs of lower-is-better metrics are left as they are"
-    return f"z-score: standard deviations{deviation} above a task's mean over backbones, {weighing}{sign}."
+    return f"z-score: standard deviations{deviation} above a task's mean over backbones, {averaging}{sign}."

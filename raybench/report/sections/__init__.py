@@ -1,1 +1,1 @@
-"""Sections of the report, each of which answers one question."""
+"""One file per question of the report; each function maps `ReportData` to the parts of one section."""

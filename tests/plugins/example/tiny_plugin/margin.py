@@ -9,8 +9,13 @@ from tiny_plugin.rows import MarginSettings
 
 
 def margin(subject: Subject, settings: MarginSettings) -> Evaluation:
-    """Mean difference of the two largest logits on test."""
+    """Mean difference of the two largest logits on test; the curve `margins` holds its quantiles."""
     logits = np.sort(subject.predictions["test"].logits, axis=1)
-    value = float((logits[:, -1] - logits[:, -2]).mean())
-    finding = Finding(condition=CLEAN, metric="mean_margin", value=value, num_examples=len(logits))
-    return Evaluation(findings=(finding,))
+    margins = logits[:, -1] - logits[:, -2]
+    finding = Finding(
+        condition=CLEAN, metric="mean_margin", value=float(margins.mean()), num_examples=len(margins)
+    )
+    points = tuple(
+        {"share": q, "margin": float(np.quantile(margins, q))} for q in (0.0, 0.25, 0.5, 0.75, 1.0)
+    )
+    return Evaluation(findings=(finding,), curves={"margins": points})

@@ -5,7 +5,7 @@ from typing import Any
 
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DATASETS as RAYBENCH_DATASETS
-from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
+from raybench.catalog.evaluators.info import CurveInfo, EvaluatorInfo, EvaluatorSettings
 from raybench.catalog.tasks import WITHOUT_GRADIENTS, ProtocolInfo
 from raybench.metrics import ArrayMetric, Metric, NotResampled, PerExampleMean
 
@@ -55,8 +55,19 @@ MARGIN = EvaluatorInfo(
     needs="predictions",
     metrics=("mean_margin",),
     headline="mean_margin",
+    section="Margins",
     settings=MarginSettings,
     presets={"standard": MarginSettings()},
+    curves=(
+        CurveInfo(
+            name="margins",
+            title="Margins on test",
+            x="share",
+            y="margin",
+            x_title="share of images",
+            y_title="margin",
+        ),
+    ),
     doc="How far is the best class ahead of the second best?",
 )
 

@@ -53,7 +53,7 @@ def test_a_category_ranks_by_its_headline_and_its_direction(storage):
     assert best(rank_storage(storage, category="calibration", output_format="csv")) == "b"
 
 
-def test_tasks_that_lack_the_category_are_not_missed(storage):
+def test_tasks_without_the_category_are_not_missing(storage):
     text = rank_storage(storage, category="shift")
     assert "2 backbones on 1 task" in text
     assert "shift_accuracy, % under shift(mean)" in text
@@ -71,12 +71,12 @@ def test_another_condition_can_be_chosen(storage):
         ({"category": "shift", "condition": "fog"}, UnknownNameError, "there is 'shift\\(mean\\)'"),
     ],
 )
-def test_what_is_not_there_is_refused(storage, options, error, sentence):
+def test_unknown_categories_and_conditions_are_refused(storage, options, error, sentence):
     with pytest.raises(error, match=sentence):
         rank_storage(storage, **options)
 
 
-def test_a_category_nobody_measured_says_how_to_measure_it(tmp_path):
+def test_a_category_that_was_not_measured_is_refused_with_the_remedy(tmp_path):
     clean = Measurement(
         experiment="e",
         backbone="a",

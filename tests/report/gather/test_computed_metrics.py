@@ -138,9 +138,9 @@ def test_a_metric_registered_later_is_ranked_with_intervals_of_its_examples(with
     cells = found.ranked
     assert (cells["low"] < cells["value"]).all()
     assert (cells["value"] < cells["high"]).all()
-    assert gather(results, criterion).uncertainty_note == found.uncertainty_note
+    assert gather(results, criterion).uncertainty.note == found.uncertainty_note
     note = "added was not measured when 4 of the final trials ran"
-    assert any(note in said for said in recommend_from(results, Limits(), criterion).said)
+    assert any(text.startswith(note) for text in recommend_from(results, Limits(), criterion).notes)
 
 
 def test_the_command_line_says_where_the_values_come_from(without_nll, capsys):

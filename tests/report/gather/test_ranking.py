@@ -16,8 +16,7 @@ from raybench.report.gather.report_data import gather
 from raybench.report.gather.sources import read_results
 from raybench.report.gather.uncertainty import estimate_uncertainty
 from raybench.report.render.terminal import rank_text
-
-from .results_on_disk import TASKS, fill
+from tests.report.results_on_disk import TASKS, fill
 
 THREE = """backbone,task,metric,value,seed,method
 a,knn@digits,accuracy,1.0,0,mae
@@ -74,7 +73,7 @@ TASK_METRICS = (("knn@digits", "finetune@digits", "retrieval@shapes"), ("accurac
 
 
 @pytest.mark.parametrize(
-    ("option", "wanted", "note"),
+    ("option", "expected", "note"),
     # knn: 0, 0.5, 1 → −1, 0, 1; finetune lacks c: ±1/√2.
     [
         ("mean-of-rest", {"a": (1 + 0.5**0.5) / 2, "b": (-1 - 0.5**0.5) / 2, "c": 0.0}, "over fewer tasks"),
@@ -86,13 +85,13 @@ TASK_METRICS = (("knn@digits", "finetune@digits", "retrieval@shapes"), ("accurac
         ),
     ],
 )
-def test_missing_scores_are_dealt_with_as_said(tmp_path, capsys, option, wanted, note):
+def test_missing_scores_follow_the_option(tmp_path, capsys, option, expected, note):
     file = tmp_path / "t.csv"
     lines = [line for line in THREE.splitlines() if "retrieval" not in line]
     file.write_text("\n".join([*lines, "c,knn@digits,accuracy,0.5,0,mae"]))
     assert main(["rank", str(file)]) == 2
     assert "'c' on 'finetune@digits'" in capsys.readouterr().err
-    assert zscores(ranked(capsys, file, "--missing", option)) == pytest.approx(wanted)
+    assert zscores(ranked(capsys, file, "--missing", option)) == pytest.approx(expected)
     assert main(["rank", str(file), "--missing", option]) == 0
     assert note in capsys.readouterr().out
 
@@ -111,7 +110,7 @@ def test_tasks_can_be_chosen_by_pattern(storage, capsys):
         rank_results(read_results([storage]), Criterion(tasks=("knn@digit",)))
 
 
-def test_a_published_table_says_what_it_does_not_hold():
+def test_a_published_table_refuses_what_it_does_not_hold():
     results = read_results(["published:bob"])
     with pytest.raises(EmptyInputError, match="holds mrr only, not map"):
         rank_results(results, Criterion(metric="map"))
@@ -127,11 +126,11 @@ def test_a_published_table_says_what_it_does_not_hold():
 def test_intervals_are_those_of_the_bootstrap(storage, capsys):
     results = read_results([storage])
     content = ranked(capsys, storage, "--intervals")
-    evidence = gather(results)
-    expected = ranking_intervals(evidence.replicates).sort("backbone")
-    found = pl.DataFrame(content["ranking"]).sort("backbone")
+    report_data = gather(results)
+    expected = ranking_intervals(report_data.uncertainty.replicates).sort("backbone")
+    table = pl.DataFrame(content["ranking"]).sort("backbone")
     for column in ("zscore_low", "zscore_high", "rank_low", "rank_high", "p_first"):
-        assert found[column].to_list() == pytest.approx(expected[column].to_list())
+        assert table[column].to_list() == pytest.approx(expected[column].to_list())
     cell = content["ranking"][0]["tasks"]["knn@digits"]
     assert cell["low"] < cell["value"] < cell["high"]
     assert "test examples" in content["intervals"]
@@ -149,9 +148,9 @@ def test_intervals_follow_the_rule(storage):
     macro = rank_results(results, rule=RankingRule(mean="macro"), with_intervals=True).aggregate_ranking
     inside = (macro["zscore_low"] <= macro["mean_zscore"]) & (macro["mean_zscore"] <= macro["zscore_high"])
     assert inside.all()
-    evidence = gather(results, rule=RankingRule(mean="macro", deviation="population"))
-    drawn = evidence.uncertainty.ranking_intervals().sort("backbone")["mean_zscore"].to_list()
-    assert drawn == pytest.approx(evidence.aggregate_ranking.sort("backbone")["mean_zscore"].to_list())
+    report_data = gather(results, rule=RankingRule(mean="macro", deviation="population"))
+    drawn = report_data.uncertainty.ranking_intervals().sort("backbone")["mean_zscore"].to_list()
+    assert drawn == pytest.approx(report_data.overall.sort("backbone")["mean_zscore"].to_list())
 
 
 def test_intervals_of_a_loss_have_its_sign(tmp_path):
@@ -160,18 +159,18 @@ def test_intervals_of_a_loss_have_its_sign(tmp_path):
     file.write_text("\n".join(["backbone,task,metric,value,seed", *rows]))
     for sign in ("turned", "as_is"):
         rule = RankingRule(lower_is_better=sign)
-        found = rank_results(read_results([file]), Criterion(metric="ece"), rule, with_intervals=True)
-        cell = found.ranked.filter(backbone="a").row(0, named=True)
+        ranking = rank_results(read_results([file]), Criterion(metric="ece"), rule, with_intervals=True)
+        cell = ranking.ranked.filter(backbone="a").row(0, named=True)
         assert 0.08 <= cell["low"] <= cell["value"] <= cell["high"] <= 0.14
-        assert found.aggregate_ranking.sort("backbone")["p_first"].to_list() == (
+        assert ranking.aggregate_ranking.sort("backbone")["p_first"].to_list() == (
             [1, 0] if sign == "turned" else [0, 1]
         )
 
 
-def test_intervals_keep_to_the_metrics_bounds_and_centre_on_all_seeds_of_each(tmp_path):
+def test_intervals_stay_within_the_metrics_bounds_and_centre_on_the_mean_of_all_seeds(tmp_path):
     file = tmp_path / "t.csv"
     values = {"a": (0.9, 0.99, 0.93), "b": (0.1,)}
-    rows = [f"{b},knn@digits,accuracy,{v},{s}" for b, found in values.items() for s, v in enumerate(found)]
+    rows = [f"{b},knn@digits,accuracy,{v},{s}" for b, seeds in values.items() for s, v in enumerate(seeds)]
     file.write_text("\n".join(["backbone,task,metric,value,seed", *rows]))
     results = read_results([file])
     cells = rank_results(results, with_intervals=True).ranked.sort("backbone")
@@ -185,9 +184,11 @@ def test_intervals_keep_to_the_metrics_bounds_and_centre_on_all_seeds_of_each(tm
 def test_examples_are_resampled_where_a_backbone_lacks_a_seed(tmp_path):
     storage = fill(tmp_path / "s", tasks=("knn@digits",), backbones=("good",), seeds=(0, 1))
     fill(storage, tasks=("knn@digits",), backbones=("poor",), seeds=(0,), experiment="f")
-    found = rank_results(read_results([storage]), with_intervals=True)
-    assert "resample test examples (the same draw for all backbones) and add noise" in found.uncertainty_note
-    assert "Seeds only" not in found.uncertainty_note
+    ranking = rank_results(read_results([storage]), with_intervals=True)
+    assert (
+        "resample test examples (the same draw for all backbones) and add noise" in ranking.uncertainty_note
+    )
+    assert "Seeds only" not in ranking.uncertainty_note
 
 
 def test_under_another_condition_only_what_was_measured_there_is_resampled(tmp_path):
@@ -201,22 +202,22 @@ def test_under_another_condition_only_what_was_measured_there_is_resampled(tmp_p
     ]
     fog.write_text("\n".join(["experiment,backbone,task,metric,condition,value,seed", *rows]))
     results = read_results([storage, fog])
-    found = rank_results(results, Criterion(condition="fog(severity=3)"), with_intervals=True)
-    assert "Seeds only" in found.uncertainty_note
-    cells = {row["backbone"]: (row["low"], row["high"]) for row in found.ranked.iter_rows(named=True)}
+    ranking = rank_results(results, Criterion(condition="fog(severity=3)"), with_intervals=True)
+    assert "Seeds only" in ranking.uncertainty_note
+    cells = {row["backbone"]: (row["low"], row["high"]) for row in ranking.ranked.iter_rows(named=True)}
     assert cells["good"] == pytest.approx(
         (0.205 - 0.0215, 0.205 + 0.0215), abs=0.005
     )  # t with 2 degrees, 0.975.
     assert cells["poor"] == pytest.approx((0.605 - 0.0215, 0.605 + 0.0215), abs=0.005)
-    assert found.aggregate_ranking["backbone"].to_list() == ["poor", "good"]
+    assert ranking.aggregate_ranking["backbone"].to_list() == ["poor", "good"]
     by_hand = replicate({"t": example_means([[[0.2], [0.21]], [[0.6], [0.61]]])}, ["good", "poor"])
-    assert ranking_intervals(by_hand)["p_first"].to_list() == found.aggregate_ranking["p_first"].to_list()
-    page = gather(results, Criterion(condition="fog(severity=3)"))
-    assert page.condition == "fog(severity=3)"
-    assert page.uncertainty.ranking_intervals()["backbone"].to_list() == ["poor", "good"]
+    assert ranking_intervals(by_hand)["p_first"].to_list() == ranking.aggregate_ranking["p_first"].to_list()
+    report_data = gather(results, Criterion(condition="fog(severity=3)"))
+    assert report_data.ranking.condition == "fog(severity=3)"
+    assert report_data.uncertainty.ranking_intervals()["backbone"].to_list() == ["poor", "good"]
 
 
-def test_a_task_whose_seeds_agree_has_no_interval_instead_of_one_of_no_width(tmp_path):
+def test_a_task_whose_seeds_agree_has_no_interval(tmp_path):
     file = tmp_path / "t.csv"
     rows = [f"{b},knn@digits,accuracy,{v},{s}" for b, v in (("a", 0.1), ("b", 0.3)) for s in (0, 1)]
     varied = [
@@ -224,18 +225,18 @@ def test_a_task_whose_seeds_agree_has_no_interval_instead_of_one_of_no_width(tmp
     ]
     head = "backbone,task,metric,value,seed"
     file.write_text("\n".join([head, *rows, *varied]))
-    found = rank_results(read_results([file]), with_intervals=True)
+    ranking = rank_results(read_results([file]), with_intervals=True)
     exact = "Counted as exact, because all seeds agree and values per example are not stored: knn@digits"
-    assert exact in found.uncertainty_note
-    assert found.ranked.filter(task="knn@digits")["low"].null_count() == 2
-    assert found.ranked.filter(task="finetune@digits")["low"].null_count() == 0
+    assert exact in ranking.uncertainty_note
+    assert ranking.ranked.filter(task="knn@digits")["low"].null_count() == 2
+    assert ranking.ranked.filter(task="finetune@digits")["low"].null_count() == 0
     file.write_text("\n".join([head, *rows]))
     alone = rank_results(read_results([file]), with_intervals=True)
     assert "No test examples are stored, and no seeds that differ" in alone.uncertainty_note
     assert "zscore_low" not in alone.aggregate_ranking.columns
 
 
-def test_tasks_that_not_everybody_has_are_named_beside_the_intervals(tmp_path):
+def test_tasks_that_some_backbones_lack_are_named_in_the_uncertainty_note(tmp_path):
     results = read_results([fill(tmp_path, leave_out=("fair", "knn@digits"))])
     with pytest.raises(MissingMeasurementError):
         rank_results(results)
@@ -248,13 +249,15 @@ def test_tasks_that_not_everybody_has_are_named_beside_the_intervals(tmp_path):
     assert TASKS[0] in ranking.tasks
 
 
-def test_a_report_takes_the_same_choices(storage, tmp_path, capsys):
+def test_a_report_takes_the_same_options(storage, tmp_path, capsys):
     output = tmp_path / "r.html"
     options = ["--task", "knn@digits", "--mean", "macro", "--deviation", "population"]
     assert main(["report", str(storage), "-o", str(output), *options]) == 0
     capsys.readouterr()
     page = output.read_text()
     assert "3 backbones on 1 tasks" in page
-    said = f"raybench report {storage} --experiment e --task knn@digits --deviation population --mean macro"
-    assert f"{said} -o report.html" in page
+    command = (
+        f"raybench report {storage} --experiment e --task knn@digits --deviation population --mean macro"
+    )
+    assert f"{command} -o report.html" in page
     assert "linear_probe@digits" not in page.partition("Spec of")[0]

@@ -1,22 +1,19 @@
-"""Costs of inference and seconds spent, as the report shows them."""
+"""Measured inference cost, as the report shows it."""
 
 from dataclasses import replace
 
 import polars as pl
-import pytest
 
 from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.core.records import Measurement, Task
 from raybench.report.document import report_html as report_of
-from raybench.report.gather.inference_cost import inference_costs, seconds_spent
+from raybench.report.gather.inference_cost import inference_costs
 from raybench.report.gather.report_data import gather
 from raybench.report.gather.sources import read_results
-from raybench.store import ledger
 from raybench.store.inference_costs import write_cost
 from raybench.store.measurements import read_measurements, write_measurements
+from tests.report.results_on_disk import tables_of
 from tests.store.test_inference_costs import COST
-
-from .results_on_disk import fill, tables_of
 
 SPEED = {"a": 100.0, "b": 300.0, "c": 50.0}
 ACCURACY = {"a": 0.9, "b": 0.5, "c": 0.4}
@@ -51,7 +48,7 @@ def cost_of(name, **changes):
     )
 
 
-def test_the_front_is_drawn_by_measured_throughput(tmp_path):
+def test_the_pareto_front_uses_measured_throughput(tmp_path):
     measured(tmp_path)
     for name in SPEED:
         write_cost(tmp_path, cost_of(name))
@@ -64,7 +61,7 @@ def test_the_front_is_drawn_by_measured_throughput(tmp_path):
     assert pl.read_csv(tables_of(page)["inference_costs.csv"].encode()).height == 3
 
 
-def test_a_cost_of_another_checkpoint_or_size_is_not_taken(tmp_path):
+def test_costs_of_another_checkpoint_or_input_size_are_ignored(tmp_path):
     measured(tmp_path)
     write_cost(tmp_path, cost_of("a", checkpoint_digest="retrained"))
     write_cost(tmp_path, cost_of("b", input_size=64))
@@ -77,53 +74,21 @@ def test_two_names_of_one_checkpoint_share_its_cost(tmp_path):
     assert inference_costs(read_measurements(tmp_path), [tmp_path])["backbone"].to_list() == ["a"]
 
 
-def test_machines_are_not_mixed_and_that_of_most_backbones_is_shown(tmp_path):
+def test_only_the_machine_with_most_backbones_is_shown(tmp_path):
     measured(tmp_path)
     for name in ("a", "b"):
         write_cost(tmp_path, cost_of(name))
     write_cost(tmp_path, cost_of("c", hardware="A faster one", images_per_second=9999.0))
     costs = inference_costs(read_measurements(tmp_path), [tmp_path])
     assert dict(costs.select("backbone", "is_shown").iter_rows()) == {"a": True, "b": True, "c": False}
-    facts = gather(read_results([tmp_path])).facts
-    assert dict(facts.select("backbone", "images_per_second").iter_rows()) == {"a": 100, "b": 300, "c": None}
+    info = gather(read_results([tmp_path])).backbone_info
+    assert dict(info.select("backbone", "images_per_second").iter_rows()) == {"a": 100, "b": 300, "c": None}
 
 
-def test_costs_of_two_storages_are_united(tmp_path):
+def test_costs_of_two_storages_are_merged(tmp_path):
     one, two = measured(tmp_path / "one", ("a",)), measured(tmp_path / "two", ("b",))
     write_cost(one, cost_of("a"))
     write_cost(two, cost_of("b"))
-    evidence = gather(read_results([one, two]), rule=RankingRule(missing="mean_of_rest"))
-    assert evidence.costs == ["flops_g", "images_per_second", "latency_ms", "peak_memory_mib"]
-    assert evidence.facts["images_per_second"].to_list() == [100, 300]
-
-
-def test_seconds_are_summed_per_pair_and_stage_failures_included(tmp_path):
-    fill(tmp_path, tasks=("knn@digits",), backbones=("good",))
-    records = ledger.read_records(tmp_path, "e")
-    timed = [
-        replace(
-            r,
-            wall_seconds=2.0,
-            status="failed" if r.stage == "search" else "completed",
-            provenance={"device": "Abacus"} if r.stage == "final" else {},
-        )
-        for r in records
-    ]
-    features = replace(timed[0], stage="features", wall_seconds=7.0)
-    spent = seconds_spent([*timed, features]).to_dicts()
-    assert spent[0] | {"num_search": 1, "search_seconds": 7.0} == spent[0]
-    assert spent[0]["task"] == "features (knn@digits)"
-    assert spent[1] == {
-        "backbone": "good",
-        "task": "knn@digits",
-        "num_search": 3,
-        "search_seconds": 6.0,
-        "num_final": 2,
-        "final_seconds": 4.0,
-        "device": "Abacus",
-    }
-
-
-@pytest.mark.parametrize("records", [[]])
-def test_no_trial_took_no_time(records):
-    assert seconds_spent(records).is_empty()
+    report_data = gather(read_results([one, two]), rule=RankingRule(missing="mean_of_rest"))
+    assert report_data.cost_columns == ["flops_g", "images_per_second", "latency_ms", "peak_memory_mib"]
+    assert report_data.backbone_info["images_per_second"].to_list() == [100, 300]

@@ -1,4 +1,4 @@
-"""The sections that hold size, architecture or dataset equal, and effective robustness: table to page."""
+"""Sections that compare backbones at equal size, architecture or dataset, and effective robustness."""
 
 import io
 
@@ -8,8 +8,7 @@ import pytest
 from raybench.report.document import report_html
 from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.sources import read_results
-
-from .results_on_disk import tables_of
+from tests.report.results_on_disk import tables_of
 
 BACKBONES = {
     "resnet50.a": ("cnn", "supervised", 23.5, 1_000_000, 0.60),
@@ -40,25 +39,25 @@ def read(page, name):
     return pl.read_csv(io.StringIO(tables_of(page)[f"{name}.csv"]))
 
 
-def test_the_best_below_a_size_keeps_its_rank_of_all(page):
+def test_the_best_within_a_size_limit_keeps_its_overall_rank(page):
     tier = read(page, "size_tiers").filter(max_params_m=30).sort("rank_in_tier")
     assert tier["backbone"].to_list() == ["resnet50.c", "resnet50.b", "resnet50.a"]
     assert tier["rank_of_all"].to_list() == [2, 3, 4]
-    assert "at most 30 M: resnet50.c (number 2 of all)" in page
+    assert "at most 30 M: resnet50.c (rank 2 overall)" in page
 
 
-def test_one_architecture_is_compared_where_data_are_alike(page):
-    found = read(page, "apples_to_apples")
-    assert found["backbone"].to_list() == ["resnet50.b", "resnet50.a"]  # 400 times the data is another story.
-    assert found["method"].to_list() == ["dino", "supervised"]
+def test_only_comparable_pretraining_sets_are_compared_for_one_architecture(page):
+    table = read(page, "apples_to_apples")
+    assert table["backbone"].to_list() == ["resnet50.b", "resnet50.a"]  # 400 times the data is another story.
+    assert table["method"].to_list() == ["dino", "supervised"]
 
 
-def test_what_fine_tuning_gains_is_said_by_family(page):
+def test_the_gain_from_fine_tuning_is_reported_by_family(page):
     assert read(page, "protocols_compared")["gain"].to_list() == pytest.approx([0.05] * 4)
-    assert "cnn +5.0 points and +0.0 places over 3 pairs" in page
+    assert "cnn +5.0 points and +0.0 ranks over 3 pairs" in page
 
 
-def test_a_metric_that_is_better_when_low_is_named_and_turns_the_caption(tmp_path):
+def test_the_caption_follows_the_metrics_direction(tmp_path):
     file = tmp_path / "t.csv"
     rows = [
         f"{name},{protocol}@digits,nll,{value + step},cnn"
@@ -66,27 +65,27 @@ def test_a_metric_that_is_better_when_low_is_named_and_turns_the_caption(tmp_pat
         for protocol, step in (("linear_probe", 0.0), ("finetune", -0.25))
     ]
     file.write_text("\n".join(["backbone,task,metric,value,family", *rows]))
-    found = report_html(read_results([file]), criterion=Criterion(metric="nll"))
-    assert "in nll and in rank: cnn -0.250 nll and" in found
-    assert "Below the dashed line fine-tuning is better" in found
+    page = report_html(read_results([file]), criterion=Criterion(metric="nll"))
+    assert "in nll and in rank: cnn -0.250 nll and" in page
+    assert "Below the dashed line fine-tuning is better" in page
 
 
-def test_who_loses_more_under_fog_than_its_accuracy_promises_is_less_robust(page):
-    found = read(page, "effective_robustness").sort("effective_robustness")
-    assert found["backbone"][0] == "resnet50.b"
-    assert found["effective_robustness"][0] < -0.03
-    assert set(found["condition"]) == {"fog(severities=1+3)"}
+def test_a_larger_loss_under_fog_than_accuracy_predicts_is_negative_effective_robustness(page):
+    table = read(page, "effective_robustness").sort("effective_robustness")
+    assert table["backbone"][0] == "resnet50.b"
+    assert table["effective_robustness"][0] < -0.03
+    assert set(table["condition"]) == {"fog(severities=1+3)"}
 
 
 def test_the_decision_names_the_best_of_other_families_and_of_half_the_size(page):
     decision = page.partition('id="decision"')[2].partition("</section>")[0]
     assert "vit_large.a is first of 4 backbones" in decision
-    assert "best cnn: resnet50.c (number 2 of all)" in decision
-    assert "best of at most half its size (303 M): resnet50.c (number 2 of all, 23.5 M)" in decision
+    assert "best cnn: resnet50.c (rank 2 overall)" in decision
+    assert "best of at most half its size (303 M): resnet50.c (rank 2 overall, 23.5 M)" in decision
 
 
-def test_where_no_limit_of_size_parts_them_the_sizes_are_said(tmp_path):
+def test_sizes_are_reported_where_no_limit_separates_the_backbones(tmp_path):
     file = tmp_path / "t.csv"
     rows = [f"{name},knn@digits,accuracy,{value},5" for name, value in (("a", 0.5), ("b", 0.6))]
     file.write_text("\n".join(["backbone,task,metric,value,params_m", *rows]))
-    assert "all known sizes lie between 5 and 5 M" in report_html(read_results([file]))
+    assert "all sizes lie between 5 and 5 M" in report_html(read_results([file]))

@@ -3,7 +3,7 @@
 from raybench.report.render.columns import aligned, markdown
 
 
-def test_numbers_stand_to_the_right_and_words_to_the_left():
+def test_numbers_are_right_aligned_and_text_left_aligned():
     rows = [{"name": "a", "z": "+1.5", "share": "12.5%"}, {"name": "long", "z": "-10.25", "share": "3%"}]
     assert aligned(rows).split("\n") == [
         "name       z  share",
@@ -12,11 +12,11 @@ def test_numbers_stand_to_the_right_and_words_to_the_left():
     ]
 
 
-def test_what_is_not_there_is_a_dash_and_leaves_numbers_numbers():
+def test_a_missing_cell_is_a_dash_and_keeps_its_column_numeric():
     assert aligned([{"n": 1}, {"n": None}, {"n": 10}]).split("\n") == [" n", " 1", " –", "10"]
 
 
-def test_lists_and_mappings_are_written_out():
+def test_lists_and_mappings_are_joined():
     rows = [{"groups": ("mini", "bob"), "splits": {"train": "all"}, "empty": ()}]
     assert aligned(rows).split("\n")[1].split("  ") == ["mini, bob", "train=all", "", "", "–"]
 
@@ -25,12 +25,12 @@ def test_a_line_break_in_a_cell_does_not_break_the_table():
     assert aligned([{"doc": "one\n  two"}]) == "doc\none two"
 
 
-def test_no_rows_are_no_lines():
+def test_no_rows_give_empty_text():
     assert aligned([]) == ""
     assert markdown([]) == ""
 
 
-def test_markdown_aligns_numbers_by_its_rule():
+def test_markdown_right_aligns_numbers():
     assert markdown([{"name": "a", "n": 1}]).split("\n") == [
         "| name |    n |",
         "| :--- | ---: |",

@@ -14,8 +14,7 @@ from raybench.core.errors import (
 from raybench.report.gather.sources import read_results
 from raybench.report.gather.table_file import parse_tables, read_table
 from raybench.store.measurements import SCHEMA, read_measurements
-
-from .results_on_disk import fill
+from tests.report.results_on_disk import fill
 
 HEAD = "backbone,task,metric,value\n"
 LINE = "a,knn@digits,accuracy,0.5\n"
@@ -36,7 +35,7 @@ def test_a_storages_table_written_as_csv_comes_back_equal(tmp_path):
     assert parse_tables(halves, "halves").equals(measurements)
 
 
-def test_what_is_left_out_has_its_stated_value(tmp_path):
+def test_omitted_columns_have_their_documented_defaults(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("\ufeff" + HEAD + LINE)
     measurements, spec = read_table(file)
@@ -57,7 +56,7 @@ def test_what_is_left_out_has_its_stated_value(tmp_path):
     assert spec == {"name": "mine", "backbones": [{"name": "a"}], "tasks": ["knn@digits"]}
 
 
-def test_facts_of_a_backbone_may_stand_in_any_of_its_lines(tmp_path):
+def test_columns_about_a_backbone_may_be_filled_in_any_of_its_lines(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text(
         "backbone,task,metric,value,family,params_m\n"
@@ -103,14 +102,14 @@ def test_facts_of_a_backbone_may_stand_in_any_of_its_lines(tmp_path):
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(tmp_path, text, error, sentence):
+def test_errors_name_the_line(tmp_path, text, error, sentence):
     file = tmp_path / "t.csv"
     file.write_text(text)
     with pytest.raises(error, match=sentence):
         read_table(file)
 
 
-def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path):
+def test_a_missing_or_binary_file_is_refused(tmp_path):
     with pytest.raises(StorageError, match="No such file"):
         read_results([tmp_path / "gone.csv"])
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")

@@ -82,7 +82,7 @@ def test_a_narrow_terminal_gets_a_legend_instead_of_long_titles(storage, monkeyp
     assert "[2] linear_probe@digits" in lines
 
 
-def test_another_metric_turns_the_order_if_lower_is_better(storage):
+def test_a_metric_where_lower_is_better_reverses_the_order(storage):
     text = rank_storage(storage, metric="nll")
     assert "   1  good        +1.00        1.0       0.250                0.100" in text
     assert "Under the tasks: nll, lower is better." in text
@@ -135,7 +135,7 @@ def test_an_incomplete_table_is_refused_or_marked(storage, output_format):
     assert mark[output_format] in marked
 
 
-def test_a_backbone_that_failed_everywhere_is_not_forgotten(storage):
+def test_a_backbone_that_failed_on_every_task_is_missing_with_its_reason(storage):
     save_spec(storage, *VALUES, "broken")
     pair = Pair(backbone="broken", task=Task("knn", "digits"))
     record = TrialRecord(
@@ -157,12 +157,12 @@ def test_a_backbone_that_failed_everywhere_is_not_forgotten(storage):
     assert last.split() == ["–", "broken*", "–", "–", "–", "–"]
 
 
-def test_different_numbers_of_seeds_are_said(storage):
+def test_different_numbers_of_seeds_are_shown_as_a_range(storage):
     write(storage, "good", "knn@digits", 0.75, seed=1)
     assert "mean over 1 to 2 seeds" in rank_storage(storage)
 
 
-def test_one_experiment_of_several_can_be_asked_for(storage):
+def test_one_experiment_of_several_can_be_selected(storage):
     write(storage, "another", "knn@digits", 0.1, experiment="f")
     with pytest.raises(MissingMeasurementError, match="holds 2 experiments; choose one with `--experiment`"):
         rank_storage(storage)
@@ -178,12 +178,12 @@ def test_one_experiment_of_several_can_be_asked_for(storage):
         ({"experiment": "ee"}, "no experiment 'ee' in .*; did you mean 'e'|It holds e"),
     ],
 )
-def test_unknown_names_are_told_with_a_suggestion(storage, options, message):
+def test_unknown_names_are_refused_with_a_suggestion(storage, options, message):
     with pytest.raises(UnknownNameError, match=message):
         rank_storage(storage, **options)
 
 
-def test_a_storage_where_nothing_is_measured_says_what_to_do(tmp_path):
+def test_an_empty_storage_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(EmptyInputError, match=r"nothing is measured in .* yet; `raybench run`"):
         rank_storage(tmp_path)
     save_spec(tmp_path, "good")
@@ -191,6 +191,6 @@ def test_a_storage_where_nothing_is_measured_says_what_to_do(tmp_path):
         rank_storage(tmp_path, experiment="e")
 
 
-def test_no_storage_is_told(tmp_path):
+def test_a_missing_storage_is_refused(tmp_path):
     with pytest.raises(StorageError, match="no storage at"):
         rank_storage(tmp_path / "absent")

@@ -12,9 +12,8 @@ from raybench.report.gather.recommendation import Limits, recommend_from
 from raybench.report.gather.sources import read_results
 from raybench.report.render.recommendation_text import recommendation_text
 from raybench.store.inference_costs import write_cost
+from tests.report.results_on_disk import SKILLS, fill
 from tests.store.test_inference_costs import COST
-
-from .results_on_disk import SKILLS, fill
 
 TABLE = """backbone,task,metric,value,params_m,images_per_second
 big,knn@digits,accuracy,0.9,90,100
@@ -42,7 +41,7 @@ def recommended(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def test_who_is_within_the_limits_is_listed_by_score(table, capsys):
+def test_backbones_within_the_limits_are_listed_by_score(table, capsys):
     content = recommended(capsys, table, "--max-params", 30, "--min-throughput", 200)
     assert [row["backbone"] for row in content["recommended"]] == ["mid", "small"]
     assert content["limits"] == {"at_most": {"params_m": 30.0}, "at_least": {"images_per_second": 200.0}}
@@ -57,7 +56,7 @@ def test_who_is_within_the_limits_is_listed_by_score(table, capsys):
     assert "Not known here of any backbone: latency, memory, FLOPs." in content["notes"]
 
 
-def test_limits_do_not_move_z_scores_which_are_among_all(table, capsys):
+def test_limits_do_not_change_z_scores(table, capsys):
     everyone = {
         r["backbone"]: r["mean_zscore"] for r in recommended(capsys, table, "--top", 9)["recommended"]
     }
@@ -66,7 +65,7 @@ def test_limits_do_not_move_z_scores_which_are_among_all(table, capsys):
     assert {row["backbone"]: row["mean_zscore"] for row in few} == {n: everyone[n] for n in ("mid", "small")}
 
 
-def test_when_nobody_fits_each_limit_says_how_many_it_excludes(table, capsys):
+def test_if_no_backbone_fits_each_limit_says_how_many_it_excludes(table, capsys):
     assert main(["recommend", str(table), "--max-params", "20", "--min-throughput", "400"]) == 2
     assert capsys.readouterr().err == (
         "raybench: no backbone meets all limits: of 4, size at most 20 M parameters excludes 3 (1 because it "
@@ -74,14 +73,14 @@ def test_when_nobody_fits_each_limit_says_how_many_it_excludes(table, capsys):
     )
 
 
-def test_a_limit_on_what_nobody_knows_is_refused_with_the_remedy(table, storage):
+def test_a_limit_on_an_unknown_quantity_is_refused_with_the_remedy(table, storage):
     with pytest.raises(MissingMeasurementError, match=r"FLOPs is not known of any .*leave that limit out"):
         recommend_from(read_results([table]), Limits(at_most={"flops_g": 4}))
     with pytest.raises(MissingMeasurementError, match="`raybench cost STORAGE` measures"):
         recommend_from(read_results([storage]), Limits(at_least={"images_per_second": 4}))
 
 
-def test_the_probability_of_being_best_is_among_those_within_the_limits(storage, capsys):
+def test_the_probability_of_being_best_is_among_backbones_within_the_limits(storage, capsys):
     everyone = recommended(capsys, storage, "--top", 3)["recommended"]
     assert [row["backbone"] for row in everyone] == ["good", "fair", "poor"]
     assert everyone[0]["p_best"] == 1.0
@@ -91,7 +90,7 @@ def test_the_probability_of_being_best_is_among_those_within_the_limits(storage,
     assert [row["p_best"] for row in small] == [1.0, 0.0]
 
 
-def test_costs_that_were_measured_are_limits(tmp_path, capsys):
+def test_measured_inference_costs_can_be_limited(tmp_path, capsys):
     storage = fill(tmp_path)
     speeds = {"good": 100.0, "fair": 300.0, "poor": 900.0}
     for name in SKILLS:
@@ -114,14 +113,14 @@ def _with_origin(file, origin):
     frame.write_parquet(file, metadata=metadata)
 
 
-def test_only_the_tasks_that_were_asked_for_count(storage, capsys):
+def test_only_selected_tasks_count(storage, capsys):
     content = recommended(capsys, storage, "--task", "knn@*")
     assert list(content["tasks"]) == ["knn@digits"]
     assert main(["recommend", str(storage), "--task", "knn@digit"]) == 2
     assert "did you mean 'knn@digits'" in capsys.readouterr().err
 
 
-def test_the_published_table_answers_and_says_what_is_unknown(capsys):
+def test_the_published_table_gives_a_recommendation_and_lists_unknown_quantities(capsys):
     content = recommended(capsys, "published:bob", "--max-params", 30)
     # Of the backbones below 30 M, as test_standing finds by `rank_within_size`.
     assert content["recommended"][0]["backbone"] == "timm-vit_small_patch16_224_dino"
@@ -134,9 +133,9 @@ def test_the_published_table_answers_and_says_what_is_unknown(capsys):
 
 
 @pytest.mark.parametrize("output_format", ["table", "markdown"])
-def test_people_get_a_table_the_reasons_and_the_doubt(storage, output_format):
-    found = recommend_from(read_results([storage]), Limits(at_most={"params_m": 8}), Criterion())
-    text = recommendation_text(found, output_format=output_format)
+def test_text_formats_show_a_table_reasons_and_certainty(storage, output_format):
+    recommendation = recommend_from(read_results([storage]), Limits(at_most={"params_m": 8}), Criterion())
+    text = recommendation_text(recommendation, output_format=output_format)
     assert "with size at most 8 M parameters" in text
     assert "P(best)" in text
     assert "beats poor in 100 % of bootstrap replicates" in text
@@ -145,9 +144,9 @@ def test_people_get_a_table_the_reasons_and_the_doubt(storage, output_format):
 
 
 def test_an_unknown_format_is_refused(storage):
-    found = recommend_from(read_results([storage]), Limits())
+    recommendation = recommend_from(read_results([storage]), Limits())
     with pytest.raises(UnknownNameError, match="did you mean 'table'"):
-        recommendation_text(found, output_format="tabel")
+        recommendation_text(recommendation, output_format="tabel")
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "nan", "inf", "much"])

@@ -1,4 +1,4 @@
-"""The sections on the search, made from a ledger whose truth is known."""
+"""Sections on the search, from a ledger with known contents."""
 
 import io
 
@@ -11,8 +11,7 @@ from raybench.report.gather.report_data import gather
 from raybench.report.gather.sources import read_results
 from raybench.store import ledger
 from raybench.store.measurements import write_measurements
-
-from .results_on_disk import tables_of
+from tests.report.results_on_disk import tables_of
 
 TASK = "linear_probe@digits"
 GRID = tuple({"lr": lr, "weight_decay": wd, "accuracy": lr / 2} for lr in (0.1, 1.0) for wd in (0.0, 0.001))
@@ -70,9 +69,9 @@ def page(tmp_path_factory):
     return report_html([storage_of(tmp_path_factory.mktemp("storage"))])
 
 
-def test_the_edges_are_those_of_the_best_trials(page):
-    found = read(page, "edges")
-    assert found.select("backbone", "hyperparameter", "end").rows() == [
+def test_edges_are_counted_over_the_best_trials(page):
+    table = read(page, "edges")
+    assert table.select("backbone", "hyperparameter", "end").rows() == [
         ("a", "lr", "high"),
         ("b", "lr", "high"),
     ]
@@ -86,25 +85,25 @@ def test_the_edges_are_those_of_the_best_trials(page):
     assert "In 2 of 2 pairs the best trial has a value on an edge, most often lr at its high end" in page
 
 
-def test_epochs_are_held_against_the_space_within_the_budget(tmp_path):
+def test_epochs_are_on_an_edge_if_they_reach_the_budget_limit(tmp_path):
     storage_of(tmp_path)
     ledger.save_spec(tmp_path, "e", {"name": "e", "max_epochs": {"linear_probe": 8}})
-    found = gather(read_results([tmp_path])).search.edges
-    assert set(found["hyperparameter"]) == {"lr", "epochs"}
+    table = gather(read_results([tmp_path])).search.edges
+    assert set(table["hyperparameter"]) == {"lr", "epochs"}
 
 
 def test_within_packed_trials_the_learning_rate_explains_all(page):
-    found = read(page, "packed_effects")
-    shares = dict(found.select("hyperparameter", "share").iter_rows())
+    table = read(page, "packed_effects")
+    shares = dict(table.select("hyperparameter", "share").iter_rows())
     assert shares == pytest.approx({"lr": 1.0, "weight_decay": 0.0, "(interaction)": 0.0})
     assert "lr explains 100 % of the variance over the heads of linear_probe (lr × weight_decay)" in page
 
 
-def test_importance_that_was_not_kept_is_said_to_be_missing(page):
+def test_missing_importance_is_reported_as_not_shown(page):
     assert "Not shown: importance between trials" in page
 
 
-def test_importance_is_read_beside_its_level_by_chance(tmp_path):
+def test_importance_is_compared_with_its_level_by_chance(tmp_path):
     blank = {"num_trials": 32, "num_pairs": 2}
     rows = [
         {"scope": TASK, "hyperparameter": "solver", "importance": 0.8, "by_chance": 0.5, **blank},
@@ -123,18 +122,18 @@ def test_importance_is_read_beside_its_level_by_chance(tmp_path):
     assert read(page, "importance").height == 3
 
 
-def test_replayed_halving_is_known_where_nothing_was_stopped(page):
-    assert "No search trial was stopped early, so nothing was lost by it." in page
+def test_halving_is_replayed_where_no_trial_was_stopped(page):
+    assert "No search trial was stopped early, so early stopping lost nothing." in page
     assert "Replayed on 2 pairs" in page
     assert read(page, "halving_replayed")["regret"].to_list() == [0.0, 0.0]
 
 
-def test_stopped_trials_are_counted_and_their_loss_is_estimated(tmp_path):
+def test_stopped_trials_are_counted_and_their_regret_is_estimated(tmp_path):
     page = report_html([storage_of(tmp_path, stopped=True)])
     assert "2 of 4 trials were stopped, which saved 25 % of the epochs." in page
     assert "estimate from below" in page
-    found = read(page, "stopping_regret")
-    assert found["expected_regret"].to_list() == [0.0, 0.0]
+    table = read(page, "stopping_regret")
+    assert table["expected_regret"].to_list() == [0.0, 0.0]
     assert "early stopping cannot be replayed" in page
 
 
