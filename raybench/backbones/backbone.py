@@ -15,7 +15,7 @@ from torch import nn
 
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.core.records import Preprocessing
+from raybench.core.preprocessing import Preprocessing
 
 Pixels = Float[torch.Tensor, "b 3 s s"]
 Images = Float[torch.Tensor, "b 3 s s"]

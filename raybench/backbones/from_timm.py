@@ -12,7 +12,7 @@ from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.names import has_timm_weights
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError
-from raybench.core.records import Preprocessing
+from raybench.core.preprocessing import Preprocessing
 
 RESERVED = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "in_chans"}

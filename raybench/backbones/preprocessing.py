@@ -1,7 +1,7 @@
 """Preprocessing of a catalogue row: timm's pretrained config, overridden by the row."""
 
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, get_args
 
 import timm
 from timm.data import resolve_data_config
@@ -9,10 +9,15 @@ from timm.data import resolve_data_config
 from raybench.backbones.names import is_timm_name, timm_names
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError, UnknownNameError
-from raybench.core.records import Interpolation, Preprocessing
+from raybench.core.preprocessing import CropMode, Interpolation, Preprocessing
 from raybench.core.registry import suggest
 
-OVERRIDES = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"})
+REQUIRED = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"})
+OVERRIDES = REQUIRED | {"crop_mode"}
+CROP_PCT_BOUNDS = (0.25, 2.0)
+"""timm's own lie between 0.875 and 1.15. Outside, almost nothing of an image is seen, or mostly padding."""
+STD_BOUNDS = (0.001, 1.0)
+"""timm's own lie between 0.143 and 1, in units of [0, 1]."""
 
 
 def preprocessing_of(info: BackboneInfo) -> Preprocessing:
@@ -34,26 +39,35 @@ def preprocessing_of(info: BackboneInfo) -> Preprocessing:
     defaults = {} if info.entry_point else _timm_defaults(info.timm)
     size = info.input_size or info.kwargs.get("img_size")
     merged = {**defaults, **({"input_size": size} if size else {}), **info.preprocessing}
-    if missing := sorted(OVERRIDES - set(merged)):
+    if missing := sorted(REQUIRED - set(merged)):
         raise CheckpointError(
             f"backbone {info.name!r} is not built by timm, so its `preprocessing` must be complete; it lacks "
             f"{', '.join(missing)}."
         )
-    crop_pct, interpolation = float(merged["crop_pct"]), str(merged["interpolation"])
-    if not 0.0 < crop_pct <= 1.0:
-        raise CheckpointError(f"backbone {info.name!r}: crop_pct must lie in (0, 1], got {crop_pct}.")
-    if interpolation not in get_args(Interpolation):
+    crop_pct, (low, high) = float(merged["crop_pct"]), CROP_PCT_BOUNDS
+    if not low <= crop_pct <= high:
         raise CheckpointError(
-            f"backbone {info.name!r}: interpolation must be one of {', '.join(get_args(Interpolation))}, "
-            f"got {interpolation!r}."
+            f"backbone {info.name!r}: crop_pct must lie in [{low}, {high}], got {crop_pct}."
         )
     return Preprocessing(
         input_size=_input_size(info, merged["input_size"]),
         crop_pct=crop_pct,
-        interpolation=interpolation,  # type: ignore[arg-type]  # Checked just above.
-        mean=_three(info, "mean", merged["mean"]),
-        std=_three(info, "std", merged["std"]),
+        interpolation=cast(Interpolation, _one_of(info, "interpolation", merged, get_args(Interpolation))),
+        mean=_three(info, "mean", merged["mean"], (0.0, 1.0)),
+        std=_three(info, "std", merged["std"], STD_BOUNDS),
+        crop_mode=cast(
+            CropMode, _one_of(info, "crop_mode", {"crop_mode": "center", **merged}, get_args(CropMode))
+        ),
     )
+
+
+def _one_of(info: BackboneInfo, key: str, values: Mapping[str, Any], choices: Sequence[str]) -> str:
+    value = str(values[key])
+    if value not in choices:
+        raise CheckpointError(
+            f"backbone {info.name!r}: {key} must be one of {', '.join(choices)}, got {value!r}."
+        )
+    return value
 
 
 def _timm_defaults(name: str) -> Mapping[str, Any]:
@@ -73,11 +87,14 @@ def _input_size(info: BackboneInfo, size: Any) -> int:
     return int(sides[0])
 
 
-def _three(info: BackboneInfo, key: str, values: Any) -> tuple[float, float, float]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != 3 or (key == "std" and min(numbers) <= 0):
+def _three(
+    info: BackboneInfo, key: str, values: Any, bounds: tuple[float, float]
+) -> tuple[float, float, float]:
+    numbers, (low, high) = tuple(float(value) for value in values), bounds
+    if len(numbers) != 3 or not all(low <= value <= high for value in numbers):
+        hint = " Values of 0…255 are divided by 255." if any(value > high for value in numbers) else ""
         raise CheckpointError(
-            f"backbone {info.name!r}: {key} must be three numbers{' above 0' if key == 'std' else ''}, "
-            f"red, green and blue in [0, 1] units; got {list(numbers)}."
+            f"backbone {info.name!r}: {key} must be three numbers in [{low:g}, {high:g}], for red, green and "
+            f"blue in units of [0, 1]; got {list(numbers)}.{hint}"
         )
     return numbers[0], numbers[1], numbers[2]

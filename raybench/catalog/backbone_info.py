@@ -26,8 +26,8 @@ class BackboneInfo:
     init_seed: int = 0
     """torch seed of the initialisation (`weights="random"` only)."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """Overrides of timm's pretrained config: mean, std, crop_pct, interpolation, input_size (pixels).
-    Complete where an entry point builds the network."""
+    """Overrides of timm's pretrained config: mean, std, crop_pct, crop_mode, interpolation, input_size
+    (pixels). Complete where an entry point builds the network."""
     family: Family = "unknown"
     method: str = "unknown"
     """Pretraining method: `supervised`, `simclr`, `mae`, `dino`, `clip`, ...; `none` without pretraining."""

@@ -14,12 +14,12 @@ from typing import Any, Literal, cast, get_args
 
 from raybench.core.condition import CLEAN, Condition
 from raybench.core.errors import NonFiniteMeasurementError, UnknownNameError
+from raybench.core.preprocessing import Preprocessing
 
 Split = Literal["train", "val", "test"]
 Direction = Literal["min", "max"]
 Stage = Literal["features", "search", "final"]
 TrialStatus = Literal["running", "completed", "stopped", "failed"]
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 HparamValue = float | int | str | bool
 Hparams = Mapping[str, HparamValue]
 
@@ -60,22 +60,6 @@ class Task:
                 "'linear_probe@cifar10'."
             )
         return cls(protocol, dataset)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
-    """What happens to an image before the backbone: resize the short side, crop the centre, normalise.
-
-    `mean` and `std` are applied *inside* the backbone, so that everything before it sees [0, 1].
-    """
-
-    input_size: int
-    """Side of the square the backbone sees, pixels."""
-    crop_pct: float
-    """The short side is resized to floor(input_size / crop_pct), then the centre is cropped."""
-    interpolation: Interpolation
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

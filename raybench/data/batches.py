@@ -1,6 +1,5 @@
 """Images → pixel tensors in [0, 1]: timm's evaluation transform without its normalisation."""
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,18 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from PIL import Image
 
-from raybench.core.records import Preprocessing
+from raybench.core.preprocessing import Preprocessing
+from raybench.data.cropping import fit_to_square
 from raybench.data.dataset import Examples
 from raybench.data.decoding import RgbImage
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 MIN_BATCHES_AHEAD = 2
 """Batches decoded ahead of the consumer, or one per decoding thread if that is more."""
 
@@ -30,25 +23,6 @@ def to_pixels(image: RgbImage, preprocessing: Preprocessing) -> Float32[torch.Te
     Equal to the last bit to `timm.data.create_transform(..., is_training=False)` before its Normalize.
     """
     return _as_pixels(torch.from_numpy(fit_to_square(image, preprocessing)[None].copy()))[0].contiguous()
-
-
-def fit_to_square(image: RgbImage, preprocessing: Preprocessing) -> UInt8[np.ndarray, "s s 3"]:
-    """Resize the short side to floor(input_size / crop_pct), then crop the centre.
-
-    An image that has the right size already is returned as it is.
-    """
-    size = preprocessing.input_size
-    short = math.floor(size / preprocessing.crop_pct)
-    height, width = image.shape[:2]
-    if min(height, width) != short:
-        # torchvision's rounding: the long side is cut, not rounded.
-        new_width = short if width <= height else int(short * width / height)
-        new_height = short if height <= width else int(short * height / width)
-        resampling = _RESAMPLING[preprocessing.interpolation]
-        image = np.asarray(Image.fromarray(image).resize((new_width, new_height), resampling))
-        height, width = new_height, new_width
-    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
-    return image[top : top + size, left : left + size]
 
 
 def batches(

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from raybench.core.records import Preprocessing
-from raybench.data.batches import batches, fit_to_square
+from raybench.core.preprocessing import Preprocessing
+from raybench.data.batches import batches
+from raybench.data.cropping import fit_to_square
 
 if TYPE_CHECKING:
     from raybench.data.dataset import Examples

@@ -22,7 +22,8 @@ from raybench.backbones.layer_decay import param_groups
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import DivergedError
-from raybench.core.records import Hparams, Preprocessing
+from raybench.core.preprocessing import Preprocessing
+from raybench.core.records import Hparams
 from raybench.data.batches import batches
 from raybench.evaluation.classifier import Classifier, report_of
 from raybench.evaluation.contracts import ProtocolRun, TrialContext

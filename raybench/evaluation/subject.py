@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.evaluators.info import EvaluatorSettings
 from raybench.core.errors import UnknownNameError
-from raybench.core.records import Preprocessing, Split
+from raybench.core.preprocessing import Preprocessing
+from raybench.core.records import Split
 from raybench.core.registry import suggest
 from raybench.data.batches import batches
 from raybench.data.dataset import Dataset

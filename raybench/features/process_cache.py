@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import DatasetInfo
-from raybench.core.records import Preprocessing
+from raybench.core.preprocessing import Preprocessing
 from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset
 from raybench.store.files import StoragePath

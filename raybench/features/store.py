@@ -207,7 +207,7 @@ class FeatureStore:
             [
                 checkpoint_digest(info),
                 dataset.split_fingerprint(split),
-                asdict(preprocessing_of(info)),
+                preprocessing_of(info).identity,
                 spec.name,
                 CODE_VERSION,
             ],

@@ -7,7 +7,8 @@ from pydantic_core import ErrorDetails
 
 from raybench.catalog.backbone_info import Family
 from raybench.catalog.dataset_info import Difficulty
-from raybench.core.records import HparamValue, Interpolation, Split
+from raybench.core.preprocessing import CropMode, Interpolation
+from raybench.core.records import HparamValue, Split
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.experiment import EarlyStopping, ResourceSpec, Sampler
@@ -18,7 +19,8 @@ _Colour = Annotated[list[float], Field(min_length=3, max_length=3)]
 class PreprocessingEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     mean: _Colour | None = None
     std: _Colour | None = None
-    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    crop_pct: float | None = Field(default=None, gt=0)
+    crop_mode: CropMode | None = None
     interpolation: Interpolation | None = None
     input_size: int | None = Field(default=None, ge=1)
 

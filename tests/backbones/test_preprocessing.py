@@ -61,10 +61,16 @@ def test_the_input_size_is_the_most_specific_one_given(fields, expected):
     ("override", "message"),
     [
         ({"mean_": 1}, "unknown preprocessing key 'mean_'; did you mean 'mean'"),
-        ({"crop_pct": 1.2}, r"crop_pct must lie in \(0, 1\], got 1.2"),
+        ({"crop_pct": 1e-6}, r"crop_pct must lie in \[0.25, 2.0\], got 1e-06"),
+        ({"crop_mode": "centre"}, "crop_mode must be one of center, squash, border, got 'centre'"),
+        (
+            {"mean": (123.7, 116.3, 103.5)},
+            "mean must be three numbers.*0…255 are divided by 255",
+        ),
+        ({"mean": (float("nan"), 0.5, 0.5)}, "mean must be three numbers"),
         ({"interpolation": "cubic"}, "interpolation must be one of nearest, .* got 'cubic'"),
-        ({"mean": (0.5,)}, r"mean must be three numbers, .* got \[0.5\]"),
-        ({"std": (0.5, 0.0, 0.5)}, "std must be three numbers above 0"),
+        ({"mean": (0.5,)}, r"mean must be three numbers in \[0, 1\], .* got \[0.5\]"),
+        ({"std": (0.5, 0.0, 0.5)}, r"std must be three numbers in \[0.001, 1\]"),
         (
             {"input_size": (3, 224, 160)},
             "takes inputs of 224×160 pixels; raybench supports square inputs only",
@@ -74,3 +80,15 @@ def test_the_input_size_is_the_most_specific_one_given(fields, expected):
 def test_impossible_values_are_refused(override, message):
     with pytest.raises(CheckpointError, match=message):
         preprocessing_of(row(preprocessing=override))
+
+
+@pytest.mark.parametrize(
+    ("name", "crop_mode"),
+    [
+        ("convnext_small.fb_in22k_ft_in1k_384", "squash"),
+        ("resnet50.a1_in1k", "center"),
+        ("vit_base_patch16_clip_224.openai", "center"),
+    ],
+)
+def test_the_crop_mode_is_timms(name, crop_mode):
+    assert preprocessing_of(BackboneInfo.of_timm(name)).crop_mode == crop_mode

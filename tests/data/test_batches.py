@@ -1,13 +1,11 @@
-import numpy as np
 import pytest
 import torch
-from timm.data import create_transform
 
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo, find_dataset
 from raybench.core.errors import UnreadableImageError
-from raybench.core.records import Preprocessing
-from raybench.data.batches import batches, fit_to_square, to_pixels
+from raybench.core.preprocessing import Preprocessing
+from raybench.data.batches import batches, to_pixels
 from raybench.data.loading import load_dataset
 
 
@@ -15,35 +13,6 @@ def preprocessing(size=24, crop_pct=0.875, interpolation="bilinear"):
     return Preprocessing(
         input_size=size, crop_pct=crop_pct, interpolation=interpolation, mean=(0.5,) * 3, std=(0.25,) * 3
     )
-
-
-def noise(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("crop_pct", [1.0, 0.95, 0.875])
-@pytest.mark.parametrize("shape", [(8, 8), (24, 24), (27, 40), (61, 37), (50, 33), (200, 27), (31, 100)])
-def test_pixels_equal_timms_to_the_last_bit(shape, crop_pct, interpolation):
-    from PIL import Image
-
-    image = noise(*shape)
-    # mean 0 and std 1: normalisation is the backbone's.
-    timms = create_transform(
-        (3, 24, 24),
-        is_training=False,
-        crop_pct=crop_pct,
-        interpolation=interpolation,
-        mean=(0.0,) * 3,
-        std=(1.0,) * 3,
-    )
-    ours = to_pixels(image, preprocessing(24, crop_pct, interpolation))
-    assert torch.equal(ours, timms(Image.fromarray(image)))
-
-
-def test_an_image_of_the_right_size_is_not_copied():
-    image = noise(24, 24)
-    assert np.shares_memory(fit_to_square(image, preprocessing(24, 1.0)), image)
 
 
 def test_batches_keep_the_order_and_lose_nothing():

@@ -8,7 +8,7 @@ import torch
 
 from raybench.catalog.datasets import find_dataset
 from raybench.catalog.evaluators.corruption import CorruptionSettings
-from raybench.core.records import Preprocessing
+from raybench.core.preprocessing import Preprocessing
 from raybench.data.loading import load_dataset
 from raybench.evaluation import corruption as module
 from raybench.evaluation.corruption import corruption

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from raybench.core.records import Preprocessing
+from raybench.core.preprocessing import Preprocessing
 from raybench.data.batches import to_pixels
 from raybench.data.dataset import Examples
 from raybench.data.source import SourceSplit

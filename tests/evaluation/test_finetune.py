@@ -7,7 +7,7 @@ import torch
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import find_dataset
 from raybench.core.errors import DivergedError, SplitLockedError
-from raybench.core.records import Preprocessing
+from raybench.core.preprocessing import Preprocessing
 from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset
 from raybench.evaluation.contracts import TrialContext

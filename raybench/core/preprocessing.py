@@ -1,0 +1,34 @@
+"""What happens to an image before the backbone."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+CropMode = Literal["center", "squash", "border"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """What happens to an image before the backbone: resize, crop the centre, normalise.
+
+    `mean` and `std` are applied *inside* the backbone, so that everything before it sees [0, 1].
+    """
+
+    input_size: int
+    """Side of the square the backbone sees, pixels."""
+    crop_pct: float
+    """The image is resized to floor(input_size / crop_pct), then the centre is cropped."""
+    interpolation: Interpolation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop_mode: CropMode = "center"
+    """Which side is resized, timm's names: `center` the short one; `squash` both, without keeping the aspect
+    ratio; `border` the long one, and the rest is filled with `mean`."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes features. The default crop mode is left out: earlier versions had no other."""
+        settings = asdict(self)
+        return (
+            settings if self.crop_mode != "center" else {k: settings[k] for k in settings if k != "crop_mode"}
+        )
