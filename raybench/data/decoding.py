@@ -18,8 +18,12 @@ RgbImage = UInt8[np.ndarray, "h w 3"]
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
+FORMATS_OF_16_BIT = ("PNG", "PPM")
+"""File formats whose samples have 16 bits at most; Pillow opens some of them as 32-bit integers."""
+
+
 def decode(content: bytes | Path | None, name: str) -> RgbImage:
-    """Decode one image of any format PIL reads; grey and palette images become RGB, alpha is dropped.
+    """Decode one image of any format Pillow reads; see `to_rgb` for what becomes of its mode.
 
     Args:
         content: the encoded image, or its path; None where a table has an empty cell.
@@ -43,10 +47,31 @@ def decode(content: bytes | Path | None, name: str) -> RgbImage:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB. A palette with transparency is first converted to RGBA, as a warning of PIL asks."""
+    """Convert an image of any mode to RGB, by the rules of `docs/images.md`.
+
+    Bits beyond eight are scaled, alpha is dropped, orientation tags are ignored, of several frames the first
+    is taken. timm's transform does the same, but clips 16-bit grey to white.
+
+    Raises:
+        ValueError: if the mode has no stated range of values (32-bit integers and floats), or Pillow cannot
+            convert it.
+    """
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = image.convert("RGBA")  # A warning of Pillow asks for this step.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in FORMATS_OF_16_BIT):
+        image = _from_16_bit(image)
+    elif image.mode in ("I", "F"):
+        kind = "integers" if image.mode == "I" else "floats"
+        raise ValueError(
+            f"mode {image.mode!r} (32-bit {kind}) has no stated range; save it with 8 or 16 bits per channel"
+        )
     return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Grey of 0…65535 → 0…255, rounded."""
+    values = np.asarray(image).astype(np.int64)
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def pixel_hash(image: RgbImage) -> str:

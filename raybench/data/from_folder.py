@@ -9,7 +9,7 @@ import numpy as np
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.core.errors import DataError
 from raybench.core.records import Split
-from raybench.data.image_files import files_split, walk
+from raybench.data.image_files import files_split, is_skipped_folder, walk
 from raybench.data.source import UNDIVIDED, SourceData, SourceSplit, choose_splits
 
 
@@ -25,7 +25,7 @@ def read_folder(source: FolderSource, splits: Mapping[Split, str], name: str) ->
             f"dataset {name!r}: there is no folder {source.location!r}; "
             "write the path as seen from the experiment file, or mount it."
         )
-    subfolders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    subfolders = sorted(e.name for e in root.iterdir() if e.is_dir() and not is_skipped_folder(e.name))
     where = f"dataset {name!r} in {source.location!r}"
     chosen = choose_splits(splits, [*subfolders, UNDIVIDED], where)
     folders = {ours: root if theirs == UNDIVIDED else root / theirs for ours, theirs in chosen.items()}
@@ -44,7 +44,7 @@ def _images_by_class(folder: Path) -> dict[str, list[str]]:
     return {
         entry.name: sorted(path.relative_to(folder).as_posix() for path in walk(Path(entry.path)))
         for entry in os.scandir(folder)
-        if entry.is_dir() and not entry.name.startswith(".")
+        if entry.is_dir() and not is_skipped_folder(entry.name)
     }
 
 

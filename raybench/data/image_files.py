@@ -15,19 +15,42 @@ from raybench.data.decoding import RgbImage, decode
 from raybench.data.source import SourceSplit
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".jpx", ".avif", ".avifs", ".webp"),
+        *(".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".tga"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
+    }
 )
+"""Of files that count as images, in any spelling of case."""
+SKIPPED_FOLDERS = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"})
+"""Folders in which systems keep thumbnails; hidden ones (`.ipynb_checkpoints`) are skipped as well."""
 
 MAX_COMPARED = 10_000
 """File names that an unknown name is compared with for a suggestion; a million would take minutes."""
 
 
+def is_skipped_folder(name: str) -> bool:
+    """Whether a folder of that name holds no images of a dataset: hidden, or a system's own."""
+    return name.startswith(".") or name in SKIPPED_FOLDERS
+
+
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield every image file below `folder`, except names that begin with a dot."""
-    for parent, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield Path(parent, name)
+    """Yield every image file below `folder`, following links; hidden and system folders are skipped.
+
+    A folder that a link leads back to is not entered again below itself.
+    """
+    yield from _walk(folder, (folder.resolve(),))
+
+
+def _walk(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = Path(entry.path)
+        if entry.is_dir():
+            target = path.resolve()
+            if not is_skipped_folder(entry.name) and target not in ancestors:
+                yield from _walk(path, (*ancestors, target))
+        elif not entry.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
+            yield path
 
 
 class ImageFiles:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from raybench.core.errors import UnreadableImageError
-from raybench.data.decoding import decode, pixel_hash
+from raybench.data.decoding import decode, pixel_hash, to_rgb
 
 RAMP = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 
@@ -26,6 +26,60 @@ def test_every_mode_becomes_rgb_bytes(mode):
     decoded = decode(encoded(image, "TIFF" if mode in ("CMYK", "LA") else "PNG"), "x")
     assert decoded.shape == (8, 6, 3)
     assert decoded.dtype == np.uint8
+
+
+GREY_16 = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_16_bit_grey_is_scaled_to_eight_bits(kind):
+    options = {"irreversible": False} if kind == "JPEG2000" else {}
+    decoded = decode(encoded(Image.fromarray(GREY_16), kind, **options), "x")
+    expected = np.round(GREY_16 / 257).astype(np.uint8)
+    np.testing.assert_array_equal(decoded, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_a_portable_map_of_ten_bits_is_scaled_by_its_own_maximum():
+    content = b"P5 4 1 1023\n" + b"".join(value.to_bytes(2, "big") for value in (0, 256, 511, 1023))
+    assert decode(content, "x")[0, :, 0].tolist() == [0, 64, 127, 255]
+
+
+@pytest.mark.parametrize(("dtype", "words"), [(np.int32, "32-bit integers"), (np.float32, "32-bit floats")])
+def test_values_without_a_stated_range_are_refused_by_name(dtype, words):
+    content = encoded(Image.fromarray(GREY_16.astype(dtype)), "TIFF")
+    with pytest.raises(UnreadableImageError, match=rf"'depth.tif'.*{words}\) has no stated range"):
+        decode(content, "'depth.tif'")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_alpha_is_dropped_and_the_colours_stay(mode):
+    opaque = Image.fromarray(RAMP).convert("L" if mode == "LA" else "P" if mode == "PA" else "RGB")
+    image = opaque.convert(mode) if mode != "PA" else opaque.convert("PA")
+    decoded = np.asarray(to_rgb(image))
+    np.testing.assert_array_equal(decoded, np.asarray(opaque.convert("RGB")))
+
+
+def test_orientation_tags_are_ignored_as_timm_does():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(RAMP)
+    np.testing.assert_array_equal(decode(encoded(image, "PNG", exif=exif), "x"), RAMP)
+
+
+def test_of_several_frames_the_first_is_taken():
+    frames = [Image.fromarray(np.full((4, 4, 3), value, dtype=np.uint8)) for value in (10, 200)]
+    content = encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    assert (decode(content, "x") == 10).all()
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "BMP", "TIFF", "WEBP", "PPM", "TGA", "GIF", "JPEG", "JPEG2000", "AVIF"]
+)
+def test_pixels_are_those_that_timms_loader_would_see(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(Image.fromarray(RAMP), kind, **options)
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(decode(content, "x"), np.asarray(image.convert("RGB")))
 
 
 def test_a_transparent_palette_is_decoded_without_a_warning():

@@ -3,7 +3,7 @@
 import pytest
 
 from raybench.core.errors import DataError
-from raybench.data.image_files import ImageFiles
+from raybench.data.image_files import ImageFiles, walk
 
 
 @pytest.fixture
@@ -39,3 +39,29 @@ def test_an_ambiguous_name_is_refused(files):
 def test_an_unknown_name_is_refused_with_a_suggestion(files):
     with pytest.raises(DataError, match=r"here: there is no image 'tow' below .*; did you mean 'two'"):
         files.paths_of(["tow"], "here")
+
+
+def test_a_link_back_to_a_folder_above_is_not_followed(tmp_path, draw_folder):
+    draw_folder(tmp_path, {"train": {"a": 3}})
+    (tmp_path / "train" / "a" / "loop").symlink_to(tmp_path / "train", target_is_directory=True)
+    assert len(list(walk(tmp_path))) == 3
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path, draw_folder):
+    draw_folder(tmp_path / "elsewhere", {"b": {"c": 2}})
+    draw_folder(tmp_path / "here", {"train": {"a": 3}})
+    (tmp_path / "here" / "train" / "b").symlink_to(tmp_path / "elsewhere" / "b", target_is_directory=True)
+    assert len(list(walk(tmp_path / "here"))) == 5
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "@eaDir", "__MACOSX"])
+def test_hidden_and_system_folders_are_skipped(tmp_path, draw_folder, hidden):
+    draw_folder(tmp_path, {"train": {"a": 3}})
+    draw_folder(tmp_path / "train" / "a", {hidden: {"x": 2}})
+    assert len(list(walk(tmp_path))) == 3
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".JPEG", ".jp2", ".avif", ".pnm", ".Tiff"])
+def test_every_common_suffix_counts_in_any_case(tmp_path, suffix):
+    (tmp_path / f"image{suffix}").touch()
+    assert [path.name for path in walk(tmp_path)] == [f"image{suffix}"]
