@@ -14,9 +14,7 @@ from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.outcomes import EpochResult, Predictions, SplitReport
 
 
-def nearest_mean(
-    context: TrialContext, hparams: Hparams, seed: int, max_epochs: int, fixed: Hparams | None = None
-) -> "NearestMeanRun":
+def nearest_mean(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> "NearestMeanRun":
     """Prepare a run. Nothing is searched or random."""
     return NearestMeanRun(context)
 
