@@ -29,7 +29,7 @@ def _cost(arguments: argparse.Namespace) -> int:
     import torch
 
     from raybench.backbones.inference import hardware_name
-    from raybench.experiment.cost import choose_device, price
+    from raybench.experiment.cost import choose_device, measure_costs
     from raybench.store.files import open_storage
     from raybench.store.layout import costs_dir
 
@@ -38,14 +38,14 @@ def _cost(arguments: argparse.Namespace) -> int:
     device = choose_device(arguments.device)
     storage = open_storage(arguments.storage)
     print(f"{hardware_name(device)}, {arguments.dtype}, batches of {arguments.batch_size}; keep it idle")
-    failures = price(
+    failures = measure_costs(
         storage,
         experiment=arguments.experiment,
         device=device,
         batch_size=arguments.batch_size,
         dtype=arguments.dtype,
         again=arguments.again,
-        tell=_print_cost,
+        on_result=_print_cost,
     )
     print(f"costs     {costs_dir(storage)}   (raybench report {storage})")
     return exit_codes.FAILED_PAIRS if failures else exit_codes.DONE

@@ -1,7 +1,7 @@
-"""`raybench cost`: what every backbone of a storage costs on this machine, measured once and kept.
+"""`raybench cost`: measure and store the inference cost of every backbone of a storage on this machine.
 
-A command of its own rather than a step of `raybench run`: the machine that runs an experiment is busy with
-it, and often not the one that the backbone will work on.
+A command of its own rather than a step of `raybench run`: the machine that runs an experiment is busy, and
+often not the one on which the backbone will be used.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,15 @@ from raybench.store import ledger
 from raybench.store.files import StoragePath
 from raybench.store.inference_costs import InferenceCost, cost_file, write_cost
 
-Told = Callable[[str, InferenceCost | None, str], None]
-"""(backbone, its cost or None, why there is none or that it was there already)."""
+OnResult = Callable[[str, InferenceCost | None, str], None]
+"""Takes (backbone, its cost or None, why it was not measured)."""
 
 
 def choose_device(name: str) -> torch.device:
     """`auto` takes the GPU where there is one.
 
     Raises:
-        ResourceError: `cuda` is asked for and there is none.
+        ResourceError: if `cuda` is requested and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ResourceError("this machine has no GPU that torch can use; take `--device cpu`.")
@@ -34,7 +34,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def backbones_of(storage: StoragePath, experiment: str | None) -> list[BackboneInfo]:
-    """Every backbone that a storage's experiments name, by name; of equal names the first experiment's.
+    """Backbones of a storage's experiments, sorted by name; of equal names the first experiment's.
 
     Raises:
         EmptyInputError: if there is no such experiment.
@@ -42,16 +42,16 @@ def backbones_of(storage: StoragePath, experiment: str | None) -> list[BackboneI
     names = [experiment] if experiment else ledger.experiments(storage)
     specs = [content for name in names if (content := ledger.load_spec(storage, name)) is not None]
     if not specs:
-        asked = f"no experiment {experiment!r}" if experiment else "no experiment"
-        raise EmptyInputError(f"{str(storage)!r} holds {asked}; `raybench run` one with it first.")
-    found: dict[str, BackboneInfo] = {}
+        missing = f"no experiment {experiment!r}" if experiment else "no experiment"
+        raise EmptyInputError(f"{str(storage)!r} holds {missing}; `raybench run` one with it first.")
+    by_name: dict[str, BackboneInfo] = {}
     for content in specs:
         for info in ExperimentSpec.from_dict(content).backbones:
-            found.setdefault(info.name, info)
-    return [found[name] for name in sorted(found)]
+            by_name.setdefault(info.name, info)
+    return [by_name[name] for name in sorted(by_name)]
 
 
-def price(
+def measure_costs(
     storage: StoragePath,
     *,
     experiment: str | None,
@@ -59,18 +59,18 @@ def price(
     batch_size: int,
     dtype: str,
     again: bool,
-    tell: Told,
+    on_result: OnResult,
 ) -> dict[str, str]:
-    """Measure what is not measured yet, one backbone after the other; backbone → why it has no cost.
+    """Measure the backbones without a stored cost, one after the other; return backbone → why it failed.
 
     Args:
-        storage: holds the experiments and takes the costs.
-        experiment: only its backbones; None takes all experiments'.
-        device: where.
+        storage: of the experiments and the costs.
+        experiment: measure only its backbones; None: those of all experiments.
+        device: CPU or GPU to measure on.
         batch_size: images per batch.
         dtype: `float32` or `bfloat16`.
-        again: measure also what is measured already, and replace it.
-        tell: called after every backbone.
+        again: measure backbones with a stored cost too, and replace it.
+        on_result: called after every backbone.
 
     Raises:
         EmptyInputError: if there is no such experiment.
@@ -82,13 +82,13 @@ def price(
             size = preprocessing_of(info).input_size
             identity = identity_of(checkpoint_digest(info), device, size, batch_size, dtype)
             if not again and cost_file(storage, identity).is_file():
-                tell(info.name, None, "measured before")
+                on_result(info.name, None, "measured before")
                 continue
             cost = measure_inference(info, device=device, batch_size=batch_size, dtype=dtype)
         except (RaybenchError, MemoryError, torch.OutOfMemoryError) as error:
             failures[info.name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            tell(info.name, None, failures[info.name])
+            on_result(info.name, None, failures[info.name])
             continue
         write_cost(storage, cost)
-        tell(info.name, cost, "")
+        on_result(info.name, cost, "")
     return failures

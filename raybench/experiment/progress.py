@@ -1,4 +1,4 @@
-"""What a person sees while an experiment runs: a live table in a terminal, plain lines in a job log."""
+"""Progress of an experiment: a live table in a terminal, plain lines in a job log."""
 
 import sys
 import time
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 REFRESH_PER_SECOND = 4
 MIN_ROWS = 5
 LINES_AROUND = 8
-"""Lines of the terminal that the live table leaves free: its title and heading, and what stood before."""
+"""Lines of the terminal that the live table leaves free, for its title, its heading and earlier output."""
 
 
 @dataclass
 class PairState:
-    """One line of the display."""
+    """One pair: a row of the live table."""
 
     study: PairStudy
     num_running: int = 0
@@ -44,7 +44,7 @@ class PairState:
 
 @dataclass
 class Progress:
-    """Follows the driver; subclasses draw. Every method is called from the driver's one thread."""
+    """State of all pairs; subclasses draw it. Every method is called from the driver's only thread."""
 
     studies: list[PairStudy]
     stream: TextIO = field(default_factory=lambda: sys.stdout)
@@ -59,6 +59,7 @@ class Progress:
         return f"{minutes:d}:{seconds:02d}"
 
     def summary(self) -> str:
+        """Pairs by state, trials and elapsed time, in one line."""
         counts = Counter(state.state for state in self.states.values())
         shown = ", ".join(f"{counts[name]} {name}" for name in ("done", "running", "waiting", "failed"))
         trials = sum(state.study.num_done for state in self.states.values())
@@ -76,13 +77,13 @@ class Progress:
         self.draw()
 
     def pair_finished(self, pair: Pair) -> None:
-        """Called once per pair that is measured or has failed."""
+        """Called once per pair, when it is done or has failed."""
 
     def draw(self) -> None:
-        """Show the present state."""
+        """Show the current state."""
 
     def note(self, line: str) -> None:
-        """Show a line that stays, between the others."""
+        """Show a permanent line."""
         print(line, file=self.stream, flush=True)
 
     def __enter__(self) -> "Progress":
@@ -93,7 +94,7 @@ class Progress:
 
 
 class PlainProgress(Progress):
-    """A line at the start, per finished pair, and every half minute: for logs, where nothing is redrawn."""
+    """For logs: a line at the start, per finished pair, and every half minute."""
 
     INTERVAL_SECONDS = 30.0
 
@@ -102,25 +103,25 @@ class PlainProgress(Progress):
         self._last = time.monotonic()
 
     def __enter__(self) -> "PlainProgress":
-        self._say(self.summary())
+        self._print(self.summary())
         return self
 
     def draw(self) -> None:
         if time.monotonic() - self._last >= self.INTERVAL_SECONDS:
-            self._say(self.summary())
+            self._print(self.summary())
 
     def pair_finished(self, pair: Pair) -> None:
         state = self.states[pair]
         outcome = state.study.failure or f"best val {state.study.plan.objective} {state.best or 0:.1%}"
-        self._say(f"{state.state:7} {pair.task} · {pair.backbone}: {outcome} ({self.summary()})")
+        self._print(f"{state.state:7} {pair.task} · {pair.backbone}: {outcome} ({self.summary()})")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._last = time.monotonic()
         print(line, file=self.stream, flush=True)
 
 
 class LiveProgress(Progress):
-    """A table that is redrawn in place, with the best so far of every pair."""
+    """For terminals: a table that is redrawn in place, with the best value so far of every pair."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,12 +157,12 @@ class LiveProgress(Progress):
         rows = sorted(self.states.items(), key=lambda item: order[item[1].state])
         shown = max(MIN_ROWS, self._live.console.height - LINES_AROUND)
         for pair, state in rows[:shown]:
-            what = f"{state.state} ({state.stage})" if state.state == "running" else state.state
+            label = f"{state.state} ({state.stage})" if state.state == "running" else state.state
             best = "" if state.best is None else f"{state.best:.1%}"
             cells = (
                 str(pair.task),
                 pair.backbone,
-                what,
+                label,
                 f"{state.study.num_done}/{state.study.num_planned}",
                 best,
             )
@@ -172,6 +173,6 @@ class LiveProgress(Progress):
 
 
 def make_progress(studies: list[PairStudy], stream: TextIO | None = None) -> Progress:
-    """The live table where the stream is a terminal, plain lines elsewhere."""
+    """A live table if the stream is a terminal, else plain lines."""
     stream = stream or sys.stdout
     return (LiveProgress if stream.isatty() else PlainProgress)(studies, stream)

@@ -1,4 +1,4 @@
-"""What a storage already holds of an experiment, and what that leaves to do: the plan minus the ledger."""
+"""Work left of an experiment: its plan minus the trial records that the storage holds."""
 
 import time
 from dataclasses import replace
@@ -14,7 +14,7 @@ from raybench.store.withdrawal import withdraw_results
 from raybench.tuning.study import PairStudy, StudyPlan
 
 ENDED: tuple[TrialStatus, ...] = ("completed", "stopped")
-"""Statuses that are not run again. A failed trial is: its cause may have been mended."""
+"""Trials with these statuses are not run again. Failed ones are: their cause may have been removed."""
 
 
 def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairStudy]:
@@ -28,15 +28,15 @@ def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairS
 
 
 def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
-    """Whether there is nothing left to do for a trial, evaluators added to the spec since included."""
+    """Whether a trial needs no further run; a final one needs every evaluator with the spec's settings."""
     if record.stage != "final" or record.status not in ENDED:
         return record.status in ENDED
-    wanted = spec.evaluators_of(record.pair.task.protocol)
-    return all(record.evaluations.get(name) == settings.digest for name, settings in wanted.items())
+    evaluators = spec.evaluators_of(record.pair.task.protocol)
+    return all(record.evaluations.get(name) == settings.digest for name, settings in evaluators.items())
 
 
 def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
-    """What a study of that protocol does in this experiment."""
+    """The plan of that protocol's studies in this experiment."""
     info = PROTOCOLS[protocol]
     return StudyPlan(
         experiment=spec.name,
@@ -54,14 +54,14 @@ def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
 
 
 def withdraw_superseded(storage: StoragePath, study: PairStudy) -> None:
-    """Take back final results of an earlier winner once a longer search has found another.
+    """Withdraw final results of an earlier winner once a longer search has found another.
 
-    Old and new would claim the same identity in the measurement table.
+    The results of both would share one identity in the measurement table.
     """
     if not study.is_search_over:
         return
-    wanted = {request.trial_id for request in study.final_requests()}
-    stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in wanted]
+    current = {request.trial_id for request in study.final_requests()}
+    stale = [r for r in study.records.values() if r.stage == "final" and r.trial_id not in current]
     for record in stale:
         withdraw_results(storage, record.experiment, record.trial_id)
         ledger.write_record(
@@ -71,7 +71,7 @@ def withdraw_superseded(storage: StoragePath, study: PairStudy) -> None:
 
 
 def hygiene_notes(studies: list[PairStudy]) -> list[str]:
-    """One sentence per dataset from which images were left out, sorted; empty if none was."""
+    """One sentence per dataset and reason for which images were left out, sorted."""
     notes = set()
     for study in studies:
         dataset = study.pair.task.dataset
@@ -86,25 +86,31 @@ def hygiene_notes(studies: list[PairStudy]) -> list[str]:
 
 
 def reopen(storage: StoragePath, request: TrialRequest) -> None:
-    """Let the record of an earlier attempt say `running`: how it ended is not how this one will end."""
+    """Set the record of an earlier attempt to `running`: its status is not that of the new attempt."""
     record = ledger.read_record(storage, request.experiment, request.trial_id)
     if record is not None and record.status != "running":
         ledger.write_record(storage, replace(record, status="running", reason=""))
 
 
 def final_record(storage: StoragePath, request: TrialRequest, reason: str | None) -> TrialRecord:
-    """The trial's record once Tune is done with it: as the worker left it, or stopped, or failed."""
+    """Finish the record of a trial that Tune has ended: as the worker wrote it, or stopped, or failed.
+
+    Args:
+        storage: of the ledger.
+        request: the trial.
+        reason: why its process died; None if it did not.
+    """
     record = ledger.read_record(storage, request.experiment, request.trial_id)
     if record is not None and record.status != "running":
-        return record  # Complete, whatever became of its process afterwards: it was `reopen`ed before.
+        return record  # Written by this attempt, as `reopen` set it to `running` at the start.
     if record is None:
         reason = reason or "it ended without writing its record"
         record = TrialRecord.failed(request, reason, at=time.time())
     elif reason is None:
-        is_whole = bool(record.curve) and record.curve[-1].epoch >= request.max_epochs
-        record = replace(record, status="completed" if is_whole else "stopped")
+        is_complete = bool(record.curve) and record.curve[-1].epoch >= request.max_epochs
+        record = replace(record, status="completed" if is_complete else "stopped")
     else:
-        # What was measured on test stays: an evaluator's process died, and only evaluators run again.
+        # Keep values on test: the process died in an evaluator, and only evaluators will run again.
         values = record.values if record.is_measured_on_test else ()
         record = replace(record, status="failed", reason=reason, values=values)
     ledger.write_record(storage, record)
@@ -112,6 +118,11 @@ def final_record(storage: StoragePath, request: TrialRequest, reason: str | None
 
 
 def store_spec(spec: ExperimentSpec, storage: StoragePath) -> None:
+    """Store the spec, in place of an earlier one of the same name that it extends.
+
+    Raises:
+        SpecError: if it contradicts the stored one.
+    """
     stored = ledger.load_spec(storage, spec.name)
     if stored is not None:
         change = diff(ExperimentSpec.from_dict(stored), spec)

@@ -1,4 +1,4 @@
-"""spec → plan → tuning × tracking → results; the only place where the doors meet."""
+"""Run an experiment: tuning and tracking of what its storage does not hold yet."""
 
 import contextlib
 import sys
@@ -38,11 +38,11 @@ from raybench.tuning.importance import store_importances
 from raybench.tuning.job import ResourceDemand, TrialListener, TuningJob
 from raybench.tuning.study import PairStudy
 
-TRACKING_PATIENCE_SECONDS = 60.0
-"""How long the end of a run waits for a tracking server that is away."""
+TRACKING_TIMEOUT_SECONDS = 60.0
+"""How long the end of a run waits for an unreachable tracking server."""
 
 GRACE_SECONDS = 10.0
-"""The same after SIGTERM, and when the storage takes no writes."""
+"""The same after SIGTERM, and when the storage is full or unreachable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,46 +54,45 @@ class Outcome:
     """Pair → why it has no result."""
     is_interrupted: bool = False
     is_terminated: bool = False
-    """It was SIGTERM that interrupted."""
+    """Interrupted by SIGTERM."""
     unsent: list[str] = field(default_factory=list)
-    """Trials that the tracking server has not seen; `raybench track` sends them."""
+    """Trials that the tracking server has not received; `raybench track` sends them."""
     notes: list[str] = field(default_factory=list)
-    """What was found wrong with a dataset and put right."""
+    """Images that were left out of datasets, in sentences."""
     tracking_uri: str
     tracking_address: str = ""
-    """Where a browser shows the runs, if a server holds them."""
+    """URL of the runs in a browser, if a server holds them."""
     num_trials_run: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How an experiment is run, where the spec does not say it."""
+    """How to run an experiment: what does not change its measurements, and so is not in the spec."""
 
     tracking_uri: str | None = None
     """MLflow server; by default a SQLite file in the storage, for a bucket on this machine."""
     num_cpus: int | None = None
-    """Limit of a local Ray; None takes the machine's."""
+    """CPUs of a local Ray; None uses all of the machine's."""
     wait_seconds: float | None = None
-    """How long to wait for nodes that the cluster does not have yet; None: only for those that its
-    autoscaler can add."""
+    """How long to wait for nodes that the cluster lacks; None: only for those that its autoscaler can add."""
     stream: TextIO | None = None
     """Where progress is shown; standard output by default."""
 
 
 def run_experiment(spec: ExperimentSpec, storage: StoragePath, options: RunOptions | None = None) -> Outcome:
-    """Run what the spec asks for and the storage does not hold yet.
+    """Run the trials of the spec that the storage does not hold yet.
 
     Args:
-        spec: the checked spec; a spec stored under the same name may be extended, not contradicted.
-        storage: folder or bucket of results, features and ledger; a folder is created if absent.
+        spec: the checked spec; it may extend a stored spec of the same name, not contradict it.
+        storage: folder or bucket of results, features and ledger; a missing folder is created.
         options: tracking server, limits and output.
 
     Raises:
         SpecError: if the storage holds another experiment of this name.
         StorageError: if the storage cannot be written, or another process runs this experiment on it.
         TrackingError: if the tracking server cannot be reached at the start.
-        ResourceError: if no node can ever run one of the trials.
-        StorageUnavailableError: if the storage fills up or becomes unreachable; the same call continues.
+        ResourceError: if no node can run one of the trials.
+        StorageUnavailableError: if the storage becomes full or unreachable; the same call resumes.
     """
     options = options or RunOptions()
     storage = absolute_path(storage)
@@ -120,7 +119,7 @@ class _Run(TrialListener):
         self._num_trials_run = 0
 
     def outcome(self) -> Outcome:
-        """Run what is left to do, and say how that ended."""
+        """Run the trials that are left, and return how the run ended."""
         unsent: list[str] = []
         if self._is_finished and is_tracked(self._storage, self._spec, self._tracker.uri):
             self._store_importances()
@@ -146,7 +145,7 @@ class _Run(TrialListener):
         return all(study.is_finished for study in self._studies)
 
     def _run_tracked(self) -> list[str]:
-        """Tune, and write recipes and summary; trials that MLflow has not received."""
+        """Tune, write recipes and summary; return the trials that MLflow has not received."""
         self._tracker.start()
         is_stopped = False
         try:
@@ -166,10 +165,10 @@ class _Run(TrialListener):
             is_stopped = True
             raise
         finally:
-            # SIGKILL follows SIGTERM after half a minute at most, and MLflow's database may lie on the disk
-            # that is full. The next run sends what is missing.
+            # SIGKILL follows SIGTERM within half a minute, and MLflow's database may be on the full disk. The
+            # next run sends the missing trials.
             is_short = is_stopped or self._sigterm.is_set()
-            unsent = self._tracker.close(GRACE_SECONDS if is_short else TRACKING_PATIENCE_SECONDS)
+            unsent = self._tracker.close(GRACE_SECONDS if is_short else TRACKING_TIMEOUT_SECONDS)
         return unsent
 
     def _job(self) -> TuningJob:
@@ -219,31 +218,33 @@ class _Run(TrialListener):
 
 
 def require_writable(storage: StoragePath) -> None:
-    """Create the storage's folder if need be and write into it once.
+    """Create the storage's folder if necessary, and write and delete a file in it.
 
     Raises:
-        StorageError: if that cannot be done.
+        StorageError: if it cannot be written.
     """
     probe = layout.write_probe_file(storage)
     try:
         write_atomic(probe, lambda file: file.write(b""))
     except StorageUnavailableError as error:
-        raise StorageError(str(error)) from error  # Nothing has begun: a mistake in the command.
+        raise StorageError(str(error)) from error  # Before the start it is a mistake in the command.
     remove(probe)
 
 
 @contextlib.contextmanager
 def _only_driver(storage: StoragePath, experiment: str, stream: TextIO | None) -> Iterator[ExclusiveLock]:
-    def say(line: str) -> None:
+    """Hold the experiment's lock during the block; raise if another process holds it."""
+
+    def print_note(line: str) -> None:
         print(f"note      {line}", file=stream or sys.stdout, flush=True)
 
     lock = layout.lock_file(storage, experiment)
     with contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(exclusive_lock(lock, blocking=False, on_wait=say))
-        except LockHeldError as who:
+            held = stack.enter_context(exclusive_lock(lock, blocking=False, on_wait=print_note))
+        except LockHeldError as holder:
             raise StorageError(
-                f"{who} is running experiment {experiment!r} on {storage}; wait for it, "
+                f"{holder} is running experiment {experiment!r} on {storage}; wait for it, "
                 "or give another `--storage`."
             ) from None
         yield held

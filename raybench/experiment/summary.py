@@ -1,4 +1,4 @@
-"""Files of MLflow's summary run: the ranking and the report, as far as they can be made."""
+"""Ranking and report as files of MLflow's summary run."""
 
 import html
 
@@ -7,7 +7,7 @@ from raybench.store.files import StoragePath
 
 
 def summary_files(storage: StoragePath, experiment: str) -> dict[str, str]:
-    """File name → text. Where the ranking or report cannot be made, its file says why."""
+    """File name → text. If the ranking or the report cannot be made, its file gives the reason."""
     from raybench.analysis.aggregate_ranking import RankingRule
     from raybench.report.document import report_html
     from raybench.report.gather.sources import read_results

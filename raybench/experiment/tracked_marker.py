@@ -1,4 +1,4 @@
-"""A marker in the storage: this MLflow server holds all of the experiment, so there is no need to ask it."""
+"""Marker in the storage: an MLflow server has received the whole experiment and need not be contacted."""
 
 import json
 
@@ -10,13 +10,13 @@ from raybench.tracking.address import sqlite_file
 
 
 def mark_tracked(storage: StoragePath, spec: ExperimentSpec, uri: str) -> None:
-    """Note that MLflow at `uri` holds all of this spec."""
+    """Record that the MLflow server at `uri` has received all trials of this spec."""
     content = json.dumps(_marker(spec, uri)).encode()
     write_atomic(tracked_file(storage, spec.name), lambda file: file.write(content))
 
 
 def is_tracked(storage: StoragePath, spec: ExperimentSpec, uri: str) -> bool:
-    """Whether `mark_tracked` was called for this spec and server, and a local database still exists."""
+    """Whether this spec is marked for this server; False if its local database file is gone."""
     if (file := sqlite_file(uri)) is not None and not file.exists():
         return False
     try:

@@ -1,4 +1,4 @@
-"""One attempt at fitting a trial, epoch by epoch. Out of memory, a smaller attempt replaces it."""
+"""One attempt at fitting a trial, epoch by epoch. After running out of memory, a new attempt replaces it."""
 
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ class Attempt:
         self._ahead: EpochResult | None = None
 
     def train_epoch(self) -> bool:
-        """Train one epoch; False if none was left.
+        """Train one epoch; return False if none was left.
 
         Raises:
             RuntimeError: if the protocol yields no epoch at all, which breaks its contract.
@@ -42,6 +42,6 @@ class Attempt:
         return True
 
     def is_over(self) -> bool:
-        """Whether no epoch is left. To find out, the next epoch is trained already."""
+        """Whether no epoch is left. This trains the next epoch if there is one."""
         self._ahead = next(self._results, None)
         return self._ahead is None

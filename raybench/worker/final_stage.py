@@ -1,7 +1,7 @@
 """The final stage: measure the fitted run on val and test, then run every evaluator on it.
 
-Each part is written before the next begins, so an interrupted or extended final stage computes only what is
-missing. Predictions and the classifier are kept: an evaluator added to a finished experiment trains nothing.
+Each part is written before the next begins, so an interrupted or extended final stage computes only the
+missing parts. Predictions and the classifier are stored, so an added evaluator needs no training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,17 +32,17 @@ from raybench.store.predictions import predictions_of, write_predictions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalResult:
-    """What the final stage has measured so far, earlier attempts included."""
+    """Values of a final stage so far, including earlier attempts."""
 
     values: tuple[MetricValue, ...]
     evaluations: Mapping[str, str] = field(default_factory=dict)
-    """Evaluator → digest of its settings, for those that have measured."""
+    """Evaluator → digest of its settings, for evaluators that have measured."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → why it could not measure."""
 
     @property
     def status(self) -> TrialStatus:
-        """Of the trial, once every evaluator has been tried."""
+        """Status of the trial once every evaluator has run."""
         return "failed" if self.failures else "completed"
 
     @property
@@ -64,7 +64,7 @@ class FinalStage:
         self._trial = (storage, request.experiment, request.trial_id)
 
     def measured_before(self, record: TrialRecord | None) -> FinalResult | None:
-        """What an earlier attempt has measured, if its classifier is kept; then nothing is fitted again."""
+        """Result of an earlier attempt, if its measurements and classifier are stored; else None."""
         if record is None or not record.is_measured_on_test:
             return None
         if not layout.measurements_file(*self._trial).is_file():
@@ -74,8 +74,8 @@ class FinalStage:
         return FinalResult(values=record.values, evaluations=record.evaluations)
 
     def measure(self, run: ProtocolRun, provenance: Mapping[str, Any]) -> FinalResult:
-        """Measure the protocol's metrics on val and test. Only here does the test split become numbers."""
-        # Where all listed queries are test's, val has none: nothing was chosen.
+        """Measure the protocol's metrics on val and test; write measurements, predictions and classifier."""
+        # Val is empty where all listed queries belong to test.
         has_val = self._context.dataset.num_examples("val") > 0
         splits: tuple[Literal["val", "test"], ...] = ("val", "test") if has_val else ("test",)
         reports: dict[Split, SplitReport] = {split: run.report(split) for split in splits}
@@ -105,7 +105,7 @@ class FinalStage:
     ) -> FinalResult:
         """Run every evaluator that has not measured yet; `on_progress` is called after each.
 
-        An evaluator that cannot measure leaves its reason; the others run all the same.
+        If an evaluator cannot measure, its reason is recorded and the others still run.
         """
         result, failures = before, dict[str, str]()
         pending = {
@@ -155,7 +155,7 @@ class FinalStage:
     def _keep(
         self, name: str, evaluation: Evaluation, provenance: Mapping[str, Any]
     ) -> tuple[MetricValue, ...]:
-        """Write what an evaluator has measured; nothing where it found nothing, as without shifted sets."""
+        """Write an evaluator's values; none if it has no findings, as `shift` without shifted datasets."""
         if not evaluation.findings:
             return ()
         values = [
@@ -170,7 +170,7 @@ class FinalStage:
         return tuple(value for value, _ in values)
 
     def _measurements(self, values: Sequence[tuple[MetricValue, int]]) -> list[Measurement]:
-        """Values with the number of examples each averages over, under the trial's identity."""
+        """Measurements from (value, number of examples) under the trial's identity."""
         return [
             Measurement(
                 experiment=self._request.experiment,
@@ -188,5 +188,5 @@ class FinalStage:
 
 
 def merged(old: Sequence[MetricValue], new: Sequence[MetricValue]) -> tuple[MetricValue, ...]:
-    """Old values and new ones; of the same split, metric and condition the new one counts."""
+    """Old and new values; a new one replaces the old one of the same split, metric and condition."""
     return tuple({value.key: value for value in (*old, *new)}.values())

@@ -1,4 +1,4 @@
-"""Memory of a trial: its share of a GPU, recognising that it ran out, and halving batches then."""
+"""Memory of a trial: its share of a GPU, detecting out-of-memory errors, and halving batches after them."""
 
 import gc
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def claim_device(gpus: float) -> str:
-    """`cuda` with this process held to its share of the memory, or `cpu` without a GPU.
+    """Limit this process to its share of the GPU's memory and return `cuda`; without a GPU return `cpu`.
 
-    Ray only counts fractions of a GPU; nothing else keeps trials that share one out of each other's memory.
-    A trial that wants more than its share runs out of memory alone, and goes on with smaller batches.
+    Ray only counts fractions of a GPU and does not limit memory. With the limit, a trial that needs more
+    than its share runs out of memory without harming its neighbours, and resumes with smaller batches.
 
     Raises:
         ResourceError: if Ray has given a GPU that PyTorch cannot use.
@@ -42,7 +42,7 @@ def claim_device(gpus: float) -> str:
         )
     total = torch.cuda.get_device_properties(0).total_memory
     share = min(gpus, 1.0)
-    # At least half the share: a small GPU cut into many would otherwise have nothing left.
+    # At least half the share: on a small GPU with many trials CONTEXT_BYTES would otherwise exceed it.
     limit = 1.0 if share == 1.0 else max(share - CONTEXT_BYTES / total, share / 2)
     torch.cuda.set_per_process_memory_fraction(limit, 0)
     return "cuda"
@@ -53,13 +53,13 @@ class BatchReduction:
     """The batch sizes of one trial: as requested, or halved once for every time memory ran out."""
 
     minibatch: int | None
-    """The protocol's own minibatch size, where hyperparameters name none; None if it has no minibatches."""
+    """The protocol's default minibatch size; None if it has no minibatches."""
     requested: Hparams
     """The request's hyperparameters."""
     num_halvings: int = 0
 
     def halve(self) -> bool:
-        """Halve them and release cached memory; False after three halvings."""
+        """Halve the batches and release cached memory; return False after MAX_HALVINGS."""
         if self.num_halvings == MAX_HALVINGS:
             return False
         self.num_halvings += 1
@@ -70,9 +70,9 @@ class BatchReduction:
 
     @property
     def reduced(self) -> Hparams:
-        """The smaller minibatch that the trial trains with; empty if it trains with the one requested.
+        """The minibatch size as a hyperparameter if it was halved, else empty.
 
-        A smaller minibatch is another recipe: the trial's record, provenance and recipe state it.
+        It changes the training, so the trial's record, provenance and recipe state it.
         """
         if not self.num_halvings or self.minibatch is None:
             return {}
@@ -81,5 +81,5 @@ class BatchReduction:
 
     @property
     def hparams(self) -> Hparams:
-        """The request's hyperparameters with the reduced minibatch."""
+        """The requested hyperparameters with the reduced minibatch."""
         return {**self.requested, **self.reduced}

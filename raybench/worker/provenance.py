@@ -1,4 +1,4 @@
-"""How a measurement's images became numbers: checkpoint, dataset, preprocessing, versions, device."""
+"""Provenance of measurements: checkpoint, dataset, preprocessing, versions, device."""
 
 import platform
 from importlib.metadata import version
@@ -15,7 +15,7 @@ REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics",
 
 
 def provenance_of(backbone: BackboneInfo, dataset: Dataset, device: str) -> dict[str, Any]:
-    """The record stored beside every measurement of a trial, JSON-ready."""
+    """The provenance stored with every measurement of a trial, JSON-ready."""
     summary = cached_backbone_summary(backbone)
     provenance = Provenance(
         checkpoint_digest=summary.checkpoint_digest,

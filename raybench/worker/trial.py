@@ -1,8 +1,8 @@
-"""One trial: (pair, hyperparameters, seed) → a record, in the final stage measurements. No Ray, no MLflow.
+"""Run one trial: fit a pair with given hyperparameters and seed, and write its record. No Ray, no MLflow.
 
-A trial advances one epoch per step, so that a scheduler can stop it in between. After every step its record
-in the ledger is true: `running` until the end, then `completed` or `failed` with the reason. Predictions and
-measurements are written before the record that implies them, so `completed` means that all of it exists.
+A trial advances one epoch per step, so that a scheduler can stop it in between. After every step the ledger
+has its current record: `running` until the end, then `completed` or `failed` with the reason. Predictions and
+measurements are written before the record, so a `completed` record means that all of them exist.
 """
 
 import time
@@ -32,17 +32,17 @@ from raybench.worker.provenance import provenance_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What a scheduler needs to know after a step."""
+    """Result of a step for the scheduler."""
 
     epoch: int
     objective: float | None
-    """The objective on val after this epoch, negated where lower is better; None where there is none (the
-    features stage, a failed trial)."""
+    """The objective on val after this epoch, negated where lower is better; None in the features stage and
+    for a failed trial."""
     is_done: bool
 
 
 class Trial:
-    """Carries out one request: call `step` until `is_done`."""
+    """One request being run: call `step` until `is_done`."""
 
     def __init__(
         self,
@@ -72,12 +72,12 @@ class Trial:
         return layout.checkpoint_dir(self._storage, self.request.experiment, self.request.trial_id)
 
     def step(self) -> StepResult:
-        """Advance by one epoch. A user's mistake or a diverged training ends the trial as failed.
+        """Advance by one epoch. A RaybenchError, such as a diverged training, ends the trial as failed.
 
-        Out of memory the trial starts again with half the batch, at most three times, then it has failed.
+        After running out of memory the trial restarts with half the batch, at most three times, then fails.
 
         Raises:
-            StorageUnavailableError: if the storage cannot be written; that is no fault of this trial.
+            StorageUnavailableError: if the storage cannot be written; the trial does not fail because of it.
         """
         while True:
             try:
@@ -98,7 +98,7 @@ class Trial:
                 return StepResult(epoch=num_epochs, objective=None, is_done=True)
 
     def fail(self, reason: str) -> None:
-        """End the trial as failed. What a final stage has measured on test is kept."""
+        """End the trial as failed; values already measured on test are kept."""
         record = ledger.read_record(self._storage, self.request.experiment, self.request.trial_id)
         if record is not None and record.is_measured_on_test:
             ledger.write_record(self._storage, replace(record, status="failed", reason=reason))
@@ -106,7 +106,7 @@ class Trial:
             self._write(status="failed", reason=reason)
 
     def _restart_smaller(self) -> bool:
-        """Drop the attempt that ran out of memory and halve the batches; False if they are small already."""
+        """Drop the attempt and halve the batches; return False if they were halved MAX_HALVINGS times."""
         self._attempt = None
         if not self._batches.halve():
             return False
@@ -129,8 +129,8 @@ class Trial:
                 return result
             self._attempt = Attempt(run=run, context=context, objective=self.protocol.objective)
         attempt = self._attempt
-        # A trial that early stopping may end trains no epoch ahead, which would be wasted; it needs one more
-        # step to learn that it has ended.
+        # `is_over` trains one epoch ahead, wasted if early stopping ends the trial now. A trial that may be
+        # stopped early instead takes one more step to find that no epoch is left.
         may_be_stopped = self.request.stage == "search" and self._spec.search.early_stopping != "none"
         is_over = not attempt.train_epoch() or self._is_out_of_time()
         if is_over or (not may_be_stopped and attempt.is_over()):
@@ -155,7 +155,7 @@ class Trial:
         return self._result(attempt, is_done=True)
 
     def _evaluate_earlier_fit(self, run: ProtocolRun, context: TrialContext) -> StepResult | None:
-        """If an earlier attempt has fitted and measured: run the evaluators that have not measured yet."""
+        """Run only the evaluators that are missing, if an earlier attempt has measured; else return None."""
         record = ledger.read_record(self._storage, self.request.experiment, self.request.trial_id)
         stage = self._final_stage(context)
         measured = stage.measured_before(record)
@@ -173,7 +173,7 @@ class Trial:
             )
             self._keep(changed)
 
-        # The earlier classifier was fitted with whatever batches its own record states.
+        # No reduced batches: how the classifier was fitted is in the earlier record.
         provenance = self._provenance({})
         evaluated = stage.evaluate(run, measured, provenance, lambda partial: write("running", "", partial))
         write(evaluated.status, evaluated.reason, evaluated)
@@ -182,7 +182,7 @@ class Trial:
 
     def _result(self, attempt: Attempt, *, is_done: bool) -> StepResult:
         if attempt.latest is None:
-            raise RuntimeError("a step has a result after an epoch only")
+            raise RuntimeError("a step has no result before its first epoch")
         objective = METRICS[self.protocol.objective]
         value = attempt.latest.metrics.get(objective.name)
         signed = value if value is None or objective.direction == "max" else -value
@@ -196,7 +196,7 @@ class Trial:
         return time.perf_counter() - self._started
 
     def _load_pinned_dataset(self) -> Dataset:
-        """The dataset, after checking that it and the backbone are those the experiment began with."""
+        """The dataset, after checking that it and the backbone are unchanged since the experiment began."""
         dataset = cached_dataset(self._dataset_info, self._storage)
         where = (self._storage, self.request.experiment)
         ledger.pin(*where, "backbone", self._backbone.name, checkpoint_digest(self._backbone))

@@ -1,4 +1,4 @@
-"""`raybench cost`: measured once, and by name where it cannot be."""
+"""`raybench cost`: every backbone is measured once, and failures are reported by name."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 
 from raybench.cli import main
 from raybench.core.errors import EmptyInputError, ResourceError
-from raybench.experiment.cost import choose_device, price
+from raybench.experiment.cost import choose_device, measure_costs
 from raybench.spec import load_spec
 from raybench.store import layout, ledger
 from raybench.store.inference_costs import read_costs
@@ -43,35 +43,35 @@ def test_every_backbone_of_the_experiment_is_measured_once(storage, capsys):
     assert read_costs(storage) != costs
 
 
-def test_a_backbone_without_weights_does_not_keep_the_others_from_theirs(storage, tmp_path):
+def test_a_backbone_without_weights_fails_and_the_others_are_measured(storage, tmp_path):
     path = layout.experiment_dir(storage, "tiny") / "spec.json"
     content = json.loads(path.read_text())
     broken = {**content["backbones"][0], "name": "broken", "weights": "file", "checkpoint": "/nowhere"}
     path.write_text(json.dumps({**content, "backbones": [broken, *content["backbones"]]}))
-    said = []
-    failures = price(
+    results = []
+    failures = measure_costs(
         storage,
         experiment=None,
         device=torch.device("cpu"),
         batch_size=1,
         dtype="float32",
         again=False,
-        tell=lambda *told: said.append(told),
+        on_result=lambda *result: results.append(result),
     )
     assert list(failures) == ["broken"]
     assert "no weight file" in failures["broken"]
     assert len(read_costs(storage)) == 2
-    assert [backbone for backbone, _, _ in said] == ["broken", "mini_resnet.random", "mini_vit.random"]
+    assert [backbone for backbone, _, _ in results] == ["broken", "mini_resnet.random", "mini_vit.random"]
 
 
 def test_a_storage_without_experiment_is_refused(tmp_path):
     arguments = {"device": torch.device("cpu"), "batch_size": 1, "dtype": "float32", "again": False}
     with pytest.raises(EmptyInputError, match="no experiment 'absent'"):
-        price(tmp_path, experiment="absent", tell=print, **arguments)
+        measure_costs(tmp_path, experiment="absent", on_result=print, **arguments)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_refused():
+def test_a_missing_gpu_is_refused():
     with pytest.raises(ResourceError, match="no GPU"):
         choose_device("cuda")
     assert choose_device("auto") == torch.device("cpu")

@@ -1,4 +1,4 @@
-"""What a person sees while an experiment runs, drawn from studies in every state."""
+"""The live table and the lines of a log, from studies in every state."""
 
 import io
 from dataclasses import replace
@@ -57,7 +57,7 @@ def in_every_state(progress_type, **options):
     return progress, studies
 
 
-def drawn(progress: LiveProgress) -> str:
+def table_text(progress: LiveProgress) -> str:
     console = Console(record=True, width=120, file=io.StringIO())
     console.print(progress._table())
     return console.export_text()
@@ -75,23 +75,23 @@ def test_the_summary_counts_pairs_by_state_and_trials():
 
 def test_the_live_table_shows_every_state_with_the_best_so_far():
     progress, _ = in_every_state(LiveProgress, stream=io.StringIO())
-    text = drawn(progress)
+    text = table_text(progress)
     assert row_of(text, "done") == ["done", "3/3", "91.0%"]
     assert row_of(text, "failed") == ["failed", "2/3"]
     assert row_of(text, "running") == ["running", "(search)", "1/3", "42.0%"]
     assert row_of(text, "waiting") == ["waiting", "0/3"]
 
 
-def test_running_pairs_stand_first_and_finished_ones_last():
+def test_running_pairs_come_first_and_finished_ones_last():
     progress, _ = in_every_state(LiveProgress, stream=io.StringIO())
-    lines = drawn(progress).splitlines()
+    lines = table_text(progress).splitlines()
     shown = [line.split()[1] for line in lines if line.startswith("finetune@digits")]
     assert shown == ["running", "failed", "waiting", "done"]
 
 
-def test_a_table_higher_than_the_terminal_says_how_much_is_left_out():
+def test_a_table_higher_than_the_terminal_counts_the_rows_left_out():
     studies = [study(f"b{i}") for i in range(200)]
-    lines = drawn(LiveProgress(studies, stream=io.StringIO())).splitlines()
+    lines = table_text(LiveProgress(studies, stream=io.StringIO())).splitlines()
     num_shown = sum(line.startswith("finetune@digits") for line in lines)
     assert 0 < num_shown < 200
     assert lines[-1].strip() == f"… and {200 - num_shown} more"
@@ -117,7 +117,7 @@ def test_a_log_gets_one_line_per_finished_pair():
     )
 
 
-def test_a_log_gets_a_sign_of_life_every_half_minute():
+def test_a_log_gets_a_line_every_half_minute():
     stream = io.StringIO()
     progress, _ = in_every_state(PlainProgress, stream=stream)
     progress._last -= PlainProgress.INTERVAL_SECONDS

@@ -1,4 +1,4 @@
-"""What a storage holds against what a spec asks for: what is left to do, what a record becomes."""
+"""Work left of an experiment, and records of trials that Tune has ended."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -71,7 +71,7 @@ def run_to_the_end(study: PairStudy) -> list[TrialRecord]:
     return list(study.records.values())
 
 
-def test_every_pair_has_a_study_that_begins_where_its_records_end(spec):
+def test_every_pair_has_a_study_that_continues_from_its_records(spec):
     first, second = make_studies(spec, [])
     records = run_to_the_end(first)
     again, untouched = make_studies(spec, records)
@@ -81,7 +81,7 @@ def test_every_pair_has_a_study_that_begins_where_its_records_end(spec):
 
 
 @pytest.mark.parametrize("status", ["failed", "running"])
-def test_failed_and_torn_trials_are_run_again(spec, status):
+def test_failed_and_interrupted_trials_are_run_again(spec, status):
     first, _ = make_studies(spec, [])
     *kept, last = run_to_the_end(first)
     again, _ = make_studies(spec, [*kept, replace(last, status=status)])
@@ -95,7 +95,7 @@ def test_a_trial_stopped_early_is_not_run_again(spec):
     assert again.next_request().trial_id != request.trial_id
 
 
-def test_features_and_pairs_the_spec_does_not_have_are_no_ones_trials(spec):
+def test_records_of_features_and_of_other_pairs_are_ignored(spec):
     study, _ = make_studies(spec, [])
     features = completed(study.features_request)
     stranger = completed(
@@ -104,7 +104,7 @@ def test_features_and_pairs_the_spec_does_not_have_are_no_ones_trials(spec):
     assert not any(study.records for study in make_studies(spec, [features, stranger]))
 
 
-def test_more_seeds_leave_only_the_new_ones_to_run(spec, read):
+def test_added_seeds_run_only_the_new_final_trials(spec, read):
     records = [record for study in make_studies(spec, []) for record in run_to_the_end(study)]
     study, _ = make_studies(read(("seeds: [0, 1]", "seeds: [0, 1, 2]")), records)
     request = study.next_request()
@@ -112,7 +112,7 @@ def test_more_seeds_leave_only_the_new_ones_to_run(spec, read):
     assert study.next_request() is None
 
 
-def test_a_new_evaluator_measures_the_winner_again_and_searches_nothing(spec, read):
+def test_an_added_evaluator_runs_the_final_trials_again_and_no_search(spec, read):
     records = [record for study in make_studies(spec, []) for record in run_to_the_end(study)]
     more = read(("seeds: [0, 1]", "seeds: [0, 1]\nevaluators: [calibration]"))
     study, _ = make_studies(more, records)
@@ -125,7 +125,7 @@ def test_a_new_evaluator_measures_the_winner_again_and_searches_nothing(spec, re
     assert all(study.is_finished for study in make_studies(more, measured))
 
 
-def test_an_evaluator_with_other_settings_measures_the_winner_again(spec, read):
+def test_an_evaluator_with_changed_settings_runs_the_final_trials_again(spec, read):
     records = [record for study in make_studies(spec, []) for record in run_to_the_end(study)]
     evaluators = "seeds: [0, 1]\nevaluators: [{corruption: {severities: [1]}}]"
     before = read(("seeds: [0, 1]", evaluators))
@@ -151,13 +151,13 @@ def request_of(spec: ExperimentSpec) -> TrialRequest:
     return make_studies(spec, [])[0].next_request()
 
 
-def test_what_the_worker_wrote_is_the_record(spec, tmp_path):
+def test_the_record_is_the_one_the_worker_wrote(spec, tmp_path):
     request = request_of(spec)
     ledger.write_record(tmp_path, completed(request, 0.7))
     assert final_record(tmp_path, request, None).by_key == {"val/accuracy": 0.7}
 
 
-def test_a_trial_that_early_stopping_ended_is_stopped_with_what_it_had(spec, tmp_path):
+def test_a_trial_ended_by_early_stopping_is_stopped_and_keeps_its_values(spec, tmp_path):
     request = request_of(spec)
     ledger.write_record(tmp_path, completed(request, 0.7, status="running"))
     record = final_record(tmp_path, request, None)
@@ -166,23 +166,23 @@ def test_a_trial_that_early_stopping_ended_is_stopped_with_what_it_had(spec, tmp
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("cause", "reason"),
     [("its process died", "its process died"), (None, "it ended without writing its record")],
 )
-def test_a_trial_without_a_record_of_its_own_has_failed_and_says_why(spec, tmp_path, told, reason):
+def test_a_trial_without_a_record_has_failed_with_a_reason(spec, tmp_path, cause, reason):
     request = request_of(spec)
-    record = final_record(tmp_path, request, told)
+    record = final_record(tmp_path, request, cause)
     assert (record.status, record.reason) == ("failed", reason)
     assert ledger.read_record(tmp_path, "small", request.trial_id) == record
 
 
-def test_a_killed_trial_is_failed_though_it_was_running_in_the_ledger(spec, tmp_path):
+def test_a_killed_trial_has_failed_though_its_record_says_running(spec, tmp_path):
     request = request_of(spec)
     ledger.write_record(tmp_path, completed(request, status="running"))
     assert final_record(tmp_path, request, "its node was lost").status == "failed"
 
 
-def test_how_an_earlier_attempt_ended_is_not_how_this_one_did(spec, tmp_path):
+def test_the_status_of_an_earlier_attempt_is_not_taken_for_this_ones(spec, tmp_path):
     request = request_of(spec)
     earlier = replace(
         TrialRecord.failed(request, "the mount was away"),
@@ -196,13 +196,13 @@ def test_how_an_earlier_attempt_ended_is_not_how_this_one_did(spec, tmp_path):
     assert record.by_key == {"test/accuracy": 0.5}
 
 
-def test_a_worker_that_dies_after_its_record_has_lost_nothing(spec, tmp_path):
+def test_a_worker_that_dies_after_writing_its_record_has_completed_its_trial(spec, tmp_path):
     request = request_of(spec)
     ledger.write_record(tmp_path, completed(request))
     assert final_record(tmp_path, request, "its process died") == completed(request)
 
 
-def test_what_a_hanging_worker_wrote_last_is_the_reason(spec, tmp_path):
+def test_the_reason_that_a_hanging_worker_wrote_is_kept(spec, tmp_path):
     request = request_of(spec)
     hung = TrialRecord.failed(request, "one step took longer than 5 s and was ended")
     ledger.write_record(tmp_path, hung)
@@ -265,20 +265,20 @@ def test_a_spec_that_contradicts_the_stored_one_is_refused_with_advice(spec, rea
     assert ledger.load_spec(tmp_path, "small") == spec.to_dict()
 
 
-def test_a_spec_that_asks_for_more_replaces_the_stored_one(spec, read, tmp_path):
+def test_a_spec_that_extends_the_stored_one_replaces_it(spec, read, tmp_path):
     store_spec(spec, tmp_path)
     more = read(("num_trials: 2", "num_trials: 3"))
     store_spec(more, tmp_path)
     assert ledger.load_spec(tmp_path, "small") == more.to_dict()
 
 
-def test_images_left_out_of_a_dataset_are_said_once_with_their_count(spec):
+def test_images_left_out_of_a_dataset_are_reported_once_with_their_count(spec):
     study = make_studies(spec, [])[0]
     run_to_the_end(study)
     assert hygiene_notes([study]) == []
-    found = {"duplicates_removed": {"train": 2, "val": 1}, "num_skipped": 4}
+    hygiene = {"duplicates_removed": {"train": 2, "val": 1}, "num_skipped": 4}
     for trial_id, record in study.records.items():
-        study.records[trial_id] = replace(record, provenance=found)
+        study.records[trial_id] = replace(record, provenance=hygiene)
     assert hygiene_notes([study, study]) == [
         "digits: 3 images dropped: a later split holds the same pixels.",
         "digits: 4 unreadable images were skipped, as the spec allows.",

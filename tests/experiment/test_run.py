@@ -1,4 +1,4 @@
-"""The parts of a run that need no Ray: what is refused before the start, and what is known to be tracked."""
+"""Parts of a run that need no Ray: checks before the start, the lock, the marker of a tracked experiment."""
 
 import io
 import json
@@ -69,7 +69,7 @@ def test_a_run_that_waits_for_a_killed_one_prints_why(bucket, monkeypatch):
     assert re.search(r"note      process 41 on node-7 .*3600 s", output.getvalue())
 
 
-def test_what_is_tracked_is_known_by_spec_and_server(any_storage, tmp_path):
+def test_the_marker_of_a_tracked_experiment_holds_for_its_spec_and_server_only(any_storage, tmp_path):
     (tmp_path / "small.yaml").write_text(SPEC)
     spec = load_spec(tmp_path / "small.yaml")
     database = tmp_path / "mlflow.db"

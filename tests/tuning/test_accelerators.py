@@ -1,4 +1,4 @@
-"""Kinds of GPUs on a real Ray whose nodes claim GPUs: Tune's own placement puts trials where they may run."""
+"""Kinds of GPUs on a real Ray whose nodes claim GPUs: Tune places trials on nodes of the requested kinds."""
 
 from collections import Counter
 
@@ -10,11 +10,11 @@ from ray.cluster_utils import Cluster
 from raybench.tuning.accelerators import LABEL, near_miss, placement
 
 KINDS = {"T4": 4, "A100": 1, "H100": 1}
-"""Kind → GPUs on its node. Most GPUs are of the kind that will not do."""
+"""Kind → GPUs on its node. Most GPUs are of the kind that is not requested."""
 
 
-class WhereAmI(tune.Trainable):
-    """Says on which kind of node it runs, and what of it it has got."""
+class ReportNode(tune.Trainable):
+    """Report the kind of its node and the GPUs assigned to it."""
 
     def setup(self, config):
         context = ray.get_runtime_context()
@@ -43,9 +43,9 @@ def mixed():
     cluster.shutdown()
 
 
-def places(tmp_path, num_trials: int, **resources) -> Counter:
+def run_trials(tmp_path, num_trials: int, **resources) -> Counter:
     tuner = tune.Tuner(
-        tune.with_resources(WhereAmI, resources=lambda config: placement(**resources)),
+        tune.with_resources(ReportNode, resources=lambda config: placement(**resources)),
         tune_config=tune.TuneConfig(num_samples=num_trials, reuse_actors=True),
         run_config=tune.RunConfig(
             name="kinds",
@@ -59,17 +59,17 @@ def places(tmp_path, num_trials: int, **resources) -> Counter:
 
 @pytest.mark.slow
 def test_trials_run_on_the_requested_kinds_only(mixed, tmp_path):
-    found = places(tmp_path, 8, cpus=1.0, gpus=0.5, kinds=["A100", "H100"])
-    assert {kind for kind, _ in found} <= {"A100", "H100"}
-    assert {gpus for _, gpus in found} == {0.5}
-    assert sum(found.values()) == 8
+    counts = run_trials(tmp_path, 8, cpus=1.0, gpus=0.5, kinds=["A100", "H100"])
+    assert {kind for kind, _ in counts} <= {"A100", "H100"}
+    assert {gpus for _, gpus in counts} == {0.5}
+    assert sum(counts.values()) == 8
 
 
 @pytest.mark.slow
 def test_trials_without_gpus_take_none_on_a_cluster_with_gpus(mixed, tmp_path):
-    found = places(tmp_path, 8, cpus=1.0, gpus=0.0, kinds=["A100"])
-    assert {gpus for _, gpus in found} == {0.0}
-    assert sum(found.values()) == 8
+    counts = run_trials(tmp_path, 8, cpus=1.0, gpus=0.0, kinds=["A100"])
+    assert {gpus for _, gpus in counts} == {0.0}
+    assert sum(counts.values()) == 8
 
 
 @pytest.mark.parametrize(

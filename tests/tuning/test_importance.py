@@ -1,4 +1,4 @@
-"""Importance of hyperparameters, where it is known which one decides."""
+"""Hyperparameter importance on objectives that depend on known hyperparameters."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A step that hangs ends its process; one that does not, does not."""
+"""A hanging step ends its process; other steps are not affected."""
 
 import subprocess
 import sys
@@ -26,10 +26,10 @@ read_dead_mount()
 
 
 def test_a_read_that_never_returns_ends_the_process_and_logs_its_stack(tmp_path):
-    command = [sys.executable, "-c", HANGING, tmp_path / "fifo", tmp_path / "words"]
+    command = [sys.executable, "-c", HANGING, tmp_path / "fifo", tmp_path / "record"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert done.returncode == EXIT_HUNG
-    assert (tmp_path / "words").read_text() == "hung"
+    assert (tmp_path / "record").read_text() == "hung"
     assert "read_dead_mount" in done.stderr
 
 

@@ -20,14 +20,14 @@ TOO_MUCH = 2**60
     ],
     ids=["torch", "numpy", "python"],
 )
-def test_what_the_hosts_allocators_raise_is_known(allocate):
+def test_errors_of_the_hosts_allocators_are_recognised(allocate):
     with pytest.raises((MemoryError, RuntimeError)) as caught:
         allocate()
     assert is_out_of_memory(caught.value)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_what_a_gpu_raises_is_known():
+def test_errors_of_a_gpu_are_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(TOO_MUCH, dtype=torch.uint8, device="cuda")
     assert is_out_of_memory(caught.value)
@@ -36,7 +36,7 @@ def test_what_a_gpu_raises_is_known():
 @pytest.mark.parametrize(
     "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("x")]
 )
-def test_a_bug_is_not_taken_for_it(error):
+def test_other_errors_are_not_out_of_memory(error):
     assert not is_out_of_memory(error)
 
 
@@ -48,7 +48,7 @@ def test_a_bug_is_not_taken_for_it(error):
         (64, {"batch_size": 2}, [1, 1, 1]),
     ],
 )
-def test_minibatches_are_halved_thrice_and_then_it_is_over(minibatch, requested, sizes):
+def test_minibatches_are_halved_at_most_three_times(minibatch, requested, sizes):
     batches = BatchReduction(minibatch, requested)
     assert batches.hparams == requested
     for size in sizes:
@@ -59,20 +59,20 @@ def test_minibatches_are_halved_thrice_and_then_it_is_over(minibatch, requested,
     assert batches.num_halvings == MAX_HALVINGS
 
 
-def test_a_protocol_without_minibatches_keeps_its_recipe():
+def test_a_protocol_without_minibatches_keeps_its_hyperparameters():
     batches = BatchReduction(None, {"feature_norm": "l2"})
     assert batches.halve()
     assert batches.hparams == {"feature_norm": "l2"}
     assert batches.reduced == {}
 
 
-def test_a_trial_without_a_gpu_asks_no_gpu_anything(monkeypatch):
+def test_a_trial_without_a_gpu_does_not_call_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("CUDA was asked"))
     assert claim_device(0.0) == "cpu"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_only_ray_sees_is_told_with_the_driver_it_needs():
+def test_a_gpu_that_pytorch_cannot_use_is_refused_with_the_cuda_version_it_needs():
     with pytest.raises(ResourceError, match=r"given this trial 0\.5 GPUs, but PyTorch .* finds none.*CUDA"):
         claim_device(0.5)
 
@@ -87,7 +87,7 @@ def test_a_gpu_that_only_ray_sees_is_told_with_the_driver_it_needs():
         (0.125, 8 * CONTEXT_BYTES, 0.0625),
     ],
 )
-def test_trials_that_share_a_gpu_are_held_to_their_shares_of_its_memory(monkeypatch, gpus, total, limit):
+def test_trials_that_share_a_gpu_are_limited_to_their_shares_of_its_memory(monkeypatch, gpus, total, limit):
     """What torch is told; whether it keeps to it is asked below, where there is a GPU."""
     told = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -106,7 +106,7 @@ def test_trials_that_share_a_gpu_are_held_to_their_shares_of_its_memory(monkeypa
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_more_than_the_share_is_out_of_memory():
+def test_using_more_than_the_share_is_out_of_memory():
     claim_device(0.125)
     try:
         with pytest.raises(torch.OutOfMemoryError) as caught:

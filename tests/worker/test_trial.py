@@ -1,4 +1,4 @@
-"""One trial on a scripted protocol: what it writes, in which order, and how it ends."""
+"""Trials of a scripted protocol: records, order of writing, failures, resuming."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -78,8 +78,8 @@ class Scripted:
     def report(self, split: str) -> SplitReport:
         examples = self._context.dataset.split(split)
         logits = np.eye(2, dtype=np.float32)[examples.targets]
-        found = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
-        return report_of(found, PROTOCOLS["knn"].metrics)
+        predictions = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
+        return report_of(predictions, PROTOCOLS["knn"].metrics)
 
     class_names = ("even", "odd")
 
@@ -157,7 +157,7 @@ def test_the_features_stage_computes_train_and_val_and_never_test(make_trial, st
     assert record_of(subject, storage).status == "completed"
 
 
-def test_one_step_is_one_epoch_and_the_last_one_says_so(make_trial):
+def test_one_step_is_one_epoch_and_the_last_one_is_done(make_trial):
     steps = run(make_trial([0.2, 0.6, 0.4]))
     assert [(step.epoch, step.objective, step.is_done) for step in steps] == [
         (1, 0.2, False),
@@ -193,7 +193,7 @@ def test_a_search_trial_leaves_no_measurement(make_trial, storage):
     assert not (storage / "predictions").exists()
 
 
-def test_a_diverged_training_ends_as_failed_with_its_reason(make_trial, storage):
+def test_a_diverged_training_fails_with_its_reason(make_trial, storage):
     subject = make_trial([0.2, DivergedError("the loss is nan in step 3; lower `lr`.")])
     (step,) = run(subject)
     record = record_of(subject, storage)
@@ -223,7 +223,7 @@ def finetune(trial_: Trial, monkeypatch, limit: int) -> tuple[Trial, OutOfMemory
 
 
 @pytest.mark.parametrize("stage", ["search", "final"])
-def test_out_of_memory_a_trial_begins_anew_with_half_the_batch_and_says_so(
+def test_after_running_out_of_memory_a_trial_restarts_with_half_the_batch_and_records_it(
     make_finetune, storage, monkeypatch, stage
 ):
     subject, factory = finetune(make_finetune(stage), monkeypatch, limit=16)
@@ -235,14 +235,16 @@ def test_out_of_memory_a_trial_begins_anew_with_half_the_batch_and_says_so(
     assert record.hparams == {
         "lr": 1e-3,
         "weight_decay": 0.05,
-    }  # What was asked for stays what was asked for.
+    }  # The requested hyperparameters stay.
     if stage == "final":
         assert record.provenance["batch_size"] == 16
         provenance = read_measurements(storage)["provenance"]
         assert all('"batch_size": 16' in text or '"batch_size":16' in text for text in provenance)
 
 
-def test_out_of_memory_with_an_eighth_of_the_batch_a_trial_has_failed(make_finetune, storage, monkeypatch):
+def test_a_trial_that_runs_out_of_memory_with_an_eighth_of_the_batch_fails(
+    make_finetune, storage, monkeypatch
+):
     subject, factory = finetune(make_finetune("search"), monkeypatch, limit=0)
     assert run(subject) == [StepResult(epoch=0, objective=None, is_done=True)]
     record = record_of(subject, storage)
@@ -270,14 +272,14 @@ def test_features_that_do_not_fit_are_computed_in_smaller_batches(make_trial, st
     assert record_of(subject, storage).status == "completed"
 
 
-def test_a_bug_is_not_taken_for_a_failed_trial(make_trial, storage):
+def test_a_bug_is_raised_and_not_recorded_as_a_failed_trial(make_trial, storage):
     subject = make_trial([ZeroDivisionError("a bug")])
     with pytest.raises(ZeroDivisionError, match="a bug"):
         subject.step()
     assert record_of(subject, storage) is None
 
 
-def test_a_budget_of_seconds_ends_a_trial_after_the_epoch_it_is_in(make_trial, spec, storage):
+def test_a_budget_of_seconds_ends_a_trial_after_its_current_epoch(make_trial, spec, storage):
     subject = make_trial([0.2, 0.6, 0.7], budget=replace(spec.budget, wall_seconds=1e-9))
     (step,) = run(subject)
     record = record_of(subject, storage)
@@ -286,13 +288,13 @@ def test_a_budget_of_seconds_ends_a_trial_after_the_epoch_it_is_in(make_trial, s
     assert record.by_key["val/accuracy"] == 0.2
 
 
-def test_a_final_trial_out_of_time_is_measured_with_what_it_has(make_trial, spec, storage):
+def test_a_final_trial_out_of_time_is_measured_after_its_current_epoch(make_trial, spec, storage):
     subject = make_trial([0.2, 0.6], stage="final", budget=replace(spec.budget, wall_seconds=1e-9))
     run(subject)
     assert record_of(subject, storage).by_key["test/accuracy"] == 1.0
 
 
-def test_the_final_stage_writes_the_record_after_everything_it_speaks_of(make_trial, monkeypatch):
+def test_the_final_stage_writes_the_record_after_the_results_it_implies(make_trial, monkeypatch):
     written = []
     for module, name in (
         (final_stage, "write_predictions"),
@@ -328,15 +330,15 @@ def test_a_final_trial_killed_before_its_record_is_repeated_without_a_second_row
     assert table.height == table.unique(["split", "metric", "condition"]).height
 
 
-def test_the_final_stage_measures_val_and_test_and_says_how(make_trial, storage):
+def test_the_final_stage_measures_val_and_test_with_provenance(make_trial, storage):
     subject = make_trial([0.2], stage="final")
     run(subject)
     table = read_measurements(storage)
-    found = {(row["split"], row["metric"]): row for row in table.iter_rows(named=True)}
-    assert found["test", "accuracy"]["value"] == 1.0
-    assert found["test", "accuracy"]["num_examples"] == 8
-    assert found["val", "accuracy"]["seed"] == 3
-    assert ("test", "ece") in found  # The spec's evaluator.
+    rows = {(row["split"], row["metric"]): row for row in table.iter_rows(named=True)}
+    assert rows["test", "accuracy"]["value"] == 1.0
+    assert rows["test", "accuracy"]["num_examples"] == 8
+    assert rows["val", "accuracy"]["seed"] == 3
+    assert ("test", "ece") in rows  # The spec's evaluator.
     provenance = record_of(subject, storage).provenance
     assert provenance["preprocessing"]["input_size"] == 32
     assert provenance["num_params"] > 0
@@ -345,7 +347,7 @@ def test_the_final_stage_measures_val_and_test_and_says_how(make_trial, storage)
     assert provenance["device"] == "cpu"
 
 
-def test_the_record_of_a_final_trial_holds_what_the_table_holds(make_trial, storage):
+def test_record_and_measurement_table_of_a_final_trial_agree(make_trial, storage):
     subject = make_trial([0.2], stage="final")
     run(subject)
     table = read_measurements(storage)
@@ -362,7 +364,7 @@ def test_the_record_of_a_final_trial_holds_what_the_table_holds(make_trial, stor
     assert record_of(subject, storage).by_key == keyed
 
 
-def test_an_evaluator_added_later_measures_without_fitting_again(make_trial, storage):
+def test_an_added_evaluator_measures_without_fitting_again(make_trial, storage):
     first = make_trial([0.2, 0.6], stage="final", evaluators={})
     run(first)
     before = record_of(first, storage)
@@ -376,7 +378,7 @@ def test_an_evaluator_added_later_measures_without_fitting_again(make_trial, sto
     assert (after.curve, after.chosen) == (before.curve, before.chosen)
 
 
-def test_an_evaluator_with_other_settings_measures_again_and_replaces_its_values(
+def test_an_evaluator_with_changed_settings_measures_again_and_replaces_its_values(
     make_trial, storage, monkeypatch
 ):
     measured_with: list[str] = []
@@ -419,7 +421,7 @@ def test_seconds_of_both_attempts_are_added_when_evaluators_run_in_a_second_one(
     assert record_of(second, storage).wall_seconds == 42.0
 
 
-def test_an_evaluator_that_cannot_measure_leaves_its_reason_and_the_clean_numbers(
+def test_an_evaluator_that_cannot_measure_records_its_reason_and_keeps_the_clean_values(
     make_trial, storage, monkeypatch
 ):
     def refuse(subject, settings):
@@ -441,7 +443,7 @@ def test_an_evaluator_that_cannot_measure_leaves_its_reason_and_the_clean_number
 
 
 @pytest.mark.parametrize("ends_as", ["completed", "failed"])
-def test_checkpoints_go_when_the_trial_is_over_and_stay_while_it_runs(make_trial, ends_as):
+def test_checkpoints_are_kept_while_a_trial_runs_and_deleted_at_its_end(make_trial, ends_as):
     subject = make_trial([0.2, 0.3, 0.4 if ends_as == "completed" else DivergedError("nan")])
     subject.step()
     assert subject.checkpoint_dir.is_dir()
@@ -449,7 +451,7 @@ def test_checkpoints_go_when_the_trial_is_over_and_stay_while_it_runs(make_trial
     assert not subject.checkpoint_dir.exists()
 
 
-def test_with_the_real_protocol_a_trial_chooses_a_cell_on_val(make_trial, storage):
+def test_a_trial_of_the_real_protocol_chooses_a_packed_head_on_val(make_trial, storage):
     subject = make_trial()
     run(subject)
     record = record_of(subject, storage)

@@ -1,4 +1,4 @@
-"""Trials whose storage is a bucket: a folder's numbers to the last bit, also when another node goes on."""
+"""Trials in a bucket: bit-identical to those in a folder, also when another node resumes them."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def table_of(storage):
 
 
 @pytest.mark.parametrize("protocol", ["knn", "finetune"])
-def test_a_bucket_measures_what_a_folder_measures(spec, bucket, tmp_path, protocol):
+def test_measurements_in_a_bucket_equal_those_in_a_folder(spec, bucket, tmp_path, protocol):
     for storage in (bucket, tmp_path / "folder"):
         end(begin(spec, storage, protocol))
     assert table_of(bucket).height > 2
@@ -83,7 +83,7 @@ def test_a_bucket_measures_what_a_folder_measures(spec, bucket, tmp_path, protoc
     assert "mlflow.db" not in kept
 
 
-def test_a_trial_whose_node_is_lost_goes_on_from_its_checkpoint_on_another(
+def test_a_trial_whose_node_is_lost_resumes_from_its_checkpoint_on_another(
     spec, bucket, tmp_path, monkeypatch
 ):
     end(begin(spec, tmp_path / "folder", "finetune"))
