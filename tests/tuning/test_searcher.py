@@ -99,7 +99,8 @@ def calls_per_trial(num_pairs: int) -> float:
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        while searcher.suggest(f"trial-{num_trials}") != Searcher.FINISHED:
+        while (config := searcher.suggest(f"trial-{num_trials}")) != Searcher.FINISHED:
+            assert config is not None, "no trial is running, so there is nothing to wait for"
             searcher.on_trial_complete(f"trial-{num_trials}")
             num_trials += 1
     finally:
