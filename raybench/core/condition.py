@@ -1,4 +1,4 @@
-"""Under which condition a value was measured: on clean images, under an attack, a corruption, a shift."""
+"""Conditions of measurements: clean images, an attack, a corruption, a shift."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ class Condition:
     """
 
     kind: str
-    """What was done: `clean`, `fog`, `linf_pgd`, `shift`, `ood`."""
+    """`clean`, `fog`, `linf_pgd`, `shift`, `ood`, …"""
     subject: str = ""
-    """What it was done with, where that has no setting's name: the test set of a shift."""
+    """Main argument without a name: the test set of a shift."""
     settings: tuple[tuple[str, str], ...] = field(default=())
-    """(name, value) of every setting that changes the number, as written."""
+    """(name, value) of every setting that affects the value, as text."""
 
     def __str__(self) -> str:
         inside = [self.subject] if self.subject else []
@@ -34,7 +34,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> "Condition":
-        """Read what `str` wrote. A comma or parenthesis inside a subject belongs to it.
+        """Inverse of `str`. A subject may contain commas and parentheses.
 
         Raises:
             UnknownNameError: if the parenthesis is not closed.

@@ -1,4 +1,4 @@
-"""Everything raybench raises on purpose.
+"""Errors that raybench raises on purpose.
 
 RaybenchError
 ├── SpecError                  the experiment file is wrong             (the user can fix it)

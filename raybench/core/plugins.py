@@ -27,7 +27,7 @@ class PluginRow(NamedTuple):
 
 
 def load_plugins(group: str, row_type: type) -> tuple[list[PluginRow], list[PluginError]]:
-    """Rows of all installed entry points of a group, and what kept others from loading."""
+    """Rows of all installed entry points of a group, and errors of those that failed to load."""
     rows: list[PluginRow] = []
     failures: list[PluginError] = []
     for point in sorted(entry_points(group=group), key=lambda p: (_origin(p), p.name)):

@@ -25,7 +25,7 @@ Hparams = Mapping[str, HparamValue]
 
 
 def digest_of(content: Any, length: int = 16) -> str:
-    """Hexadecimal SHA-256 prefix of anything JSON can hold; keys are sorted, so order is no matter."""
+    """Hexadecimal SHA-256 prefix of anything JSON can hold; keys are sorted, so order does not matter."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
@@ -64,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """How a measurement's images became numbers; stored beside every measurement."""
+    """Checkpoint, dataset, preprocessing, versions and device of a measurement; stored with each one."""
 
     checkpoint_digest: str
     dataset_fingerprint: str
@@ -72,9 +72,9 @@ class Provenance:
     num_params: int
     """Of the backbone without any head."""
     duplicates_removed: Mapping[str, int]
-    """Split → images dropped because a later split holds the same pixels; hygiene found at loading."""
+    """Split → images dropped at loading because a later split holds the same pixels."""
     num_skipped: int
-    """Unreadable images left out of the dataset, where the spec says `unreadable: skip`."""
+    """Unreadable images left out of the dataset (`unreadable: skip` in the spec)."""
     versions: Mapping[str, str]
     """Library name → version."""
     device: str
@@ -86,7 +86,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One number, and everything needed to know which number it is."""
+    """One metric value with its full identity."""
 
     experiment: str
     backbone: str
@@ -97,7 +97,7 @@ class Measurement:
     metric: str
     """Registered metric name. Direction and bounds are looked up, never repeated here."""
     value: float
-    """Finite. What could not be measured is a failed trial, not a NaN."""
+    """Finite. A value that cannot be measured makes the trial fail; it is never NaN."""
     num_examples: int
     """How many examples (or queries, or boxes) the value averages over."""
     seed: int
@@ -127,20 +127,20 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRequest:
-    """One hyperparameter choice with one seed, to be carried out by a worker."""
+    """One hyperparameter choice with one seed, to be run by a worker."""
 
     experiment: str
     pair: Pair
     stage: Stage
     index: int
-    """Position within the pair's stage: search trial 0 holds the protocol's default hyperparameters."""
+    """Position within the pair's stage; search trial 0 has the protocol's default hyperparameters."""
     hparams: Mapping[str, HparamValue]
     seed: int
     max_epochs: int
 
     @cached_property
     def trial_id(self) -> str:
-        """Deterministic identity: the same request made twice is the same trial, and is run once.
+        """Deterministic identity: two equal requests are the same trial, which runs once.
 
         >>> pair = Pair(backbone="b", task=Task("knn", "digits"))
         >>> TrialRequest(experiment="e", pair=pair, stage="search", index=3, hparams={}, seed=0,
@@ -175,7 +175,7 @@ class MetricValue:
 
     @classmethod
     def of_key(cls, key: str, value: float) -> "MetricValue":
-        """Read what `key` wrote.
+        """Inverse of `key`.
 
         >>> MetricValue.of_key("test/accuracy/linf_pgd(eps=8/255)", 0.5).condition.kind
         'linf_pgd'
@@ -213,7 +213,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """What became of a trial: the ledger's row, and all that tracking needs to show it."""
+    """Result of a trial: a row of the ledger, with everything that tracking shows."""
 
     trial_id: str
     experiment: str
@@ -226,9 +226,9 @@ class TrialRecord:
     reason: str = ""
     """Why it failed, in one sentence; empty otherwise."""
     values: tuple[MetricValue, ...] = ()
-    """Metrics at the best epoch: on val, in the final stage on test too."""
+    """Metrics at the best epoch, on val; in the final stage also on test."""
     chosen: Mapping[str, HparamValue] = field(default_factory=dict)
-    """What the trial itself chose on val: the packed grid's best cell and the best epoch."""
+    """Chosen on val within the trial: the best head of a packed grid, and the best epoch."""
     edges: Mapping[str, str] = field(default_factory=dict)
     """Packed dimension → `low` or `high` where the chosen value is the last one of its grid."""
     curve: tuple[CurvePoint, ...] = ()
@@ -239,6 +239,7 @@ class TrialRecord:
     evaluations: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → digest of the settings it measured with; final stage only."""
     wall_seconds: float = 0.0
+    """Of the attempt that fitted it, plus those that only ran evaluators afterwards."""
     started_at: float = 0.0
     """Seconds since the epoch, UTC."""
 
@@ -249,18 +250,18 @@ class TrialRecord:
     @property
     def by_key(self) -> dict[str, float]:
         """`split/metric[/condition]` → value."""
-        return {found.key: found.value for found in self.values}
+        return {value.key: value.value for value in self.values}
 
     def value_of(self, split: Split, metric: str) -> float | None:
         """The metric on clean images of the split; None if it was not measured."""
-        for found in self.values:
-            if found.split == split and found.metric == metric and found.condition == CLEAN:
-                return found.value
+        for entry in self.values:
+            if entry.split == split and entry.metric == metric and entry.condition == CLEAN:
+                return entry.value
         return None
 
     @classmethod
     def failed(cls, request: TrialRequest, reason: str, *, at: float = 0.0) -> "TrialRecord":
-        """The record of a trial whose process died without one, at `at` seconds since the epoch."""
+        """Record of a trial whose process wrote none; it died at `at` seconds since the epoch."""
         return cls(
             trial_id=request.trial_id,
             experiment=request.experiment,

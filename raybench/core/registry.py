@@ -46,7 +46,7 @@ def load_entry_point(address: str) -> Any:
 
 
 class Registry(Mapping[str, T]):
-    """A read-mostly mapping that refuses duplicates, explains misses and takes in rows of plug-ins.
+    """A mapping that refuses duplicate names, explains unknown ones and includes rows of plug-ins.
 
     Plug-ins are loaded at the first iteration and at the first look-up of a name that raybench does not have
     itself. A plug-in that fails does not affect the others: see `load_plugins`.
@@ -63,7 +63,7 @@ class Registry(Mapping[str, T]):
         """
         Args:
             kind: singular noun; plug-ins register under the entry-point group `raybench.{kind}s`.
-            row_type: type of the rows that plug-ins may add; None takes no plug-ins.
+            row_type: type of the rows that plug-ins may add; None: no plug-ins.
         """
         self._kind = kind
         self._row_type = row_type

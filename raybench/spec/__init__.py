@@ -1,4 +1,4 @@
-"""What is asked for: a YAML file → a checked spec → a costed plan."""
+"""Experiment specs: YAML file → checked spec → plan with a rough cost."""
 
 from raybench.spec.diff import SpecChange, diff
 from raybench.spec.experiment import ExperimentSpec, ResourceSpec, SearchSpec

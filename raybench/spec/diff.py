@@ -1,4 +1,4 @@
-"""Two specs of one name: what the new one adds to the old, and what it contradicts."""
+"""Compare two specs of one name: what the new one adds to the old, and what it contradicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from raybench.spec.experiment import ExperimentSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecChange:
-    """How a spec differs from the one its storage holds. Both lists empty: nothing that matters changed."""
+    """Difference of a spec from the stored one; both lists are empty if no measurement is affected."""
 
     extends: list[str]
-    """What can be added to the measurements there are: more of something."""
+    """Additions that leave existing measurements valid."""
     conflicts: list[str]
-    """What would make new measurements incomparable with old ones under the same experiment name."""
+    """Changes that would make new measurements incomparable with the existing ones."""
 
 
 def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
-    """Compare what determines measurements; resources do not, and neither does a budget's name.
+    """Compare what determines measurements; resources and the budget's name do not.
 
-    More backbones, tasks, seeds, evaluators and trials extend an experiment. Everything else conflicts,
-    fewer of them included: what was measured stays in the table.
+    Additional backbones, tasks, seeds, evaluators and trials extend an experiment. Any other change
+    conflicts, and so does removing any of them: existing measurements stay in the table.
     """
     extends: list[str] = []
     conflicts: list[str] = []
@@ -50,7 +50,7 @@ def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
 
 
 def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, Any, Any]]:
-    """(Where, old value, new value) of everything that must not change; only what both specs have."""
+    """(Key, old value, new value) of everything that must not change, where both specs have it."""
     parts: list[tuple[str, Any, Any]] = [
         ("name", old.name, new.name),
         ("search.sampler", old.search.sampler, new.search.sampler),
@@ -84,4 +84,4 @@ def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, An
 
 
 _DESCRIPTIVE = ("licence", "citation", "steps", "groups", "params_m", "num_images")
-"""Facts about a row that change no measurement."""
+"""Keys of a row that affect no measurement."""

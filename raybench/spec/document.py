@@ -1,4 +1,4 @@
-"""A YAML file as plain data that knows its lines: scalars, lists and mappings, no other objects."""
+"""A YAML file as plain data (scalars, lists, mappings) with line numbers."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Location = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everyone's eyes do (PyYAML: text)."""
+    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 does; PyYAML reads it as text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -30,26 +30,26 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a spec file says, and where."""
+    """Content of a spec file with the line of every key."""
 
     path: Path
     data: dict[str, Any]
     root: yaml.Node
     problems: list[str] = field(default_factory=list)
-    """Keys given twice: YAML itself would silently keep the last."""
+    """Keys given twice; YAML would silently keep the last."""
 
     def line(self, location: Location) -> int:
-        """Line (from 1) of a location; of its nearest parent where it does not exist."""
+        """Line (from 1) of a location, or of its nearest existing parent."""
         line, node = self.root.start_mark.line, self.root
         for step in location:
-            found = _child(node, step)
-            if found is None:
+            child = _child(node, step)
+            if child is None:
                 break
-            line, node = found
+            line, node = child
         return line + 1
 
     def resolve(self, path: str) -> Path:
-        """A path as the spec writes it: relative to the spec file, `~` expanded."""
+        """A path of the spec, relative to the spec file; `~` is expanded."""
         return self.path.parent / Path(path).expanduser()
 
 
@@ -79,9 +79,9 @@ def read_document(path: Path) -> Document:
 
 
 def _refuse_aliases(path: Path, text: str) -> None:
-    """An anchor may hold itself, or grow without end: a spec has no use for them.
+    """Refuse YAML aliases, which could make a document recursive or huge.
 
-    A glob that begins with * looks like an alias too, so the hint is the same as for a syntax error.
+    A glob that begins with * looks like an alias, so the hint is the same as for a syntax error.
     """
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
@@ -93,8 +93,8 @@ def _refuse_aliases(path: Path, text: str) -> None:
 def _unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         near = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        there = f"; {path.parent} has {', '.join(near[:8])}" if near else ""
-        return f"no such file{there}."
+        listing = f"; {path.parent} has {', '.join(near[:8])}" if near else ""
+        return f"no such file{listing}."
     if isinstance(error, IsADirectoryError):
         return "this is a folder; name the YAML file in it."
     if isinstance(error, UnicodeDecodeError):

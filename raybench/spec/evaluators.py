@@ -14,15 +14,15 @@ from raybench.spec.settings import resolve_settings
 def resolve_evaluators(
     items: list[tuple[int, Any]], document: Document, report: Report
 ) -> dict[str, dict[str, Any]]:
-    """Evaluator → its settings, complete, for items as a spec file writes them."""
-    found: dict[str, dict[str, Any]] = {}
+    """Evaluator → all of its settings, from the items of a spec file."""
+    resolved: dict[str, dict[str, Any]] = {}
     first: dict[str, int] = {}
     for position, item in items:
         location = ("evaluators", position)
         if not (isinstance(item, str) or (isinstance(item, dict) and len(item) == 1)):
             report(location, f"an evaluator is a name or `NAME: PRESET`, got {item!r:.60}.")
             continue
-        name, asked = (item, None) if isinstance(item, str) else next(iter(item.items()))
+        name, requested = (item, None) if isinstance(item, str) else next(iter(item.items()))
         if name in first:
             line = document.line(("evaluators", first[name]))
             report(location, f"evaluator {name!r} is already listed in line {line}; keep one.")
@@ -31,12 +31,12 @@ def resolve_evaluators(
         try:
             if name not in EVALUATORS:
                 raise UnknownNameError(_unknown(str(name)))
-            found[name] = resolve_settings(EVALUATORS[name], asked).as_dict()
+            resolved[name] = resolve_settings(EVALUATORS[name], requested).as_dict()
         except UnknownNameError as error:
             report(location, str(error))
         except ValueError as error:  # pydantic's ValidationError is one.
             report(location, _unsuitable(str(name), error))
-    return found
+    return resolved
 
 
 def _unsuitable(name: str, error: ValueError) -> str:

@@ -1,4 +1,4 @@
-"""The checked spec: what an experiment asks for, with every name resolved."""
+"""The checked spec of an experiment, with every name resolved."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ from raybench.spec.stored_datasets import StoredDataset
 Sampler = Literal["random", "qmc", "tpe"]
 EarlyStopping = Literal["none", "asha"]
 ACCELERATOR = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-"""What Ray takes as the value of a label."""
+"""Valid values of a label in Ray."""
 
 
 def _as_task(value: object) -> object:
@@ -42,28 +42,28 @@ TaskText = Annotated[Task, BeforeValidator(_as_task), PlainSerializer(str)]
 
 
 class SearchSpec(BaseModel):
-    """How hyperparameters of a pair are searched."""
+    """Search of a pair's hyperparameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     sampler: Sampler = "qmc"
-    """`qmc` (Sobol points) and `random` draw the same trials always; `tpe` learns from finished ones."""
+    """`qmc` (Sobol points) and `random` always draw the same trials; `tpe` learns from finished ones."""
     num_trials: int = Field(ge=1)
-    """Search trials per pair; the first one holds the protocol's defaults."""
+    """Search trials per pair; the first one has the protocol's defaults."""
     early_stopping: EarlyStopping = "none"
     seed: int = Field(default=0, ge=0)
 
 
 class ResourceSpec(BaseModel):
-    """What one trial occupies, where the protocols' own numbers do not fit."""
+    """Resources of one trial, in place of the protocols' defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     cpus_per_trial: float | None = Field(default=None, gt=0)
     gpus_per_trial: float | None = Field(default=None, ge=0)
-    """Fractions share a GPU; 0 keeps every trial on CPUs, on a cluster with GPUs too."""
+    """Trials with a fraction share a GPU; 0 keeps every trial on CPUs, even on a cluster with GPUs."""
     accelerators: list[Annotated[str, Field(pattern=ACCELERATOR)]] | None = Field(default=None, min_length=1)
-    """Ray's names of the GPUs that will do (`H100`, `A100`); any of them, and no trial's GPU is another."""
+    """Kinds of GPUs that trials may use, by Ray's names (`H100`, `A100`)."""
 
     @property
     def is_explicit(self) -> tuple[bool, bool]:
@@ -75,7 +75,7 @@ class ResourceSpec(BaseModel):
 
 
 class ExperimentSpec(BaseModel):
-    """One question, as `load_spec` reads it or `from_dict` restores it."""
+    """One experiment, as `load_spec` reads it or `from_dict` restores it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,30 +83,30 @@ class ExperimentSpec(BaseModel):
     backbones: list[BackboneInfo]
     tasks: list[TaskText]
     datasets: dict[str, StoredDataset]
-    """Every dataset that a task names → what it is."""
+    """Name → row, for every dataset that a task, an evaluator or another dataset names."""
     search: SearchSpec
     budget: Budget
     seeds: list[int]
     """Of the final stage; one trial on test per pair and seed."""
     evaluators: dict[str, dict[str, Any]] = {}
-    """Evaluator → its settings, complete."""
+    """Evaluator → all of its settings."""
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, int] = {}
-    """Protocol → epochs of one trial, resolved for every protocol of `tasks`."""
+    """Protocol → epochs of one trial, for every protocol of `tasks`."""
     hparams: dict[str, HparamValue] | None = None
     """A recipe's fixed hyperparameters, packed ones included: no search, only the final stage with them."""
 
     @field_validator("evaluators", mode="before")
     @classmethod
-    def _settle(cls, value: Any) -> Any:
-        """Bare names, as storages of earlier versions hold them, get their default settings."""
+    def _add_settings(cls, value: Any) -> Any:
+        """Give bare names, which earlier versions stored, their default settings."""
         if isinstance(value, list):
             return {name: resolve_settings(EVALUATORS[name]).as_dict() for name in value}
         return value
 
     @field_serializer("backbones", mode="wrap")
     def _without_unset_entry_points(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
-        """Rows as earlier versions wrote them, unless an entry point builds the network: same digest."""
+        """Omit empty entry points, so that rows keep the form and digest of earlier versions."""
         return [{k: v for k, v in row.items() if k != "entry_point" or v} for row in handler(value)]
 
     @property
@@ -136,7 +136,7 @@ class ExperimentSpec(BaseModel):
         return self.datasets[task.dataset]
 
     def evaluators_of(self, protocol: str) -> dict[str, EvaluatorSettings]:
-        """Evaluator → settings, for those that can measure what the protocol fits."""
+        """Evaluator → settings, for the evaluators that suit the protocol."""
         possible = PROTOCOLS[protocol].evaluators
         return {
             name: restore_settings(EVALUATORS[name], settings)
@@ -153,10 +153,9 @@ class ExperimentSpec(BaseModel):
         return PROTOCOLS[protocol].space_within(self.max_epochs_of(protocol))
 
     def trial_resources(self, protocol: str) -> tuple[float, float]:
-        """(CPUs, GPUs) of one trial.
+        """(CPUs, GPUs) of one trial, as the spec sets them, else the protocol's defaults.
 
-        GPUs without `resources.gpus_per_trial` are the protocol's wish, for clusters that have any; with it,
-        they are a demand.
+        Defaults are clamped to the cluster's nodes (`ResourceSpec.is_explicit`).
         """
         info, resources = PROTOCOLS[protocol], self.resources
         cpus = info.cpus if resources.cpus_per_trial is None else resources.cpus_per_trial
@@ -177,9 +176,9 @@ class ExperimentSpec(BaseModel):
         return digest_of(self.to_dict())
 
 
-def resolve_max_epochs(protocols: list[str], asked: Mapping[str, int], budget: Budget) -> dict[str, int]:
-    """Protocol → epochs of one trial: what is asked for, else the protocol's own within the budget."""
+def resolve_max_epochs(protocols: list[str], explicit: Mapping[str, int], budget: Budget) -> dict[str, int]:
+    """Protocol → epochs of one trial: as the spec sets them, else the protocol's within the budget."""
     limit = budget.max_epochs
-    own = {name: PROTOCOLS[name].max_epochs for name in protocols}
-    within = {name: epochs if limit is None else min(epochs, limit) for name, epochs in own.items()}
-    return {name: asked.get(name, epochs) for name, epochs in within.items()}
+    defaults = {name: PROTOCOLS[name].max_epochs for name in protocols}
+    within = {name: epochs if limit is None else min(epochs, limit) for name, epochs in defaults.items()}
+    return {name: explicit.get(name, epochs) for name, epochs in within.items()}

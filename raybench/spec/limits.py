@@ -1,4 +1,4 @@
-"""Numbers of a spec file against what they may be: budgets, seeds, a recipe's hyperparameters."""
+"""Checks of a spec's values: budget, resources, seeds, hyperparameters of recipes and presets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def check_budget(
     protocols: list[str],
     report: Report,
 ) -> None:
-    """A spec may ask for less than its budget, never for more."""
+    """Report trials or epochs that exceed the budget."""
     if budget and num_trials is not None and num_trials > budget.num_trials:
         enough = [name for name, other in BUDGETS.items() if other.num_trials >= num_trials]
         advice = f"use budget {enough[0]!r} or lower num_trials" if enough else "lower num_trials"
@@ -43,7 +43,7 @@ def check_budget(
 
 
 def check_resources(resources: Mapping[str, Any], report: Report) -> None:
-    """Whoever names kinds of GPUs asks for GPUs."""
+    """Report kinds of GPUs without any GPU per trial."""
     if resources.get("accelerators") and resources.get("gpus_per_trial") == 0:
         report(
             ("resources", "accelerators"),
@@ -53,6 +53,7 @@ def check_resources(resources: Mapping[str, Any], report: Report) -> None:
 
 
 def check_seeds(seeds: list[int] | None, report: Report) -> None:
+    """Report repeated seeds."""
     for position, seed in enumerate(seeds or []):
         if seed in (seeds or [])[:position]:
             report(("seeds", position), f"seed {seed} is listed twice; a repeated seed repeats its trial.")
@@ -61,7 +62,7 @@ def check_seeds(seeds: list[int] | None, report: Report) -> None:
 def check_hparams(
     hparams: Mapping[str, HparamValue] | None, num_trials: int | None, protocols: list[str], report: Report
 ) -> None:
-    """A recipe's hyperparameters must be known to every protocol of the spec, and of the right type."""
+    """Report hyperparameters of a recipe that a protocol lacks, of a wrong type, or missing."""
     if not hparams:
         return
     if num_trials is not None:
@@ -94,7 +95,7 @@ def check_hparams(
 
 
 def complete_recipe(hparams: Mapping[str, HparamValue], protocols: list[str]) -> dict[str, HparamValue]:
-    """A recipe with what was added after it was written, as it was meant then."""
+    """The recipe with hyperparameters that were added after it was written, at their former fixed values."""
     later = {name: value for protocol in protocols for name, value in PROTOCOLS[protocol].added_later.items()}
     return {**later, **hparams}
 
@@ -106,7 +107,7 @@ def resolve_preset(
     protocols: list[str],
     report: Report,
 ) -> dict[str, HparamValue]:
-    """The hyperparameters that a preset fixes; empty where there is a problem, which is reported."""
+    """The hyperparameters that a preset fixes; empty if there is a problem, which is reported."""
     location = ("preset",)
     if hparams:
         report(location, "`preset` and `hparams` both fix the hyperparameters; keep one.")

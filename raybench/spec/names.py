@@ -1,4 +1,4 @@
-"""Names in a spec file → catalogue rows. Problems are collected: the first does not hide the others."""
+"""Backbones of a spec file → catalogue rows. All problems are collected, not only the first."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,22 +21,22 @@ from raybench.spec.schema import BackboneEntry
 
 _FACTS = {"family", "method", "pretrain_data", "pretrain_images", "params_m", "licence", "citation"}
 Report = Callable[[Location, str], None]
-"""Takes where in the document, and the sentence."""
+"""Takes a problem: its location in the document, and a sentence."""
 
 
 def resolve_backbones(
     entries: list[tuple[int, str | BackboneEntry]], document: Document, report: Report
 ) -> list[BackboneInfo]:
-    """Rows for names, globs, groups and rows of the spec's own, in the spec's order.
+    """Rows of the spec's names, globs, groups and own rows, in the spec's order.
 
-    What a glob or group repeats is taken once; a name written twice is reported.
+    Rows that globs or groups repeat are taken once; a name written twice is reported.
     """
-    found: dict[str, BackboneInfo] = {}
+    resolved: dict[str, BackboneInfo] = {}
     written: dict[str, int] = {}
     for position, entry in entries:
         location: Location = ("backbones", position)
         try:
-            infos = _named(entry) if isinstance(entry, str) else [_own(entry, location, document, report)]
+            infos = _named(entry) if isinstance(entry, str) else [_own_row(entry, location, document, report)]
         except UnknownNameError as error:
             report(location, str(error))
             continue
@@ -48,8 +48,8 @@ def resolve_backbones(
                 report(location, f"backbone {name!r} is already listed in line {line}; {advice}.")
             written.setdefault(name, position)
         for info in infos:
-            found.setdefault(info.name, info)
-    return list(found.values())
+            resolved.setdefault(info.name, info)
+    return list(resolved.values())
 
 
 def _is_pattern(entry: str) -> bool:
@@ -85,7 +85,7 @@ def _one(name: str) -> BackboneInfo:
 
 
 def _unknown(name: str) -> UnknownNameError:
-    """With the nearest checkpoint of the same architecture, else the nearest row."""
+    """The error, suggesting the nearest checkpoint of the same architecture, else the nearest row."""
     architecture = architecture_of(name)
     siblings = [*checkpoints_of(architecture), *_timm_tags(architecture)]
     near = suggest(name, siblings) or suggest(name, BACKBONES) or "; timm does not know it either."
@@ -94,7 +94,7 @@ def _unknown(name: str) -> UnknownNameError:
 
 
 def _ambiguous(name: str, tags: list[str]) -> str:
-    """A bare architecture says which network, not which weights: two checkpoints would share one label."""
+    """Message for an architecture without a tag: it does not identify the weights."""
     choice = f"write one of {', '.join(tags[:4])}" if tags else "add timm's tag of the weights"
     return (
         f"backbone {name!r} is an architecture, not a checkpoint; {choice}, "
@@ -103,21 +103,21 @@ def _ambiguous(name: str, tags: list[str]) -> str:
 
 
 def _is_timm(name: str) -> bool:
-    """Asked only where the catalogue has no answer, because the answer imports timm (seconds)."""
+    """Whether timm has the model. Called only for names without a row, because it imports timm (seconds)."""
     from raybench.backbones.names import is_timm_name
 
     return is_timm_name(name)
 
 
 def _timm_tags(architecture: str) -> list[str]:
-    """All of timm's checkpoints of an architecture."""
+    """Names of timm's checkpoints of an architecture."""
     from raybench.backbones.names import timm_names
 
     return [name for name in timm_names() if name.startswith(architecture + ".")]
 
 
-def _own(entry: BackboneEntry, location: Location, document: Document, report: Report) -> BackboneInfo:
-    """A row written in the spec: a checkpoint file of one's own, or a timm model with other settings."""
+def _own_row(entry: BackboneEntry, location: Location, document: Document, report: Report) -> BackboneInfo:
+    """A row that the spec defines: a checkpoint file, or a timm model with other settings."""
     architecture = architecture_of(entry.timm)
     if not (entry.timm in BACKBONES or checkpoints_of(architecture) or _is_timm(entry.timm)):
         raise UnknownNameError(f"`timm` names no timm model: {entry.timm!r}{_near_timm(entry.timm) or '.'}")
@@ -171,7 +171,7 @@ def _near_timm(name: str) -> str:
 
 
 def _check_plain(location: Location, value: Any, report: Report) -> None:
-    """kwargs travel as JSON: numbers, text, true/false, lists and mappings of them."""
+    """Report values of `kwargs` that JSON cannot hold."""
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_plain((*location, key), inner, report)

@@ -1,4 +1,4 @@
-"""Spec file → ExperimentSpec, or every mistake in it at once with its line."""
+"""Read a spec file: an ExperimentSpec, or an error with every mistake and its line."""
 
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,22 @@ from raybench.spec.tasks import resolve_datasets, resolve_tasks
 
 
 def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
-    """Read, check and resolve a spec file. Nothing is started, no image and no weight is read.
+    """Read, check and resolve a spec file, without reading images or weights.
 
     Args:
-        needs_data: whether datasets of the catalogue that are put in place by hand must be there; a plan can
-            be made without them.
+        needs_data: whether to report missing files of catalogue datasets that raybench cannot download; a
+            plan needs none.
 
     Raises:
-        SpecError: with all problems, each one with its line, the value met and what to write instead.
+        SpecError: with all problems, each with its line, the value and what to write instead.
     """
     document = read_document(Path(path))
-    shape, misshapen = check_shape(document)
-    found: list[tuple[int, str]] = [(document.line(where), text) for where, text in misshapen.items()]
-    parts = _Parts(document, misshapen)
+    shape, malformed = check_shape(document)
+    reported: list[tuple[int, str]] = [(document.line(where), text) for where, text in malformed.items()]
+    parts = _Parts(document, malformed)
 
     def report(location: Location, sentence: str) -> None:
-        found.append((document.line(location), sentence))
+        reported.append((document.line(location), sentence))
 
     backbones = resolve_backbones(parts.backbones(), document, report)
     tasks = resolve_tasks(parts.texts("tasks"), document, report)
@@ -57,8 +57,8 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     )
     budget = _budget(parts.value("budget", "standard"), report)
     num_trials = parts.value("search", {}).get("num_trials")
-    asked_epochs = parts.value("max_epochs", {})
-    check_budget(budget, num_trials, asked_epochs, protocols, report)
+    explicit_epochs = parts.value("max_epochs", {})
+    check_budget(budget, num_trials, explicit_epochs, protocols, report)
     check_resources(parts.value("resources", {}), report)
     check_seeds(parts.value("seeds", []), report)
     hparams = parts.value("hparams", None)
@@ -67,8 +67,8 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     if preset := parts.value("preset", None):
         hparams = resolve_preset(preset, hparams, num_trials, protocols, report)
     _check_uses(tasks, datasets, report, is_chosen=not hparams)
-    if found or document.problems or shape is None or budget is None:
-        raise SpecError(str(path), _sentences(document, found))
+    if reported or document.problems or shape is None or budget is None:
+        raise SpecError(str(path), _sentences(document, reported))
     spec = ExperimentSpec(
         name=shape.name,
         backbones=backbones,
@@ -79,26 +79,26 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
         seeds=shape.seeds if shape.seeds is not None else list(range(budget.seeds)),
         evaluators=evaluators,
         resources=shape.resources,
-        max_epochs=resolve_max_epochs(protocols, asked_epochs, budget),
+        max_epochs=resolve_max_epochs(protocols, explicit_epochs, budget),
         hparams=hparams,
     )
     return ExperimentSpec.from_dict(spec.to_dict())  # Equal to what a storage restores.
 
 
 class _Parts:
-    """The well-shaped parts of a document: names are checked even where something else is misshapen."""
+    """The well-formed parts of a document, so that names are checked although other parts are malformed."""
 
-    def __init__(self, document: Document, misshapen: dict[Location, str]) -> None:
+    def __init__(self, document: Document, malformed: dict[Location, str]) -> None:
         self._data = document.data
-        self._misshapen = set(misshapen)
+        self._malformed = set(malformed)
 
     def value(self, key: str, default: Any) -> Any:
-        """The key's value; the default where it is absent or anything in it is misshapen."""
-        is_misshapen = any(location[:1] == (key,) for location in self._misshapen)
-        return default if is_misshapen else self._data.get(key, default)
+        """The key's value; the default where it is absent or anything in it is malformed."""
+        is_malformed = any(location[:1] == (key,) for location in self._malformed)
+        return default if is_malformed else self._data.get(key, default)
 
     def texts(self, key: str) -> list[tuple[int, str]]:
-        """(Position, text) of the well-shaped items of a list of names."""
+        """(Position, text) of the well-formed items of a list of names."""
         return [(position, item) for position, item in self.items(key) if isinstance(item, str)]
 
     def backbones(self) -> list[tuple[int, str | BackboneEntry]]:
@@ -108,7 +108,7 @@ class _Parts:
         ]
 
     def datasets(self) -> dict[str, DatasetEntry | None]:
-        """Dataset name → its entry, None where it is misshapen (its name is still taken)."""
+        """Dataset name → its entry; None if malformed, so that its name still counts as defined."""
         entries = self._data.get("datasets") or {}
         if not isinstance(entries, dict):
             return {}
@@ -118,14 +118,14 @@ class _Parts:
         }
 
     def items(self, key: str) -> list[tuple[int, Any]]:
-        """(Position, item) of the well-shaped items of a list."""
+        """(Position, item) of the well-formed items of a list."""
         items = self._data.get(key)
         if not isinstance(items, list):
             return []
         return [(position, item) for position, item in enumerate(items) if self._is_sound((key, position))]
 
     def _is_sound(self, location: Location) -> bool:
-        return not any(bad[: len(location)] == location for bad in self._misshapen)
+        return not any(bad[: len(location)] == location for bad in self._malformed)
 
 
 def _task_datasets(tasks: list[tuple[int, Task]]) -> list[tuple[Location, str]]:
@@ -133,7 +133,7 @@ def _task_datasets(tasks: list[tuple[int, Task]]) -> list[tuple[Location, str]]:
 
 
 def _evaluator_datasets(evaluators: dict[str, dict[str, Any]]) -> list[tuple[Location, str]]:
-    """What evaluators measure on beside the tasks' own datasets."""
+    """Datasets that evaluators read in addition to those of tasks."""
     return [
         (("evaluators", position), dataset)
         for position, (name, settings) in enumerate(evaluators.items())
@@ -163,8 +163,8 @@ def _search(entry: SearchEntry, budget: Budget) -> SearchSpec:
     return SearchSpec(**{**entry.model_dump(), "num_trials": num_trials})
 
 
-def _sentences(document: Document, found: list[tuple[int, str]]) -> list[str]:
-    """Problems in the order of the file; those of one line in the order of discovery."""
-    lines = [f"line {line}: {sentence}" for line, sentence in found]
+def _sentences(document: Document, reported: list[tuple[int, str]]) -> list[str]:
+    """Problems by line, those of one line in the order of checking."""
+    lines = [f"line {line}: {sentence}" for line, sentence in reported]
     unique = dict.fromkeys([*document.problems, *lines])
     return sorted(unique, key=lambda text: int(text.split(":")[0].removeprefix("line ")))

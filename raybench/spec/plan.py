@@ -1,27 +1,16 @@
-"""Spec → plan: what `raybench run` would do and roughly cost, without starting anything."""
+"""The plan of a spec: trials and rough cost of `raybench run`, without starting anything."""
 
 import textwrap
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
-from raybench.catalog.backbone_info import BackboneInfo
-from raybench.catalog.dataset_sources import FolderSource
-from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.listing import load_plugins
 from raybench.catalog.search_spaces import num_choices
 from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.records import Pair
 from raybench.spec.experiment import ExperimentSpec
+from raybench.spec.plan_cost import finetune_flops, pass_flops, total, unknown_sizes
 from raybench.spec.tasks import is_missing
 
-MACS_PER_PARAM = 180
-"""Multiply-adds of one 224-pixel image per parameter: 160 to 175 for ResNets and ConvNeXts, 200 for
-ViTs at patch 16 (4.1 G / 23.5 M, 4.5 G / 27.8 M, 17.5 G / 85.8 M). Networks for phones: half of it."""
-TRAINING_FACTOR = 3
-"""Forward and backward pass against the forward pass alone."""
-MAX_COUNTED_FILES = 200_000
-"""Larger folders are not counted: a plan must not take minutes."""
 ORDER_NOTE = (
     "order-dependent: {what}, so two runs are not bit-reproducible; "
     "for that use `sampler: qmc` (or random) and `early_stopping: none`."
@@ -30,7 +19,7 @@ ORDER_NOTE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtocolPlan:
-    """What all pairs of one protocol do."""
+    """Trials of all pairs of one protocol."""
 
     protocol: str
     num_pairs: int
@@ -43,7 +32,7 @@ class ProtocolPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything `raybench run` would do."""
+    """Trials, feature passes and rough cost of an experiment."""
 
     experiment: str
     num_backbones: int
@@ -53,15 +42,15 @@ class Plan:
     search_trials: int
     final_trials: int
     feature_passes: int
-    """Distinct backbone × dataset whose images go through a frozen backbone, at most once each."""
+    """Distinct (backbone, dataset) for which features are extracted."""
     forward_flops: float | None
-    """Of all feature passes; None if no size is known. Rough: parameters × images × a usual ratio."""
+    """Rough FLOPs of all feature passes, from parameters × images; None if no size is known."""
     finetune_flops: float | None
-    """Of all fine-tuning trials that run all their epochs; 0 without any."""
+    """Rough FLOPs of all fine-tuning trials with all epochs; 0 without any, None if no size is known."""
     unknown_costs: list[str]
-    """Backbones and datasets without a known size, left out of both sums."""
+    """Backbones and datasets of unknown size, left out of both sums."""
     resources: str
-    """What a trial of each protocol occupies, in words."""
+    """CPUs and GPUs of a trial of each protocol, as text."""
     notes: list[str]
 
     def render(self) -> str:
@@ -108,9 +97,9 @@ def make_plan(spec: ExperimentSpec) -> Plan:
         search_trials=sum(plan.search_trials for plan in protocols),
         final_trials=sum(plan.final_trials for plan in protocols),
         feature_passes=len(passes),
-        forward_flops=_total([_pass_flops(spec.backbone(b), spec.datasets[d]) for b, d in sorted(passes)]),
-        finetune_flops=_finetune_flops(spec, pairs),
-        unknown_costs=_unknown_sizes(spec),
+        forward_flops=total([pass_flops(spec.backbone(b), spec.datasets[d]) for b, d in sorted(passes)]),
+        finetune_flops=finetune_flops(spec, pairs),
+        unknown_costs=unknown_sizes(spec),
         resources=_resources(spec),
         notes=_notes(spec),
     )
@@ -134,9 +123,9 @@ def _protocol_plan(spec: ExperimentSpec, protocol: str) -> ProtocolPlan:
 
 
 def search_trials_of(spec: ExperimentSpec, protocol: str) -> int:
-    """Search trials of one pair: as many as asked for, but no more than a finite space has distinct choices.
+    """Search trials of one pair: `num_trials`, but no more than a finite space has distinct choices.
 
-    `tpe` may ask for the same choice again and is taken at its word.
+    `tpe` may repeat a choice, so it always makes `num_trials`.
     """
     if spec.hparams is not None or not spec.space_of(protocol):
         return 0
@@ -145,7 +134,7 @@ def search_trials_of(spec: ExperimentSpec, protocol: str) -> int:
 
 
 def _resources(spec: ExperimentSpec) -> str:
-    """Protocols that occupy the same are named together."""
+    """CPUs and GPUs per trial; protocols with the same resources are listed together."""
     by_size: dict[tuple[float, float], list[str]] = {}
     for name in spec.protocols:
         by_size.setdefault(spec.trial_resources(name), []).append(name)
@@ -177,56 +166,6 @@ def _notes(spec: ExperimentSpec) -> list[str]:
     return [*notes, *map(str, load_plugins())]
 
 
-def _pass_flops(info: BackboneInfo, dataset: DatasetInfo) -> float | None:
-    """Floating-point operations of all images once through the backbone; None where a size is unknown."""
-    num_images = count_images(dataset)
-    if info.params_m is None or num_images is None:
-        return None
-    side = info.input_size or 224
-    return 2 * MACS_PER_PARAM * info.params_m * 1e6 * _relative_area(info, side) * num_images
-
-
-def _relative_area(info: BackboneInfo, side: float) -> float:
-    """Area against the 224 pixels of MACS_PER_PARAM."""
-    if "mini" in info.groups or info.name.startswith("mini_"):
-        return 10 / MACS_PER_PARAM  # Counted on the four: 3 to 16 multiply-adds per parameter at 32 pixels.
-    return (side / 224) ** 2
-
-
-def count_images(dataset: DatasetInfo) -> int | None:
-    """Images over all splits as the catalogue states them; files in a folder of class folders; else None."""
-    if dataset.num_images is not None or not isinstance(dataset.source, FolderSource):
-        return dataset.num_images
-    root = Path(dataset.source.location)
-    folders = [root if name == "all" else root / name for name in dataset.splits.values()]
-    files = (file for folder in folders for file in folder.glob("*/*"))
-    num_files = sum(1 for _ in islice(files, MAX_COUNTED_FILES))
-    return num_files if 0 < num_files < MAX_COUNTED_FILES else None
-
-
-def _finetune_flops(spec: ExperimentSpec, pairs: list[Pair]) -> float | None:
-    costs: list[float | None] = []
-    for pair in pairs:
-        task = pair.task
-        if protocol_of(task).uses_features:
-            continue
-        once = _pass_flops(spec.backbone(pair.backbone), spec.datasets[task.dataset])
-        trials = len(spec.seeds) + (0 if spec.hparams is not None else spec.search.num_trials)
-        epochs = spec.max_epochs_of(task.protocol)
-        costs.append(None if once is None else once * TRAINING_FACTOR * epochs * trials)
-    return _total(costs) if costs else 0.0
-
-
-def _total(costs: list[float | None]) -> float | None:
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known else None
-
-
-def _unknown_sizes(spec: ExperimentSpec) -> list[str]:
-    backbones = [info.name for info in spec.backbones if info.params_m is None]
-    return backbones + [name for name, info in spec.datasets.items() if count_images(info) is None]
-
-
 def _effort(flops: float | None) -> str:
     if flops is None:
         return "of unknown size"
@@ -236,7 +175,7 @@ def _effort(flops: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """About how long, in the largest unit that leaves a number above one.
+    """Rounded duration in the largest unit that fits at least once.
 
     >>> _duration(0.2), _duration(200), _duration(200_000)
     ('seconds', '3 min', '2 d')

@@ -15,13 +15,13 @@ KEYS = {
     "first": (*_ALWAYS, "fraction", "max_per_class"),
     "listed": (*_ALWAYS, "layout", "file", "difficulty", "crop", "distractors"),
 }
-"""Kind of queries → its keys."""
+"""Kind of queries → the keys that it may have."""
 
 
 def resolve_queries(
     entry: DatasetEntry, location: Location, document: Document, report: Report
 ) -> Queries | None:
-    """The entry's `queries`, paths made absolute; contradictions are reported."""
+    """The entry's `queries` with absolute paths; contradictions are reported."""
     if entry.queries is None:
         if entry.val_fraction == 0:
             report(

@@ -1,4 +1,4 @@
-"""The shape of a spec file: which keys it has and of which type. Names are looked up later, in `names.py`."""
+"""Keys of a spec file and their types. Names are looked up later, in `names.py` and `tasks.py`."""
 
 from typing import Annotated, Any, Literal
 
@@ -108,9 +108,9 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
     hparams: dict[str, HparamValue] | None = Field(default=None, min_length=1)
     preset: str | None = None
-    """Name of hyperparameters that the protocol's row fixes, in the place of `hparams`: `paper`."""
+    """Name of hyperparameters that the protocol's row fixes, in place of `hparams`: `paper`."""
     found: dict[str, Any] = {}
-    """What a recipe says of its own origin; for people and programs, not for `raybench run`."""
+    """Scores and origin of a recipe; `raybench run` ignores them."""
 
 
 _EXAMPLES = {
@@ -149,12 +149,12 @@ def check_shape(document: Document) -> tuple[SpecShape | None, dict[Location, st
     try:
         return SpecShape.model_validate(document.data), {}
     except ValidationError as error:
-        found: dict[Location, str] = {}
+        problems: dict[Location, str] = {}
         for details in error.errors(include_url=False):
             location = _in_document(details["loc"])
             # A value that fits no member of a union is reported once per member; the first says enough.
-            found.setdefault(location, _sentence(details, location))
-        return None, found
+            problems.setdefault(location, _sentence(details, location))
+        return None, problems
 
 
 def _in_document(location: Location) -> Location:

@@ -1,4 +1,4 @@
-"""An evaluator's settings, from what a spec writes and from what a storage holds."""
+"""An evaluator's settings, read from a spec file or from a stored spec."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,15 +10,17 @@ from raybench.core.errors import UnknownNameError
 from raybench.core.registry import suggest
 
 
-def resolve_settings(info: EvaluatorInfo, asked: str | Mapping[str, Any] | None = None) -> EvaluatorSettings:
-    """Settings for what a spec writes: nothing, a preset's name, or `{preset: NAME, setting: value}`.
+def resolve_settings(
+    info: EvaluatorInfo, requested: str | Mapping[str, Any] | None = None
+) -> EvaluatorSettings:
+    """Settings from a spec file: None, a preset's name, or `{preset: NAME, setting: value}`.
 
     Raises:
         UnknownNameError: if there is no such preset.
         pydantic.ValidationError: if a setting is unknown or of the wrong type.
     """
-    changes = dict(asked) if isinstance(asked, Mapping) else {}
-    name = asked if isinstance(asked, str) else changes.pop("preset", info.default_preset)
+    changes = dict(requested) if isinstance(requested, Mapping) else {}
+    name = requested if isinstance(requested, str) else changes.pop("preset", info.default_preset)
     if name not in info.presets:
         raise UnknownNameError(
             f"evaluator {info.name!r} has no preset {name!r}{suggest(str(name), info.presets) or '.'} "
@@ -28,7 +30,7 @@ def resolve_settings(info: EvaluatorInfo, asked: str | Mapping[str, Any] | None 
 
 
 def restore_settings(info: EvaluatorInfo, content: Mapping[str, Any]) -> EvaluatorSettings:
-    """Settings from what `as_dict` gave, JSON in between or not.
+    """Settings from the result of `as_dict`, also after a round trip through JSON.
 
     Raises:
         pydantic.ValidationError: if a setting is unknown or of the wrong type.

@@ -1,4 +1,4 @@
-"""Dataset rows of stored specs, those of earlier versions included."""
+"""Dataset rows of stored specs, including those of earlier versions."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,7 +10,7 @@ from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.dataset_sources import USER_SOURCES
 
 _FLAT = ("location", "image_column", "label_column", "revision")
-"""Keys that lay beside the dataset's own until sources became records."""
+"""Keys of a source that were keys of the dataset until sources became records."""
 
 
 def _nest_source(row: Any) -> Any:

@@ -43,9 +43,9 @@ def resolve_datasets(
     """Dataset name → row, for every name in use: the spec's own entries first, then the catalogue's rows.
 
     Args:
-        entries: the spec's own datasets; None where an entry is misshapen.
-        named: names in use, each with where the spec has it.
-        needs_data: whether the files of a catalogue row that raybench cannot download must be there.
+        entries: the spec's own datasets; None for a malformed entry.
+        named: names in use, each with its location in the spec.
+        needs_data: whether to report missing files of a catalogue row that raybench cannot download.
     """
     own = {
         name: _own_dataset(name, entry, document, report)
@@ -141,7 +141,7 @@ def _shifts(entry: DatasetEntry, location: Location, report: Report) -> dict[str
 
 
 def is_missing(info: DatasetInfo) -> bool:
-    """Whether it is a catalogue row that raybench cannot download and whose files are not in place."""
+    """Whether it is a catalogue row that raybench cannot download and whose folders are missing."""
     distractors = info.queries.distractors if info.queries is not None else ""
     folders = [info.source.location, distractors] if distractors else [info.source.location]
     return bool(info.steps) and not all(Path(folder).is_dir() for folder in folders)

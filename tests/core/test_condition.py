@@ -28,7 +28,7 @@ VALUES = st.from_regex(r"[A-Za-z0-9/.+:-]{1,8}", fullmatch=True)
         ("shift(my (old) set, part 2)", Condition("shift", "my (old) set, part 2")),
     ],
 )
-def test_text_and_record_are_each_others_inverse(text, condition):
+def test_a_known_text_is_parsed_and_written_back(text, condition):
     assert Condition.parse(text) == condition
     assert str(condition) == text
 

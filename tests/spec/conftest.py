@@ -46,8 +46,8 @@ def problems(write: Callable[..., Path]) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def timm_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """timm is asked only about names without a row; here it knows two, and is not imported."""
+def fake_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace timm's list of names, needed only for names without a row, by a short one."""
     import sys
     from types import ModuleType
 

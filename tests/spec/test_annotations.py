@@ -18,7 +18,7 @@ def scenes(monkeypatch):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_mismatch_is_one_sentence_with_line_task_dataset_and_both_kinds(problems, protocol):
+def test_a_mismatch_is_reported_with_line_task_dataset_and_both_annotations(problems, protocol):
     assert problems(tasks=f"[knn@digits, {protocol}@scenes]") == [
         f"line 3: task '{protocol}@scenes': {protocol} needs a dataset annotated with classes, "
         "and 'scenes' is annotated with labels."

@@ -1,4 +1,4 @@
-"""More of something extends an experiment; anything else contradicts what is already measured."""
+"""Additions extend an experiment; any other change conflicts with its measurements."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_the_same_spec_changes_nothing(change):
         ("search", "{num_trials: 8}", "search.num_trials: 4 → 8"),
     ],
 )
-def test_more_of_something_extends(change, key, value, message):
+def test_additions_extend(change, key, value, message):
     made = change(**{key: value})
     assert (made.extends, made.conflicts) == ([message], [])
 
@@ -58,7 +58,7 @@ def test_anything_else_conflicts(change, key, value, message):
     assert message in change(**{key: value}).conflicts
 
 
-def test_a_budget_conflicts_by_what_it_limits_not_by_its_name(change):
+def test_a_budget_conflicts_by_its_limits_and_not_by_its_name(change):
     made = change(budget="standard")
     assert "max_epochs.linear_probe: 30 → 100" in made.conflicts
     assert "budget.wall_seconds: 1800.0 → None" in made.conflicts

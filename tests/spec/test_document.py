@@ -1,4 +1,4 @@
-"""Text → data with lines; what is not YAML is told in one sentence."""
+"""Text → data with line numbers; text that is not YAML is refused in one sentence."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from raybench.spec.document import read_document
         ("d: 2020-99-99", "not YAML: month must be in 1..12"),
     ],
 )
-def test_what_is_not_a_spec_is_refused_in_one_sentence(tmp_path, text, message):
+def test_text_that_is_no_spec_is_refused_in_one_sentence(tmp_path, text, message):
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     with pytest.raises(SpecError, match=message) as caught:
@@ -30,7 +30,7 @@ def test_what_is_not_a_spec_is_refused_in_one_sentence(tmp_path, text, message):
     assert len(caught.value.problems) == 1
 
 
-def test_a_missing_file_is_answered_with_the_files_beside_it(tmp_path):
+def test_a_missing_file_is_refused_with_a_list_of_the_folders_specs(tmp_path):
     (tmp_path / "quickstart.yaml").touch()
     with pytest.raises(SpecError, match=r"no such file; .* has quickstart.yaml"):
         read_document(tmp_path / "quikstart.yaml")
@@ -48,7 +48,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
         read_document(path)
 
 
-def test_a_repeated_key_is_a_problem_not_a_silent_choice(tmp_path):
+def test_a_repeated_key_is_refused(tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_text("name: a\nsearch: {seed: 1,\n  seed: 2}\nname: b\n")
     assert read_document(path).problems == [
@@ -60,7 +60,7 @@ def test_a_repeated_key_is_a_problem_not_a_silent_choice(tmp_path):
     }
 
 
-def test_lines_are_those_of_the_deepest_key_there_is(tmp_path):
+def test_the_line_is_that_of_the_deepest_existing_key(tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_text("name: a\nsearch:\n  seed: 1\ntasks:\n  - x\n  - y\n")
     document = read_document(path)

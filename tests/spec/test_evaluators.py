@@ -58,11 +58,11 @@ def test_specs_of_earlier_versions_hold_bare_names(read):
         ("[calibration: {bins: 10}]", "evaluator 'calibration': bins: "),
     ],
 )
-def test_mistakes_are_said_with_their_line(read, evaluators, sentence):
+def test_mistakes_are_reported_with_their_line(read, evaluators, sentence):
     with pytest.raises(SpecError, match="line 6: " + sentence.replace("[", r"\[")):
         read(evaluators)
 
 
-def test_an_evaluator_that_a_protocol_cannot_serve_is_left_out(read):
+def test_an_evaluator_that_does_not_suit_a_protocol_is_left_out(read):
     needs = {name: EVALUATORS[name].needs for name in read("[calibration]").evaluators_of("knn")}
     assert "gradients" not in needs.values()

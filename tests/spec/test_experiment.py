@@ -1,4 +1,4 @@
-"""The checked spec answers what the rest of raybench asks of it."""
+"""Pairs, rows, search spaces, resources and digest of a checked spec."""
 
 import pytest
 from pydantic import ValidationError
@@ -30,7 +30,7 @@ def test_the_search_space_ends_at_the_budgets_epochs(spec):
     assert spec.space_of("linear_probe")["epochs"].high == spec.max_epochs_of("linear_probe") == 30
 
 
-def test_resources_come_from_the_protocol_unless_the_spec_says_otherwise(write):
+def test_resources_come_from_the_protocol_unless_the_spec_sets_them(write):
     assert load_spec(write()).trial_resources("linear_probe") == (1, 0.125)
     spec = load_spec(write(resources="{cpus_per_trial: 0.5, gpus_per_trial: 0}"))
     assert spec.trial_resources("linear_probe") == (0.5, 0)

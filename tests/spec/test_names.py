@@ -9,7 +9,7 @@ def names_of(path):
     return [info.name for info in load_spec(path).backbones]
 
 
-def test_globs_and_groups_are_taken_once_in_the_specs_order(write):
+def test_rows_of_globs_and_groups_are_taken_once_in_the_specs_order(write):
     path = write(backbones="[mini_vit.supervised, 'mini_*.supervised', '@mini']")
     names = names_of(path)
     assert names[0] == "mini_vit.supervised"
@@ -96,13 +96,13 @@ def test_facts_about_a_checkpoint_file_are_kept(write, tmp_path):
         ),
     ],
 )
-def test_a_backbone_that_cannot_be_is_refused_with_its_line(problems, backbones, message):
+def test_an_invalid_backbone_is_refused_with_its_line(problems, backbones, message):
     assert any(
         problem.startswith("line 2: ") and message in problem for problem in problems(backbones=backbones)
     )
 
 
-def test_a_missing_checkpoint_is_answered_with_the_file_next_to_it(problems, tmp_path):
+def test_a_missing_checkpoint_is_refused_with_the_nearest_file_name(problems, tmp_path):
     (tmp_path / "best.pth").touch()
     (problem,) = problems(backbones="[{timm: resnet18, checkpoint: bets.pth}]")
     assert problem == (

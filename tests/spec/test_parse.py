@@ -1,4 +1,4 @@
-"""A spec file is read, or every mistake in it is told at once."""
+"""A spec file is read, or refused with every mistake in it."""
 
 import json
 import random
@@ -26,12 +26,12 @@ evaluators: [calibraton]
 """
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(problems):
-    found = problems(BAD)
-    lines = [int(problem.split(":")[0].removeprefix("line ")) for problem in found]
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(problems):
+    sentences = problems(BAD)
+    lines = [int(problem.split(":")[0].removeprefix("line ")) for problem in sentences]
     assert lines == sorted(lines)
     assert set(lines) == {1, 3, 5, 6, 8, 9, 10, 11, 12, 13}
-    assert len(found) == 13
+    assert len(sentences) == 13
 
 
 def test_the_error_names_the_file_and_counts(write):
@@ -48,7 +48,7 @@ def test_a_good_spec_is_resolved(write):
     assert list(spec.datasets) == ["digits"]
 
 
-def test_what_is_not_said_comes_from_the_budget(write):
+def test_missing_keys_get_the_budgets_values(write):
     spec = load_spec(write("name: short\nbackbones: [mini_vit.mae]\ntasks: [knn@digits]\nbudget: thorough\n"))
     assert spec.search.num_trials == BUDGETS["thorough"].num_trials
     assert spec.seeds == [0, 1, 2, 3, 4]
@@ -147,11 +147,11 @@ def test_every_spelling_of_a_number_is_a_number(write, text):
         ),
     ],
 )
-def test_a_wrong_value_is_told_with_its_line_and_what_to_write(problems, key, value, message):
+def test_a_wrong_value_is_reported_with_its_line_and_a_remedy(problems, key, value, message):
     assert any(message in problem for problem in problems(**{key: value}))
 
 
-def test_a_missing_key_is_told_with_an_example(problems):
+def test_a_missing_key_is_reported_with_an_example(problems):
     (problem,) = problems("name: x\nbackbones: [mini_vit.mae]\n")
     assert problem == "line 1: key `tasks` is missing; write for example `tasks: [linear_probe@digits]`."
 
@@ -171,12 +171,12 @@ RECIPE = "{lr: 1.0e-3, weight_decay: 0.05, layer_decay: 0.75, drop_path: 0.1}"
     ],
 )
 def test_a_recipe_that_does_not_fit_its_protocol_is_refused(problems, hparams, message):
-    found = problems(tasks="[finetune@digits]", search="{sampler: qmc}", hparams=hparams)
-    assert any(message in problem for problem in found)
+    sentences = problems(tasks="[finetune@digits]", search="{sampler: qmc}", hparams=hparams)
+    assert any(message in problem for problem in sentences)
 
 
 @pytest.mark.parametrize(("named", "meant"), [("", "single"), (", scales: multi", "multi")])
-def test_a_recipe_from_before_a_hyperparameter_means_what_was_done_then(tmp_path, named, meant):
+def test_a_recipe_older_than_a_hyperparameter_gets_its_former_fixed_value(tmp_path, named, meant):
     recipe = (
         "{layer: 0, pooling: cls, gem_power: 3.0, normalisation: l2, distance: dot, query_expansion: 0, "
         f"expansion_power: 3.0, rerank_neighbours: 0{named}}}"
@@ -201,7 +201,7 @@ def test_a_spec_survives_json(write):
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_a_mutilated_spec_is_a_good_spec_or_a_spec_error(write, seed):
+def test_a_spec_with_random_changes_is_read_or_refused_with_a_spec_error(write, seed):
     rng = random.Random(seed)
     text = BAD + "max_epochs: {knn: 1}\nresources: {cpus_per_trial: 1}\nhparams: {k: 3}\n"
     for _ in range(rng.randint(1, 12)):

@@ -5,7 +5,7 @@ import pytest
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.spec import load_spec, make_plan
-from raybench.spec.plan import count_images
+from raybench.spec.plan_cost import count_images
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def test_a_recipe_has_no_search(plan):
 
 
 @pytest.mark.parametrize("search", ["{num_trials: 4, sampler: tpe}", "{num_trials: 4, early_stopping: asha}"])
-def test_order_dependence_is_said_with_its_remedy(plan, search):
+def test_order_dependence_is_noted_with_a_remedy(plan, search):
     (note,) = [note for note in plan(search=search).notes if "order-dependent" in note]
     assert "`sampler: qmc` (or random) and `early_stopping: none`" in note
 
 
-def test_a_deterministic_search_has_no_such_note(plan):
+def test_a_deterministic_search_has_no_note_on_order(plan):
     assert not any("order-dependent" in note for note in plan().notes)
 
 
@@ -70,7 +70,7 @@ def test_images_of_a_folder_are_counted(plan, tmp_path):
     assert count_images(info) == 5
 
 
-def test_what_has_no_known_size_is_named(plan):
+def test_backbones_and_datasets_of_unknown_size_are_listed(plan):
     made = plan(tasks="[knn@own]", datasets="{own: {huggingface: org/name}}")
     assert made.forward_flops is None
     assert made.unknown_costs == ["own"]
@@ -95,5 +95,5 @@ def test_the_text_names_pairs_trials_passes_and_cost(plan):
         ("{accelerators: [A100, H100]}", "linear_probe, knn: 1 CPUs + 0.125 GPUs (A100 or H100 only)"),
     ],
 )
-def test_what_a_trial_occupies_is_said(plan, resources, says):
+def test_the_text_states_the_resources_of_a_trial(plan, resources, says):
     assert f"each trial      {says}\n" in plan(resources=resources).render()

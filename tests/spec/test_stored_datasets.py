@@ -79,7 +79,7 @@ def test_a_flat_row_of_an_earlier_version_is_read(restore, kind, location, sourc
     )
 
 
-def test_a_flat_row_equals_the_same_row_of_today(restore):
+def test_a_flat_row_equals_the_current_row(restore):
     digits = {**FLAT, "name": "digits", "source": "digits", "location": "", "val_fraction": 0.2}
     digits |= {"unreadable": "error", "num_classes": 10, "num_images": 1797}
     change = diff(restore(digits), restore(row_as_json(restore, DATASETS["digits"])))

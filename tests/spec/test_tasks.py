@@ -79,7 +79,7 @@ def test_a_few_shot_version_of_a_torchvision_dataset_has_the_rows_splits(write):
         ("photos", "`datasets.own` must be a mapping of keys to values, got 'photos' (text)."),
     ],
 )
-def test_a_dataset_that_cannot_be_read_is_refused_with_its_line(problems, tmp_path, entry, message):
+def test_an_unreadable_dataset_is_refused_with_its_line(problems, tmp_path, entry, message):
     make_folders(tmp_path, "photos/train/cat", "photos/val/cat")
     reported = problems(tasks=TASKS, datasets=f"{{own: {entry}}}")
     assert any(problem.startswith("line 7: ") and message in problem for problem in reported)

@@ -52,13 +52,13 @@ def test_sobol_points_cover_a_range_more_evenly_than_random_ones():
 def test_tpe_moves_towards_choices_that_scored_well():
     space = {"x": Float(low=0.0, high=1.0, default=0.5)}
     sampler = TpeSampler(space, seed=0)
-    asked = []
+    values = []
     for index in range(40):
         hparams = sampler.ask(index)
-        asked.append(float(hparams["x"]))
-        sampler.tell(index, hparams, -abs(asked[-1] - 0.9))
-    assert asked[0] == 0.5
-    assert sum(abs(x - 0.9) < 0.2 for x in asked[-15:]) > 8
+        values.append(float(hparams["x"]))
+        sampler.tell(index, hparams, -abs(values[-1] - 0.9))
+    assert values[0] == 0.5
+    assert sum(abs(x - 0.9) < 0.2 for x in values[-15:]) > 8
 
 
 def test_tpe_takes_in_the_trials_of_an_earlier_run():

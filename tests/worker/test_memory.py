@@ -67,7 +67,7 @@ def test_a_protocol_without_minibatches_keeps_its_hyperparameters():
 
 
 def test_a_trial_without_a_gpu_does_not_call_cuda(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("CUDA was asked"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("CUDA was called"))
     assert claim_device(0.0) == "cpu"
 
 
@@ -88,8 +88,8 @@ def test_a_gpu_that_pytorch_cannot_use_is_refused_with_the_cuda_version_it_needs
     ],
 )
 def test_trials_that_share_a_gpu_are_limited_to_their_shares_of_its_memory(monkeypatch, gpus, total, limit):
-    """What torch is told; whether it keeps to it is asked below, where there is a GPU."""
-    told = []
+    """The limit passed to torch; a test below checks on a GPU that it is enforced."""
+    limits = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: type("Properties", (), {"total_memory": total})
@@ -97,12 +97,12 @@ def test_trials_that_share_a_gpu_are_limited_to_their_shares_of_its_memory(monke
     monkeypatch.setattr(
         torch.cuda,
         "set_per_process_memory_fraction",
-        lambda fraction, device: told.append((fraction, device)),
+        lambda fraction, device: limits.append((fraction, device)),
     )
     assert claim_device(gpus) == "cuda"
-    assert told == [(pytest.approx(limit), 0)]
+    assert limits == [(pytest.approx(limit), 0)]
     num_sharing = int(1 / gpus) if gpus < 1 else 1
-    assert num_sharing * told[0][0] <= 1.0
+    assert num_sharing * limits[0][0] <= 1.0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
