@@ -99,13 +99,13 @@ def edge_sentences(spec: ExperimentSpec, winner: TrialRecord) -> dict[str, str]:
         if numbers:
             low, high = min(numbers), max(numbers)
             space[name] = Float(low=low, high=high, log=low > 0, default=low)
-    values = {**winner.hparams, **winner.chosen}
+    winning = {**winner.hparams, **winner.chosen}
     sentences = {}
     for name, end in ends.items():
         if name in space:
             low, high = extension(space[name], end)
             sentences[name] = (
-                f"{name} = {values.get(name)} is the {end}est value tried; the best may lie beyond, "
+                f"{name} = {winning.get(name)} is the {end}est value tried; the best may lie beyond, "
                 f"try {low:g} to {high:g}."
             )
     return sentences

@@ -7,7 +7,7 @@ from raybench.catalog.budgets import BUDGETS, Budget
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.core.errors import SpecError, UnknownNameError
-from raybench.core.records import Task
+from raybench.core.records import HparamValue, Task
 from raybench.spec.document import Document, Location, read_document
 from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
@@ -61,11 +61,7 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     check_budget(budget, num_trials, explicit_epochs, protocols, report)
     check_resources(parts.value("resources", {}), report)
     check_seeds(parts.value("seeds", []), report)
-    hparams = parts.value("hparams", None)
-    check_hparams(hparams, num_trials, protocols, report)
-    hparams = complete_recipe(hparams, protocols) if hparams else None
-    if preset := parts.value("preset", None):
-        hparams = resolve_preset(preset, hparams, num_trials, protocols, report)
+    hparams = _fixed_hparams(parts, num_trials, protocols, report)
     _check_uses(tasks, datasets, report, is_chosen=not hparams)
     if reported or document.problems or shape is None or budget is None:
         raise SpecError(str(path), _sentences(document, reported))
@@ -126,6 +122,18 @@ class _Parts:
 
     def _is_sound(self, location: Location) -> bool:
         return not any(bad[: len(location)] == location for bad in self._malformed)
+
+
+def _fixed_hparams(
+    parts: _Parts, num_trials: int | None, protocols: list[str], report: Report
+) -> dict[str, HparamValue] | None:
+    """Hyperparameters that `hparams` or `preset` fixes; None if they are to be searched."""
+    hparams = parts.value("hparams", None)
+    check_hparams(hparams, num_trials, protocols, report)
+    completed = complete_recipe(hparams, protocols) if hparams else None
+    if preset := parts.value("preset", None):
+        return resolve_preset(preset, completed, num_trials, protocols, report)
+    return completed
 
 
 def _task_datasets(tasks: list[tuple[int, Task]]) -> list[tuple[Location, str]]:

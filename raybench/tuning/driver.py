@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raybench.core.errors import StorageUnavailableError
 from raybench.core.records import TrialRequest
@@ -13,6 +13,11 @@ from raybench.tuning.growth import Resources, autoscaler
 from raybench.tuning.job import TrialListener, TuningJob
 from raybench.tuning.termination import sigterm_interrupts
 from raybench.tuning.watchdog import step_limit
+
+if TYPE_CHECKING:
+    from ray import tune
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher
 
 MAX_RETRIES = 1
 """A trial whose process died (node lost, out of memory) is retried once, from its own checkpoint."""
@@ -33,6 +38,7 @@ def tune_experiment(job: TuningJob, listener: TrialListener) -> bool:
 
 
 def _resources_on_cluster(job: TuningJob, listener: TrialListener) -> tuple[dict[str, Resources], Slots]:
+    """Resources of each protocol's trials, and how many trials may run at once."""
     demand = job.resources
     with autoscaler() as scaler:
         resources = resolve_resources(
@@ -47,11 +53,8 @@ def _resources_on_cluster(job: TuningJob, listener: TrialListener) -> tuple[dict
 def _run_tuner(
     job: TuningJob, listener: TrialListener, resources: dict[str, Resources], slots: Slots
 ) -> bool:
-    from ray import tune
-
     from raybench.tuning.scheduler import ExperimentScheduler
     from raybench.tuning.searcher import ExperimentSearcher
-    from raybench.tuning.trainable import TrialTrainable
 
     step_seconds = step_limit()
 
@@ -73,25 +76,8 @@ def _run_tuner(
     # raybench reports failures itself, with the reason; Tune would list its own trial ids.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="raybench-tune-") as scratch, warnings.catch_warnings():
-        # Tune's own state is scratch: raybench continues from its ledger (see study.py).
         warnings.simplefilter("ignore")
-        tuner = tune.Tuner(
-            tune.with_resources(TrialTrainable, resources=lambda config: placement(**config["resources"])),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler,
-                num_samples=-1,
-                max_concurrent_trials=MAX_CONCURRENT_TRIALS,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=scratch,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )
+        tuner = _make_tuner(searcher, scheduler, scratch)
         with sigterm_interrupts(listener.on_sigterm):
             tuner.fit()
     if searcher.stopped_by is not None:
@@ -100,3 +86,28 @@ def _run_tuner(
             "Measurements so far are kept; rerun the same command to resume."
         )
     return all(study.is_finished for study in job.studies)
+
+
+def _make_tuner(searcher: "Searcher", scheduler: "TrialScheduler", scratch: str) -> "tune.Tuner":
+    """Ray's Tuner. Its own state goes to `scratch`: raybench resumes from its ledger (see study.py)."""
+    from ray import tune
+
+    from raybench.tuning.trainable import TrialTrainable
+
+    return tune.Tuner(
+        tune.with_resources(TrialTrainable, resources=lambda config: placement(**config["resources"])),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=MAX_CONCURRENT_TRIALS,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=scratch,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
