@@ -17,7 +17,7 @@ declare(
     direction="min",
     bounds=(0.0, 1.0),
     resampling=NOT_STORED,
-    doc="Error rate under corruptions, averaged over severities, then corruptions; not divided by AlexNet's.",
+    doc="Error rate under corruptions, averaged over severities, then corruptions except frost.",
 )
 declare(
     "relative_corruption_error",
@@ -25,4 +25,11 @@ declare(
     bounds=(-1.0, 1.0),
     resampling=NOT_STORED,
     doc="Mean corruption error minus the clean error on the same images.",
+)
+declare(
+    "alexnet_normalized_mce",
+    direction="min",
+    bounds=(0.0, float("inf")),
+    resampling=NOT_STORED,
+    doc="mCE of ImageNet-C without frost: each corruption's error divided by AlexNet's, then averaged.",
 )

@@ -14,6 +14,8 @@ class EvaluatorSettings:
     """Settings that determine an evaluator's numbers. Subclasses become frozen, keyword-only dataclasses."""
 
     __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
+    version: ClassVar[int] = 1
+    """Raised when equal settings give other numbers, so that finished experiments are evaluated again."""
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)
@@ -29,8 +31,9 @@ class EvaluatorSettings:
 
     @property
     def digest(self) -> str:
-        """Changes whenever a setting does."""
-        return digest_of([type(self).__name__, self.as_dict()])
+        """Changes whenever a setting or the version does."""
+        parts = [type(self).__name__, self.as_dict()]
+        return digest_of(parts if self.version == 1 else [*parts, self.version])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,40 +51,57 @@ def zoomed(pixels: torch.Tensor, factor: float) -> torch.Tensor:
 
 @corruption("defocus_blur", levels=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)))
 def defocus_blur(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
-    """Blur by a disk of that radius with a soft edge of that deviation.
+    """Blur by a disk of that radius with a soft edge of that deviation. As the original."""
+    kernel = disk(level[0] * scale_of(pixels), level[1]).to(pixels.device)
+    return filter2d(pixels, kernel, border_type="reflect")
 
-    As the original, except that image borders are repeated rather than mirrored, and that the disk's edge is
-    drawn analytically, so that fractional radii work.
+
+def disk(radius: float, softness: float) -> torch.Tensor:
+    """Disk kernel of shape [1, k, k] and sum 1, its edge softened by a Gaussian of that deviation.
+
+    The Gaussian is cut to 3 × 3, above radius 8 to 5 × 5, as in the original.
     """
-    radius, softness = level[0] * scale_of(pixels), level[1]
-    reach = max(1, math.ceil(radius) + 1)
-    axis = torch.arange(-reach, reach + 1, dtype=torch.float32, device=pixels.device)
-    distance = torch.hypot(axis[:, None], axis[None, :])
-    disk = (radius + 0.5 - distance).clamp(0, 1)[None, None]
-    disk = gaussian(disk, softness)[0] if softness >= 0.5 else disk[0]
-    return filter2d(pixels, disk / disk.sum(), border_type="replicate")
+    reach, smoothing = (8, 3) if radius <= 8 else (math.ceil(radius), 5)
+    axis = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    is_inside = axis[:, None] ** 2 + axis[None, :] ** 2 <= radius**2
+    inside = is_inside.to(torch.float32)[None, None]
+    kernel = gaussian_blur2d(inside, (smoothing, smoothing), (softness, softness), border_type="reflect")[0]
+    return kernel / inside.sum()
 
 
 @corruption("glass_blur", levels=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)))
 def glass_blur(pixels: Pixels, level: tuple[float, int, int], draws: Draws) -> Pixels:
-    """Blur, pixels moved at random within a distance, blur again.
-
-    The original swaps neighbours one after the other. Here all pixels are replaced by random neighbours at
-    once, as many times: the look and the distances are the same, but it is no permutation.
-    """
-    sigma, reach, times = level[0] * scale_of(pixels), max(1, round(level[1] * scale_of(pixels))), level[2]
-    size = pixels.shape[-1]
-    moved = gaussian(pixels, max(sigma, 0.3))
-    rows, columns = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-    for _ in range(times):
-        sources = []
-        for draw in draws:
-            y = (rows + draw.integers(-reach, reach + 1, rows.shape)).clip(0, size - 1)
-            x = (columns + draw.integers(-reach, reach + 1, rows.shape)).clip(0, size - 1)
-            sources.append((y * size + x).ravel())
-        index = torch.from_numpy(np.stack(sources)).to(pixels.device)[:, None].expand(-1, 3, -1)
+    """Blur, pixels replaced at random by close ones, blur again. As the original, first blur to bytes."""
+    scale = scale_of(pixels)
+    sigma, reach = max(level[0] * scale, 0.3), max(1, round(level[1] * scale))
+    moved = (gaussian(pixels, sigma) * 255 + 1e-3).floor() / 255
+    for _ in range(level[2]):
+        sources = np.stack([copied_from(pixels.shape[-1], reach, draw) for draw in draws])
+        index = torch.from_numpy(sources).to(pixels.device)[:, None].expand(-1, 3, -1)
         moved = moved.flatten(2).gather(2, index).view_as(pixels)
-    return gaussian(moved, max(sigma, 0.3))
+    return gaussian(moved, sigma)
+
+
+def copied_from(size: int, reach: int, draw: np.random.Generator) -> np.ndarray:
+    """Flat index of the pixel that each pixel's value comes from, after one pass of the authors' loop.
+
+    Their loop goes from the lower right to the upper left and replaces each pixel, except `reach` pixels at
+    the border, by one displaced by [-reach, reach) in both directions; its swap of NumPy views only copies.
+    A pixel that was already replaced passes on what it got: chains of copies are followed to their ends.
+    """
+    num = size * size
+    rows, columns = np.indices((size, size)).reshape(2, num)
+    down, right = draw.integers(-reach, reach, (2, num))
+    low, high = np.minimum(rows, columns), np.maximum(rows, columns)
+    is_replaced = (low > reach) & (high <= size - reach)
+    pixel = np.arange(num)
+    source = np.where(is_replaced, pixel + down * size + right, pixel)
+    # Nodes below `num` are pixels after the pass, the others pixels before it.
+    is_replaced_before = is_replaced & is_replaced[source] & (source > pixel)
+    node = np.concatenate([np.where(is_replaced_before, source, source + num), pixel + num])
+    while not np.array_equal(following := node[node], node):
+        node = following
+    return node[:num] - num
 
 
 @corruption("motion_blur", levels=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)))

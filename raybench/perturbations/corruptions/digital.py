@@ -43,32 +43,48 @@ def saturate(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels
     levels=((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
 )
 def elastic_transform(pixels: Pixels, level: tuple[float, float, float], draws: Draws) -> Pixels:
-    """A random affine map, then displacements that vary smoothly.
-
-    As the original, except that both are one resampling instead of two, and lengths scale with the image.
-    """
+    """A random affine map, then displacements that vary smoothly. As the original."""
     size = pixels.shape[-1]
     strength, smoothness, shear = (part * ELASTIC_UNIT * size for part in level)
-    grids = [_elastic_grid(size, strength, smoothness, shear, draw) for draw in draws]
-    grid = torch.from_numpy(np.stack(grids).astype(np.float32)).to(pixels.device)
-    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    sources = [_affine_sources(size, shear, draw) for draw in draws]
+    sheared = _resampled(pixels, sources, is_edge_doubled=False)
+    sources = [_displaced_sources(size, strength, smoothness, draw) for draw in draws]
+    return _resampled(sheared, sources, is_edge_doubled=True)
 
 
-def _elastic_grid(
-    size: int, strength: float, smoothness: float, shear: float, draw: np.random.Generator
-) -> Float[np.ndarray, "s s 2"]:
-    """Source position of each pixel, in [-1, 1] (x, y)."""
+def _affine_sources(size: int, shear: float, draw: np.random.Generator) -> Float[np.ndarray, "s s 2"]:
+    """Source (x, y) of each pixel under the affine map that moves three points by up to `shear` pixels."""
     middle, third = size // 2, size // 3
     far, near = float(middle + third), float(middle - third)
     corners = np.array([[far, far], [far, near], [near, near]])
     moved = corners + draw.uniform(-shear, shear, corners.shape)
     affine = np.linalg.solve(np.column_stack([moved, np.ones(3)]), corners)  # From the result to the source.
-    y, x = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-    source = np.stack([x, y, np.ones_like(x)], axis=-1) @ affine
-    for axis in range(2):
-        field = draw.uniform(-1, 1, (size, size))
-        source[..., axis] += strength * gaussian_filter(field, smoothness, mode="reflect", truncate=3)
-    return source / (size - 1) * 2 - 1
+    y, x = np.indices((size, size))
+    return np.asarray(np.stack([x, y, np.ones_like(x)], axis=-1) @ affine)
+
+
+def _displaced_sources(
+    size: int, strength: float, smoothness: float, draw: np.random.Generator
+) -> Float[np.ndarray, "s s 2"]:
+    """Source (x, y) of each pixel under displacements: smoothed uniform noise times `strength`."""
+    y, x = np.indices((size, size))
+    noise = [draw.uniform(-1, 1, (size, size)) for _ in range(2)]
+    smooth = [gaussian_filter(field, smoothness, mode="reflect", truncate=3) for field in noise]
+    return np.stack([x + strength * smooth[0], y + strength * smooth[1]], axis=-1)
+
+
+def _resampled(pixels: Pixels, sources: list[np.ndarray], *, is_edge_doubled: bool) -> Pixels:
+    """Bilinear samples at (x, y) in pixels; beyond the border mirrored, with the edge pixel once or twice."""
+    size = pixels.shape[-1]
+    positions = np.stack(sources)
+    grid = (2 * positions + 1) / size - 1 if is_edge_doubled else positions / (size - 1) * 2 - 1
+    return F.grid_sample(
+        pixels,
+        torch.from_numpy(grid.astype(np.float32)).to(pixels.device),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=not is_edge_doubled,
+    )
 
 
 @corruption("pixelate", levels=(0.6, 0.5, 0.4, 0.3, 0.25))
