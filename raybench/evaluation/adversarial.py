@@ -7,7 +7,8 @@ larger one: the ball there contains the smaller, so it stays broken.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from raybench.data.batches import batches
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.subset import stated_subset
+from raybench.perturbations.apgd import MIN_DLR_CLASSES, Loss, apgd, in_sequence
 from raybench.perturbations.attacks import Attack, Norm, deepfool_distances, fgsm, noise, pgd
 from raybench.store.files import read_bytes, write_atomic
 
@@ -33,33 +35,88 @@ def adversarial(subject: Subject, settings: AdversarialSettings) -> Evaluation:
     """Attack a stated subset of test.
 
     Returns:
-        `robust_accuracy` per attack and radius, `mean_robust_accuracy` per attack, `median_perturbation` of
-        DeepFool; the curve `robust_accuracy`; warnings where a check fails that reviewers ask for.
+        `robust_accuracy` per attack and radius, an upper bound of the accuracy under the worst perturbation;
+        `mean_robust_accuracy` per attack; `median_perturbation` of DeepFool; the curve `robust_accuracy`;
+        warnings where a check fails that reviewers ask for. With `apgd_steps` also `robust_accuracy` of
+        `linf_worst_case` and `l2_worst_case`: after all attacks of that norm and APGD on what survives them;
+        then `mean_robust_accuracy` is that of the worst cases only.
 
-    Source: checks of Carlini et al., "On Evaluating Adversarial Robustness", arXiv 1902.06705, section 5.
+    Sources: Croce & Hein, ICML 2020, for the worst case (two of AutoAttack's four attacks); Carlini et al.,
+    "On Evaluating Adversarial Robustness", arXiv 1902.06705, section 5, for the checks.
     """
     arena = Arena(subject, settings)
+    measured: list[RadiusCurve] = []
     findings: list[Finding] = []
-    curve: list[Mapping[str, float | str]] = []
     warnings: list[str] = []
     for name in settings.attacks:
         if name == "deepfool":
             findings += arena.smallest_perturbation(warnings)
             continue
         attack, norm = arena.attack_of(name)
-        described = described_settings(name, settings)
         accuracies = arena.robust_accuracies(name, attack, settings.radii(name))
-        for (text, epsilon), accuracy in zip(settings.radii(name), accuracies, strict=True):
-            findings.append(arena.finding("robust_accuracy", f"{name}(eps={text}{described})", accuracy))
-            curve.append({"attack": name, "epsilon": epsilon, "robust_accuracy": accuracy})
-        span = f"{settings.radii(name)[0][0]}..{settings.radii(name)[-1][0]}"
-        mean = float(np.mean(accuracies))
-        findings.append(arena.finding("mean_robust_accuracy", f"{name}(eps={span}{described})", mean))
+        described = described_settings(name, settings)
+        has_mean = not settings.apgd_steps
+        measured.append(RadiusCurve(name, settings.radii(name), described, accuracies, has_mean))
         if name.endswith("pgd"):
             warnings += arena.doubts(name, attack, norm, settings.radii(name), accuracies)
+    if settings.apgd_steps:
+        norms = dict.fromkeys(NORMS[name] for name in settings.attacks if name != "deepfool")
+        measured += [worst_case(arena, settings, norm, warnings) for norm in norms]
+    findings += [arena.finding(*parts) for curve in measured for parts in curve.findings()]
+    rows = [row for curve in measured for row in curve.rows()]
     return Evaluation(
-        findings=tuple(findings), curves={"robust_accuracy": tuple(curve)}, warnings=tuple(warnings)
+        findings=tuple(findings), curves={"robust_accuracy": tuple(rows)}, warnings=tuple(warnings)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RadiusCurve:
+    """Robust accuracy over the radii of an attack, or of several."""
+
+    name: str
+    radii: tuple[tuple[str, float], ...]
+    described: str
+    """Settings beside the radius, for the condition."""
+    accuracies: list[float]
+    has_mean: bool
+
+    def findings(self) -> list[tuple[str, str, float]]:
+        """(Metric, condition, value) of every radius, and of their mean."""
+        texts = [text for text, _ in self.radii]
+        values = [
+            ("robust_accuracy", f"{self.name}(eps={text}{self.described})", accuracy)
+            for text, accuracy in zip(texts, self.accuracies, strict=True)
+        ]
+        if self.has_mean:
+            span = f"{self.name}(eps={texts[0]}..{texts[-1]}{self.described})"
+            values.append(("mean_robust_accuracy", span, float(np.mean(self.accuracies))))
+        return values
+
+    def rows(self) -> list[Mapping[str, float | str]]:
+        """Rows of the curve `robust_accuracy`."""
+        return [
+            {"attack": self.name, "epsilon": epsilon, "robust_accuracy": accuracy}
+            for (_, epsilon), accuracy in zip(self.radii, self.accuracies, strict=True)
+        ]
+
+
+def worst_case(arena: Arena, settings: AdversarialSettings, norm: Norm, warnings: list[str]) -> RadiusCurve:
+    """Accuracy after all attacks of a norm, and APGD on the images that survive them."""
+    name = f"{norm}_worst_case"
+    fixed = [attack for attack in settings.attacks if attack != "deepfool" and NORMS[attack] == norm]
+    losses: tuple[Loss, ...] = ("ce", "dlr")
+    if arena.num_classes < MIN_DLR_CLASSES:
+        losses = ("ce",)
+        warnings.append(
+            f"{name}: the DLR loss needs {MIN_DLR_CLASSES} classes and the classifier has "
+            f"{arena.num_classes}; APGD attacked with cross-entropy only."
+        )
+    attacks = "+".join([*fixed, *(f"apgd_{loss}" for loss in losses)])
+    # FGSM has no settings; all attacks by PGD have the same.
+    of_pgd = max(described_settings(attack, settings) for attack in fixed)
+    described = f",attacks={attacks}{of_pgd},apgd_steps={settings.apgd_steps}"
+    radii = settings.radii(fixed[0])
+    return RadiusCurve(name, radii, described, arena.worst_accuracies(name, fixed, losses), has_mean=True)
 
 
 def described_settings(name: str, settings: AdversarialSettings) -> str:
@@ -67,10 +124,8 @@ def described_settings(name: str, settings: AdversarialSettings) -> str:
     if name.endswith("fgsm"):
         return ""
     start = "random" if settings.random_start else "image"
-    return (
-        f",steps={settings.steps},rel_stepsize={settings.rel_stepsize:g},restarts={settings.restarts},"
-        f"start={start}"
-    )
+    steps = f",steps={settings.steps},rel_stepsize={settings.rel_stepsize:g}"
+    return f"{steps},restarts={settings.restarts},start={start}"
 
 
 class Arena:
@@ -85,15 +140,12 @@ class Arena:
         self._ids = [test.ids[p] for p in self._positions]
         self._targets = torch.tensor(test.targets[self._positions])
         self._is_right = test.logits[self._positions].argmax(axis=1) == test.targets[self._positions]
+        self.num_classes: int = test.logits.shape[1]
         self._images: torch.Tensor | None = None
 
-    def finding(self, metric: str, condition: str, value: float) -> Finding:
-        return Finding(
-            metric=metric,
-            condition=Condition.parse(condition),
-            value=value,
-            num_examples=len(self._positions),
-        )
+    def finding(self, metric: str, text: str, value: float) -> Finding:
+        condition, num_examples = Condition.parse(text), len(self._positions)
+        return Finding(metric=metric, condition=condition, value=value, num_examples=num_examples)
 
     def attack_of(self, name: str) -> tuple[Attack, Norm]:
         """The attack on this classifier, and its norm."""
@@ -117,6 +169,17 @@ class Arena:
     ) -> list[float]:
         """Share of images still recognised after the attack at each radius, ascending."""
         broken_at = self._broken_at(name, attack, radii)
+        return [float(np.mean(broken_at > i)) for i in range(len(radii))]
+
+    def worst_accuracies(self, name: str, fixed: Sequence[str], losses: Sequence[Loss]) -> list[float]:
+        """Share of images at each radius that withstand the `fixed` attacks of one norm, then APGD."""
+        settings, norm, radii = self._settings, NORMS[fixed[0]], self._settings.radii(fixed[0])
+        by_fixed = [self._broken_at(attack, self.attack_of(attack)[0], radii) for attack in fixed]
+        model, seed = self._subject.classifier, self._subject.seed
+        adaptive = in_sequence(
+            [apgd(model, norm, loss, steps=settings.apgd_steps, seed=seed) for loss in losses]
+        )
+        broken_at = self._broken_at(name, adaptive, radii, np.min(by_fixed, axis=0))
         return [float(np.mean(broken_at > i)) for i in range(len(radii))]
 
     def smallest_perturbation(self, warnings: list[str]) -> list[Finding]:
@@ -169,15 +232,22 @@ class Arena:
         return broken
 
     def _broken_at(
-        self, name: str, attack: Attack, radii: tuple[tuple[str, float], ...]
+        self,
+        name: str,
+        attack: Attack,
+        radii: tuple[tuple[str, float], ...],
+        known: Int[np.ndarray, " n"] | None = None,
     ) -> Int[np.ndarray, " n"]:
         """Index of the first radius that breaks an image; −1 where it is wrong anyway, len(radii) where none.
 
+        `known` holds these indices for other attacks: only radii below them are tried.
         Progress is kept after every batch: an interrupted attack goes on from there.
         """
-        tried, broken_at = self._restored(name, len(radii))
+        if known is None:
+            known = np.where(self._is_right, len(radii), -1)
+        tried, broken_at = self._restored(name, known)
         for i, (_, epsilon) in enumerate(radii):
-            for rows in self._chunks(np.flatnonzero((tried < i) & (broken_at == len(radii)))):
+            for rows in self._chunks(np.flatnonzero((tried < i) & (broken_at > i))):
                 broken = self._attacked(attack, rows, epsilon)
                 broken_at[rows[broken]] = i
                 tried[rows] = i
@@ -208,16 +278,15 @@ class Arena:
             self._images = torch.cat([(pixels * 255).round().to(torch.uint8) for pixels in stream])
         return self._images[torch.from_numpy(rows)].to(self._device).to(torch.float32).div_(255)
 
-    def _restored(self, name: str, num_radii: int) -> tuple[np.ndarray, np.ndarray]:
-        """(Index of the last radius tried, index of the one that broke it) per image."""
+    def _restored(self, name: str, known: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+        """(Index of the last radius tried, index of the one that broke it, at first `known`) per image."""
         try:
             state: dict[str, Any] = json.loads(read_bytes(self._subject.checkpoint_dir / f"{name}.json"))
         except (OSError, ValueError):
             state = {}
         if state.get("settings") == self._settings.digest and state.get("ids") == len(self._ids):
             return np.array(state["tried"]), np.array(state["broken_at"])
-        broken_at = np.where(self._is_right, num_radii, -1)
-        return np.full(len(self._positions), -1), broken_at
+        return np.full(len(self._positions), -1), known.copy()
 
     def _save(self, name: str, tried: np.ndarray, broken_at: np.ndarray) -> None:
         state = {

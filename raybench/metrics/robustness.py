@@ -10,14 +10,14 @@ declare(
     direction="max",
     bounds=(0.0, 1.0),
     resampling=NOT_STORED,
-    doc="Share of images that are still classified correctly after the attack.",
+    doc="Share of images still classified correctly after the attack: an upper bound under the worst case.",
 )
 declare(
     "mean_robust_accuracy",
     direction="max",
     bounds=(0.0, 1.0),
     resampling=NOT_STORED,
-    doc="Mean of the robust accuracies over the attack's radii.",
+    doc="Mean robust accuracy over radii: under all attacks of a norm if APGD was run, else per attack.",
 )
 declare(
     "median_perturbation",

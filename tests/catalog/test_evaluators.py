@@ -8,6 +8,7 @@ from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.evaluators.adversarial import NORMS, AdversarialSettings, AttackName
 from raybench.catalog.evaluators.ood import OodSettings
 from raybench.catalog.evaluators.selective import SelectiveSettings
+from raybench.core.records import digest_of
 from raybench.metrics import METRICS
 
 
@@ -19,6 +20,7 @@ def test_an_evaluators_metrics_are_registered(name):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: AdversarialSettings(apgd_steps=-1), "apgd_steps must be at least 0, got -1"),
         (lambda: OodSettings(scores=()), "at least one score"),
         (lambda: OodSettings(scores=("msp", "msp")), "every score once"),
         (lambda: OodSettings(near=("digits",), far=("digits",)), "dataset 'digits' is named twice"),
@@ -37,3 +39,15 @@ def test_radii_are_those_of_the_norm_of_the_attack():
     assert set(NORMS) == set(get_args(AttackName))
     for attack, norm in NORMS.items():
         assert settings.radii(attack) == ((("1/255", 1 / 255),) if norm == "linf" else (("0.5", 0.5),))
+
+
+def test_presets_end_with_apgd_except_the_quick_one():
+    steps = {name: preset.apgd_steps for name, preset in EVALUATORS["adversarial"].presets.items()}
+    assert steps == {"paper": 100, "quick": 0, "thorough": 100}
+
+
+def test_settings_without_apgd_keep_the_digest_that_finished_experiments_hold():
+    settings = AdversarialSettings()
+    before = {name: value for name, value in vars(settings).items() if name != "apgd_steps"}
+    assert settings.digest == digest_of(["AdversarialSettings", before])
+    assert AdversarialSettings(apgd_steps=100).digest != settings.digest

@@ -1,6 +1,7 @@
 """The evaluator on a backbone that ships with raybench: checks, shortcuts, interruptions."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from raybench.evaluation.adversarial import Arena, adversarial
 from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.outcomes import Predictions
 from raybench.evaluation.subset import stated_subset
+from raybench.perturbations.apgd import apgd
 
 SETTINGS = AdversarialSettings(
     linf_epsilons=("0.5/255", "2/255", "8/255"), steps=4, rel_stepsize=0.5, num_examples=24
@@ -120,6 +122,81 @@ def test_progress_of_other_settings_is_not_taken_for_this_ones(subject):
     weak = AdversarialSettings(linf_epsilons=("1e-9",), steps=1, num_examples=24)
     (robust,) = values(adversarial(subject, weak), "robust_accuracy").values()
     assert robust > 0.5
+
+
+WITH_APGD = replace(SETTINGS, apgd_steps=10)
+
+
+def test_apgd_attacks_what_survives_and_the_mean_is_that_of_the_worst_case(subject):
+    without, evaluation = adversarial(subject, SETTINGS), adversarial(subject, WITH_APGD)
+    upper = list(values(without, "robust_accuracy").values())
+    robust = values(evaluation, "robust_accuracy")
+    assert [value for text, value in robust.items() if text.startswith("linf_pgd")] == upper
+    worst = {text: value for text, value in robust.items() if text.startswith("linf_worst_case")}
+    assert next(iter(worst)) == (
+        "linf_worst_case(eps=0.5/255,attacks=linf_pgd+apgd_ce+apgd_dlr,steps=4,rel_stepsize=0.5,restarts=1,"
+        "start=random,apgd_steps=10)"
+    )
+    assert all(lower <= bound for lower, bound in zip(worst.values(), upper, strict=True))
+    ((text, mean),) = values(evaluation, "mean_robust_accuracy").items()
+    assert text.startswith("linf_worst_case(eps=0.5/255..8/255,")
+    assert mean == pytest.approx(np.mean(list(worst.values())))
+
+
+def test_the_worst_case_is_that_of_every_attack_on_every_image(subject):
+    """Attacked without shortcuts: no survivors, no order of radii."""
+    settings = replace(WITH_APGD, attacks=("linf_pgd", "linf_fgsm"), linf_epsilons=("0.5/255", "1/255"))
+    evaluation = adversarial(subject, settings)
+    robust = values(evaluation, "robust_accuracy")
+    worst = [value for text, value in robust.items() if text.startswith("linf_worst_case")]
+    arena = Arena(subject, settings)
+    attacks = [arena.attack_of(name)[0] for name in settings.attacks]
+    attacks += [apgd(subject.classifier, "linf", loss, steps=10) for loss in ("ce", "dlr")]
+    withstood = arena._is_right.copy()
+    for (_, epsilon), value in zip(settings.radii("linf_pgd"), worst, strict=True):
+        for attack in attacks:
+            withstood &= ~arena._broken_by(attack, epsilon)
+        assert np.mean(withstood) == value
+
+
+def test_an_interrupted_worst_case_goes_on_where_it_stopped(subject):
+    whole = adversarial(subject, WITH_APGD)
+    file = subject.checkpoint_dir / "linf_worst_case.json"
+    state = json.loads(file.read_text())
+    state["tried"][:8] = [-1] * 8
+    file.write_text(json.dumps(state))
+    assert adversarial(subject, WITH_APGD) == whole
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_with_few_classes_dlr_is_left_out_and_that_is_said(subject, fitted, num_classes):
+    class Few(torch.nn.Module):
+        def forward(self, features):
+            return fitted[0].head(features)[:, :num_classes]
+
+    test = subject.predictions["test"]
+    logits = test.logits[:, :num_classes]
+    subject.predictions["test"] = Predictions(ids=test.ids, targets=logits.argmax(axis=1), logits=logits)
+    subject.classifier = Classifier(fitted[0].backbone, Few()).freeze()
+    evaluation = adversarial(subject, replace(WITH_APGD, linf_epsilons=("1/255",), num_examples=8))
+    assert any("attacks=linf_pgd+apgd_ce," in text for text in values(evaluation, "robust_accuracy"))
+    assert any(
+        f"needs 4 classes and the classifier has {num_classes}" in text for text in evaluation.warnings
+    )
+
+
+def test_both_norms_have_a_worst_case(subject):
+    settings = replace(
+        WITH_APGD,
+        attacks=("linf_fgsm", "l2_pgd"),
+        linf_epsilons=("1/255",),
+        l2_epsilons=("0.2",),
+        num_examples=8,
+    )
+    kinds = [
+        text.partition("(")[0] for text in values(adversarial(subject, settings), "mean_robust_accuracy")
+    ]
+    assert kinds == ["linf_worst_case", "l2_worst_case"]
 
 
 def test_masked_gradients_are_reported(subject, fitted):
