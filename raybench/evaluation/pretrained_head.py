@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from raybench.backbones.imagenet import imagenet_wnids
 from raybench.backbones.loading import load_backbone
@@ -24,19 +25,34 @@ def pretrained_head(context: TrialContext, hparams: Hparams, seed: int, max_epoc
     return PretrainedHeadRun(context)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadOutputs:
+    """The classes of a head and those of a dataset."""
+
+    names: tuple[str, ...]
+    """Of every output; not necessarily unique."""
+    of_class: Int[np.ndarray, " c"]
+    """Class of the dataset → index of its output."""
+
+
 class PretrainedHeadRun(HeadOnFeatures):
     """The checkpoint's linear head on stored features: all its classes compete, not the dataset's alone."""
 
     def __init__(self, context: TrialContext) -> None:
         super().__init__(context, kind="none")
-        self._names: tuple[str, ...] = ()
+        self._outputs: HeadOutputs | None = None
+
+    @property
+    def outputs(self) -> HeadOutputs:
+        """The head's outputs, and which of them each class of the dataset is."""
+        if self._outputs is None:
+            self._outputs = match_outputs(self._context.dataset.class_names, self._num_outputs())
+        return self._outputs
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Of the head's outputs: the dataset's where it has as many, else ImageNet-1k's WordNet ids."""
-        if not self._names:
-            self._names = head_classes(self._context.dataset.class_names, self._num_outputs())
-        return self._names
+        return self.outputs.names
 
     def run_epochs(self) -> Iterator[EpochResult]:
         """A single rung: the head on val.
@@ -50,11 +66,9 @@ class PretrainedHeadRun(HeadOnFeatures):
         yield EpochResult(epoch=1, metrics=self.report("val").metrics)
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
-        """Logits of all the head's classes, [n, c]; targets count among these."""
-        found = super().predict(split)
-        position = {name: i for i, name in enumerate(self.class_names)}
-        names = self._context.dataset.class_names
-        return replace(found, targets=np.array([position[names[t]] for t in found.targets], dtype=np.int64))
+        """Logits of all the head's classes, [n, c]; targets are indices of outputs."""
+        predictions = super().predict(split)
+        return replace(predictions, targets=self.outputs.of_class[predictions.targets])
 
     def _num_outputs(self) -> int:
         if self._head is None:
@@ -62,22 +76,38 @@ class PretrainedHeadRun(HeadOnFeatures):
         return int(self._head.shape[1])
 
 
-def head_classes(dataset: Sequence[str], num_outputs: int) -> tuple[str, ...]:
-    """Names of a head's outputs, given the class names of the dataset it is to be measured on.
+def match_outputs(classes: Sequence[str], num_outputs: int) -> HeadOutputs:
+    """Which output of a head each class of a dataset is.
+
+    WordNet ids are looked up among ImageNet-1k's 1,000. Names that are exactly 0…n−1 are indices of outputs.
+    Other names are in the order of the outputs where there are as many, as sorted class folders are; a class
+    is then known by its position, so that equal names (ImageNet's two `crane`) stay apart.
 
     Raises:
-        CheckpointError: if the dataset's classes cannot be found among the outputs.
+        CheckpointError: if the classes cannot be matched, or numbers among their names leave two orders open.
     """
-    if len(dataset) == num_outputs:
-        return tuple(dataset)
     wnids = imagenet_wnids()
-    if num_outputs == len(wnids) and set(dataset) <= set(wnids):
-        return wnids
-    raise CheckpointError(
-        f"the checkpoint's own head has {num_outputs} outputs, the dataset {len(dataset)} classes "
-        f"({', '.join(dataset[:3])}, ...); `pretrained_head` needs as many, or folders named by "
-        "ImageNet-1k's WordNet ids and a head of 1000."
-    )
+    if num_outputs == len(wnids) and set(classes) <= set(wnids):
+        position = {wnid: index for index, wnid in enumerate(wnids)}
+        return HeadOutputs(names=wnids, of_class=np.array([position[name] for name in classes]))
+    if len(classes) != num_outputs:
+        raise CheckpointError(
+            f"the checkpoint's own head has {num_outputs} outputs, the dataset {len(classes)} classes "
+            f"({', '.join(classes[:3])}, ...); `pretrained_head` needs as many, or folders named by "
+            "ImageNet-1k's WordNet ids and a head of 1000."
+        )
+    numbers = [int(name) for name in classes if name.isascii() and name.isdecimal()]
+    if sorted(numbers) == list(range(num_outputs)):
+        names = [""] * num_outputs
+        for name, number in zip(classes, numbers, strict=True):
+            names[number] = name
+        return HeadOutputs(names=tuple(names), of_class=np.array(numbers))
+    if numbers != sorted(numbers):
+        raise CheckpointError(
+            f"class names such as {', '.join(classes[:3])} are numbers, but not 0…{num_outputs - 1}, so the "
+            "order of the head's outputs is not known; name the class folders 0, 1, …, or by the classes' names."
+        )
+    return HeadOutputs(names=tuple(classes), of_class=np.arange(num_outputs))
 
 
 def own_head(context: TrialContext) -> torch.Tensor:

@@ -12,7 +12,7 @@ from raybench.backbones.imagenet import imagenet_wnids
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError
-from raybench.evaluation.pretrained_head import head_classes, own_head
+from raybench.evaluation.pretrained_head import match_outputs, own_head
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
@@ -29,17 +29,49 @@ def test_features_and_own_head_give_the_models_own_logits(tmp_path, name):
 
 
 def test_as_many_outputs_as_classes_are_those_classes():
-    assert head_classes(["a", "b"], 2) == ("a", "b")
+    outputs = match_outputs(["a", "b"], 2)
+    assert outputs.names == ("a", "b")
+    assert outputs.of_class.tolist() == [0, 1]
 
 
 def test_folders_named_by_wordnet_ids_find_their_outputs():
-    assert head_classes(["n01440764", "n02102040"], 1000) == imagenet_wnids()
-    assert imagenet_wnids()[217] == "n02102040"
+    outputs = match_outputs(["n02102040", "n01440764"], 1000)
+    assert outputs.names == imagenet_wnids()
+    assert outputs.of_class.tolist() == [217, 0]
+
+
+@pytest.mark.parametrize("pattern", ["{}", "{:03d}", "{:04d}"])
+def test_folders_that_are_numbered_from_zero_are_the_outputs_of_that_index(pattern):
+    classes = sorted(pattern.format(number) for number in range(12))
+    outputs = match_outputs(classes, 12)
+    assert outputs.of_class.tolist() == [int(name) for name in classes]
+    assert [outputs.names[index] for index in outputs.of_class] == classes
+
+
+@pytest.mark.parametrize("classes", [["1", "10", "2"], ["1", "10", "2", "cat"], ["0", "100", "20"]])
+def test_numbers_that_leave_two_orders_open_are_refused(classes):
+    with pytest.raises(CheckpointError, match=rf"are numbers, but not 0…{len(classes) - 1}, so the order"):
+        match_outputs(classes, len(classes))
+
+
+def test_numbers_whose_text_and_value_have_one_order_are_taken():
+    assert match_outputs(["1", "2", "3"], 3).of_class.tolist() == [0, 1, 2]
+
+
+def test_classes_of_one_name_stay_apart():
+    outputs = match_outputs(["crane", "maillot", "crane", "maillot"], 4)
+    assert outputs.of_class.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [999, 1001])
+def test_other_numbers_of_classes_are_refused(count):
+    with pytest.raises(CheckpointError, match=f"1000 outputs, the dataset {count} classes"):
+        match_outputs([f"class {number}" for number in range(count)], 1000)
 
 
 def test_other_classes_are_refused():
     with pytest.raises(CheckpointError, match=r"1000 outputs, the dataset 2 classes \(cat, dog"):
-        head_classes(["cat", "dog"], 1000)
+        match_outputs(["cat", "dog"], 1000)
 
 
 def test_wordnet_ids_are_sorted():
