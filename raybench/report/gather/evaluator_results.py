@@ -117,8 +117,8 @@ def _with_intervals(headline: pl.DataFrame, results: Results) -> tuple[pl.DataFr
     empty = pl.DataFrame(schema=INTERVALS)
     keys = ["backbone", "task", "condition"]
     joined = headline.join(pl.concat([empty, *intervals]), on=keys, how="left", maintain_order="left")
-    columns = pl.exclude("num_seeds", "direction", "condition")
-    return joined.select(columns, "num_seeds", "direction", "condition"), notes[0] if notes else ""
+    first = ("backbone", "task", "value", "low", "high")
+    return joined.select(*first, pl.exclude(first)), notes[0] if notes else ""
 
 
 def _read_first_seeds(
