@@ -1,29 +1,29 @@
-"""Frames → frames, in Polars: what the measurements say, and how sure they are. No file or clock is read.
+"""Analysis of measurement tables: functions from Polars frames to frames, without any I/O.
 
 A table of *scores* has one row per backbone and task: backbone, task, direction ("min" or "max"), value. A
 *aggregate ranking* has one row per backbone, best first.
 
 | question | function |
 |---|---|
-| which measurements become scores? | `scores.select_scores`, `require_complete`, `missing_pairs` |
-| who is best, as the paper ranks? | `zscores.zscore_within_task`, `rank_within_task`, `overall` |
-| … with its open choices said? | `aggregate_ranking.aggregate_ranking(scores, RankingRule(…))` |
-| who is best below a size? | `aggregate_ranking.rank_within_size` |
-| does the ranking depend on them? | `aggregate_ranking.compare_rules` |
-| how sure is it? | `bootstrap.replicate` → `score_intervals`, `ranking_intervals`, `win_probabilities` |
-| and without z-scores? | `alternatives.alternative_rankings`, `ranking_agreement` |
-| do backbones differ at all? | `alternatives.friedman`, `nemenyi`, `indistinct_groups` |
-| does it lean on one task? | `stability.leave_one_task_out`, `rank_ranges`, `predictive_tasks` |
-| which tasks go together? | `correlation.task_correlations` (also between categories) |
-| do size and data explain it? | `correlation.score_correlations`, `apples_to_apples` |
-| linear probe or fine-tuning? | `correlation.compare_protocols`, `gain_by_family` |
-| was the search long enough? | `tuning_curves.best_of_k`, `budget_sufficiency`, `scores_at_budget` |
-| what did tuning gain? | `tuning_curves.gain_over_defaults` |
-| what does it cost? | `cost.pareto_front`, `recommend` |
-| who is robust beyond its accuracy? | `robustness.effective_robustness` |
-| how does a published table rank them? | `published_comparison.shared_ranking`, `shared_values` |
-| how do several labs' tables unite? | `merge.merge`, `require_no_conflict` |
+| Which measurements become scores? | `scores.select_scores`, `require_complete`, `missing_pairs` |
+| Which backbone is best by the paper's rule? | `zscores.zscore_within_task`, `rank_within_task`, `overall` |
+| … with other choices where the paper leaves them open? | `aggregate_ranking.aggregate_ranking` |
+| Which is best below a size? | `aggregate_ranking.rank_within_size` |
+| Does the ranking depend on the open choices? | `aggregate_ranking.compare_rules` |
+| How certain is it? | `bootstrap.replicate`, then `intervals.score_intervals`, `ranking_intervals`, … |
+| Is it the same without z-scores? | `alternatives.alternative_rankings`, `ranking_agreement` |
+| Do backbones differ significantly? | `alternatives.friedman`, `indistinct_groups` |
+| Does it depend on single tasks? | `stability.leave_one_task_out`, `rank_ranges`, `predictive_tasks` |
+| Which tasks correlate? | `correlation.task_correlations` (also between categories) |
+| Does it correlate with size and pretraining data? | `correlation.score_correlations`, `apples_to_apples` |
+| Linear probe or fine-tuning? | `correlation.compare_protocols`, `gain_by_family` |
+| Was the search budget sufficient? | `tuning_curves.best_of_k`, `budget_sufficiency`, `scores_at_budget` |
+| What did tuning gain? | `tuning_curves.gain_over_defaults` |
+| What does a score cost? | `cost.pareto_front`, `recommend` |
+| Which backbones are more robust than their accuracy predicts? | `robustness.effective_robustness` |
+| How does a published table rank them? | `published_comparison.shared_ranking`, `shared_values` |
+| How are tables of several labs merged? | `merge.merge`, `require_no_conflict` |
 
-Published tables enter as scores: `pl.DataFrame(raybench.catalog.published.published("bob").scores)`.
-`scores` and `zscores` load neither numpy nor scipy.
+Published tables are scores too: `pl.DataFrame(raybench.catalog.published.published("bob").scores)`.
+`scores`, `zscores` and `aggregate_ranking` import neither numpy nor scipy before they need them.
 """

@@ -1,11 +1,11 @@
-"""Scores → a ranking, with every choice that the paper leaves open said outright.
+"""Aggregate ranking over tasks, with the choices that the paper leaves open as explicit options.
 
-The defaults, those of `raybench rank` too: sample deviation, every task weighs the same, backbones without
-pretraining count like any other, lower-is-better metrics have their sign turned, and incomplete tables are
-refused.
+Defaults, also of `raybench rank`: sample standard deviation, equal weight per task, backbones without
+pretraining included, z-scores of lower-is-better metrics negated, incomplete tables refused.
 
-Why every task and not every category: of what is at hand, the paper says that z-scores of settings are
-averaged, and names no weighting by category. Its retrieval table is of one category, where both are the same.
+Tasks and not categories have equal weight, because the paper averages the z-scores of settings and names no
+weighting by category (Goldblum et al., NeurIPS 2023). Its retrieval table has one category only, where both
+agree.
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 import polars as pl
 
+from raybench.analysis.correlation import kendall
 from raybench.analysis.scores import require_complete
 from raybench.analysis.zscores import Mean, add_missing_as_zero, overall, rank_within_task, zscore_within_task
 from raybench.core.errors import EmptyInputError
@@ -26,34 +27,35 @@ LowerIsBetter = Literal["turned", "as_is"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingRule:
-    """The open choices of the paper's rule; each field's default is raybench's."""
+    """Choices that the paper's ranking rule leaves open, with raybench's defaults."""
 
     deviation: Deviation = "sample"
-    """By n − 1 or by n."""
+    """Standard deviation with divisor n − 1 (`sample`) or n (`population`)."""
     mean: Mean = "micro"
     """`micro`: every task weighs the same; `macro`: mean over categories of the mean over their tasks."""
     with_random_init: bool = True
-    """False leaves backbones without pretraining out, of the means and deviations and of the ranking."""
+    """False excludes backbones without pretraining from means, deviations and the ranking."""
     missing: Missing = "refuse"
-    """`mean_of_rest`: over the tasks there are; `zero`: a missing z-score is 0, the task's average;
-    `common_tasks`: only tasks that every backbone has."""
+    """`mean_of_rest`: average over the tasks a backbone has; `zero`: a missing z-score is 0, the task's mean;
+    `common_tasks`: use only tasks that every backbone has."""
     lower_is_better: LowerIsBetter = "turned"
-    """`turned`: z-scores change sign where lower is better; `as_is`: they do not; higher is worse there."""
+    """`turned`: z-scores are negated where lower is better; `as_is`: they are not."""
 
     @property
     def ddof(self) -> int:
-        """What is subtracted from n in the deviation."""
+        """Delta degrees of freedom of the standard deviation."""
         return int(self.deviation == "sample")
 
     @property
     def turns_sign(self) -> bool:
+        """Whether z-scores are negated where lower is better."""
         return self.lower_is_better == "turned"
 
 
 def eligible_scores(
     scores: pl.DataFrame, rule: RankingRule, *, random_init: tuple[str, ...] = ()
 ) -> pl.DataFrame:
-    """The rows of `scores` that the rule counts, with a `category` (absent: all tasks are of one, "all").
+    """Select the scores that the rule counts, and add `category` ("all") if it is absent.
 
     Raises:
         EmptyInputError: if nothing is left to rank.
@@ -71,18 +73,18 @@ def eligible_scores(
 
 
 def rank_by_rule(scores: pl.DataFrame, rule: RankingRule) -> pl.DataFrame:
-    """Add `zscore` and `rank` within each task; what `eligible_scores` left goes in."""
+    """Add `zscore` and `rank` within each task to the scores from `eligible_scores`."""
     return scores.pipe(zscore_within_task, ddof=rule.ddof, turns_sign=rule.turns_sign).pipe(rank_within_task)
 
 
 def aggregate_tasks(
     ranked: pl.DataFrame, rule: RankingRule, expected: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """`overall` by the rule's mean, and one column `z_CATEGORY` per category where there are several.
+    """Average z-scores over tasks as in `overall`, with a column `z_CATEGORY` per category if several.
 
     Args:
-        ranked: as `rank_by_rule` gives it.
-        expected: pairs that ought to be there, columns backbone and task.
+        ranked: from `rank_by_rule`.
+        expected: pairs that should have a score, columns backbone and task.
     """
     zero_for_missing = rule.missing == "zero"
     ranking = overall(ranked, expected, mean=rule.mean, zero_for_missing=zero_for_missing)
@@ -100,23 +102,23 @@ def aggregate_tasks(
 def aggregate_ranking(
     scores: pl.DataFrame, rule: RankingRule | None = None, *, random_init: tuple[str, ...] = ()
 ) -> pl.DataFrame:
-    """Rank scores by one rule; the result is as `aggregate_tasks` gives it.
+    """Rank backbones over all tasks by one rule; columns as in `aggregate_tasks`.
 
     Args:
-        scores: columns read: backbone, task, direction ("min" or "max"), value; category (absent: all tasks
-            are of one category, and macro equals micro).
-        rule: the open choices; None takes the defaults.
+        scores: columns read: backbone, task, direction ("min" or "max"), value; category (if absent, all
+            tasks are in one category, and macro equals micro).
+        rule: None uses the defaults.
         random_init: names of the backbones without pretraining.
 
     Raises:
-        MissingMeasurementError: if a pair has no score and the rule refuses that.
+        MissingMeasurementError: if a pair has no score and the rule's `missing` is `refuse`.
         EmptyInputError: if nothing is left to rank.
     """
     rule = rule or RankingRule()
-    counted = eligible_scores(scores, rule, random_init=random_init)
+    eligible = eligible_scores(scores, rule, random_init=random_init)
     if rule.missing == "refuse":
-        require_complete(counted)
-    return aggregate_tasks(rank_by_rule(counted, rule), rule)
+        require_complete(eligible)
+    return aggregate_tasks(rank_by_rule(eligible, rule), rule)
 
 
 def category_zscores(ranked: pl.DataFrame, *, zero_for_missing: bool = False) -> pl.DataFrame:
@@ -124,20 +126,20 @@ def category_zscores(ranked: pl.DataFrame, *, zero_for_missing: bool = False) ->
 
     Args:
         ranked: columns read: backbone, task, category, zscore.
-        zero_for_missing: count a pair without z-score as 0 instead of leaving it out.
+        zero_for_missing: count a pair without z-score as 0 instead of excluding it.
     """
-    counted = add_missing_as_zero(ranked) if zero_for_missing else ranked
+    ranked = add_missing_as_zero(ranked) if zero_for_missing else ranked
     return (
-        counted.group_by("backbone", "category")
+        ranked.group_by("backbone", "category")
         .agg(zscore=pl.col("zscore").sort().mean().round(12), num_tasks=pl.len())
         .sort("backbone", "category")
     )
 
 
 def rank_within_size(ranking: pl.DataFrame, facts: pl.DataFrame, *, max_params_m: float) -> pl.DataFrame:
-    """The rows of `ranking` with at most `max_params_m` million parameters, ranked again among themselves.
+    """Rank the backbones with at most `max_params_m` million parameters among themselves.
 
-    The z-scores stay those among all backbones, as in the paper. Backbones of unknown size are left out.
+    Z-scores stay those among all backbones, as in the paper. Backbones of unknown size are excluded.
 
     Args:
         ranking: columns read: backbone, mean_zscore.
@@ -155,17 +157,16 @@ def rank_within_size(ranking: pl.DataFrame, facts: pl.DataFrame, *, max_params_m
 def compare_rules(
     scores: pl.DataFrame, *, random_init: tuple[str, ...] = (), default: RankingRule | None = None
 ) -> pl.DataFrame:
-    """Whether the ranking depends on the open choices: one row per rule, the default's own first.
+    """Compare rankings by all combinations of the open choices, one row per rule, the default first.
 
-    Columns: deviation, mean, with_random_init, best, kendall_tau (τ-b against the default rule over the
-    backbones that both rank, in [−1, 1]), num_moved (how many of them have another rank). A choice that can
-    change nothing here (no backbone without pretraining) is not varied, and signs are turned or not as the
-    default has it: which way is better is no matter of taste.
+    Columns: deviation, mean, with_random_init, best, kendall_tau (τ-b with the default ranking over the
+    backbones that both rank, in [−1, 1]), num_moved (how many of them have another rank). `with_random_init`
+    is varied only if there are backbones without pretraining; `lower_is_better` and `missing` are not varied.
 
     Args:
         scores: as in `aggregate_ranking`.
         random_init: names of the backbones without pretraining.
-        default: what the others are compared with; None takes raybench's.
+        default: the rule to compare with; None uses raybench's defaults.
     """
     default = default or RankingRule()
     base = aggregate_ranking(scores, default, random_init=random_init)
@@ -190,19 +191,18 @@ def compare_rules(
 
 
 def _first(chosen: Choice, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """Move the chosen one to the front."""
     return (chosen, *(choice for choice in choices if choice != chosen))
 
 
 def _agreement(one: pl.DataFrame, other: pl.DataFrame) -> dict[str, float]:
-    from scipy.stats import kendalltau  # Deferred: plain rankings start without scipy.
-
     both = one.join(other.select("backbone", mean_other="mean_zscore"), on="backbone")
     ranks = both.select(
         here=pl.col("mean_zscore").rank("min", descending=True),
         there=pl.col("mean_other").rank("min", descending=True),
     )
     num_moved = ranks.filter(pl.col("here") != pl.col("there")).height
-    if ranks["here"].n_unique() == 1 or ranks["there"].n_unique() == 1:
-        return {"kendall_tau": 1.0 if num_moved == 0 else 0.0, "num_moved": num_moved}
-    tau = float(kendalltau(ranks["here"].to_list(), ranks["there"].to_list()).statistic)
+    tau = kendall(ranks["here"].to_list(), ranks["there"].to_list())
+    if tau is None:  # One of the rankings is all ties.
+        tau = 1.0 if num_moved == 0 else 0.0
     return {"kendall_tau": tau, "num_moved": num_moved}

@@ -1,6 +1,6 @@
-"""Rankings that do not rest on the z-score, whether backbones differ at all, and how much the choice matters.
+"""Rankings by mean rank, win rate and Bradley-Terry strength; tests whether differences are significant.
 
-All read a complete table of scores: backbone, task, direction ("min" or "max"), value.
+All functions read a complete table of scores: backbone, task, direction ("min" or "max"), value.
 """
 
 import math
@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from raybench.analysis.scores import require_complete
+from raybench.analysis.correlation import kendall
+from raybench.analysis.scores import SIGN, require_complete, to_matrix
 from raybench.analysis.zscores import zscore_within_task
 from raybench.core.errors import EmptyInputError
 
@@ -19,25 +20,20 @@ Array = NDArray[np.float64]
 
 
 def oriented(scores: pl.DataFrame) -> tuple[list[str], list[str], Array]:
-    """Backbones, tasks (both sorted) and values turned so that higher is better, [backbones, tasks].
+    """Backbones, tasks (both sorted) and values, negated where lower is better, [backbones, tasks].
 
     Raises:
         MissingMeasurementError: if a pair has no score.
     """
-    require_complete(scores)
-    backbones, tasks = (scores[name].unique().sort().to_list() for name in ("backbone", "task"))
-    ordered = scores.sort("backbone", "task")
-    sign = np.where(ordered["direction"].to_numpy() == "min", -1.0, 1.0)
-    values = (ordered["value"].to_numpy() * sign).reshape(len(backbones), len(tasks))
-    return backbones, tasks, values
+    return to_matrix(require_complete(scores).with_columns(value=SIGN * pl.col("value")), "value")
 
 
 def alternative_rankings(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row per backbone: mean_zscore, mean_rank, win_rate, strength, and a rank by each.
+    """Rank backbones by mean z-score, mean rank, win rate and Bradley-Terry strength, one row each.
 
-    `win_rate` is the share of (other backbone, task) comparisons won, a tie counting half, in [0, 1].
-    `strength` is Bradley and Terry's, as Elo points around 0: 400 points are ten times the odds.
-    Columns rank_zscore, rank_mean_rank, rank_win_rate, rank_bradley_terry: 1 is best, ties share the mean.
+    Columns: backbone, mean_zscore, mean_rank, win_rate (share of comparisons won with another backbone on a
+    task, ties count half, in [0, 1]), strength (Bradley-Terry, in Elo points with mean 0), and the ranks
+    rank_zscore, rank_mean_rank, rank_win_rate, rank_bradley_terry: 1 is best, ties share the mean.
     """
     backbones, _, values = oriented(scores)
     zscores = zscore_within_task(scores).group_by("backbone").agg(z=pl.col("zscore").sort().mean().round(12))
@@ -60,7 +56,7 @@ def alternative_rankings(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def wins(values: Array) -> Array:
-    """Tasks on which the row's backbone beats the column's, a tie counting half; [backbones, backbones]."""
+    """Number of tasks on which row beats column, ties count half, shape [backbones, backbones]."""
     larger = (values[:, None, :] > values[None, :, :]).sum(axis=2)
     equal = (values[:, None, :] == values[None, :, :]).sum(axis=2)
     won = larger + 0.5 * equal
@@ -69,7 +65,7 @@ def wins(values: Array) -> Array:
 
 
 def win_rates(values: Array) -> Array:
-    """Share of comparisons won, [backbones]; 0.5 where there is nobody to compare with."""
+    """Share of comparisons won, [backbones]; 0.5 for a single backbone."""
     num_backbones, num_tasks = values.shape
     if num_backbones == 1:
         return np.array([0.5])
@@ -77,11 +73,13 @@ def win_rates(values: Array) -> Array:
 
 
 def bradley_terry(values: Array, *, prior: float = 0.5, tolerance: float = 1e-10) -> Array:
-    """Strengths in Elo points, mean 0, [backbones]: P(a beats b) = 1 / (1 + 10^((b − a) / 400)).
+    """Bradley-Terry strengths in Elo points, mean 0, [backbones].
 
-    Every pair is given `prior` wins each way beside those on the tasks, without which a backbone that
-    never loses would be infinitely strong. Found by the minorisation of Hunter, "MM algorithms for
-    generalized Bradley-Terry models", Annals of Statistics 2004.
+    P(a beats b) = 1 / (1 + 10^((b − a) / 400)).
+
+    Every pair gets `prior` additional wins each way, without which a backbone that never loses would be
+    infinitely strong. Computed by the MM algorithm of Hunter, "MM algorithms for generalized Bradley-Terry
+    models", Annals of Statistics 2004.
     """
     won = wins(values)
     off_diagonal = ~np.eye(len(won), dtype=bool)
@@ -101,10 +99,10 @@ def bradley_terry(values: Array, *, prior: float = 0.5, tolerance: float = 1e-10
 
 
 def friedman(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row: statistic (χ², corrected for ties), p_value, num_backbones, num_tasks.
+    """Friedman's test, one row: statistic (χ², corrected for ties), p_value, num_backbones, num_tasks.
 
-    A small p-value says that not all backbones are equal over these tasks. Where every task ties all
-    backbones the statistic is 0 and the p-value 1.
+    A small p-value means that the backbones are not all equal over these tasks. If every task ties all
+    backbones, the statistic is 0 and the p-value 1.
 
     Raises:
         EmptyInputError: if there are fewer than 3 backbones or 2 tasks.
@@ -126,9 +124,9 @@ def friedman(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def critical_difference(num_backbones: int, num_tasks: int, *, level: float = 0.95) -> float:
-    """Nemenyi's: backbones whose mean ranks differ by more differ significantly at 1 − `level`.
+    """Nemenyi's critical difference: larger differences of mean ranks are significant at 1 − `level`.
 
-    Source: Demšar, JMLR 2006: q · √(k (k + 1) / 6n), q the studentised range's quantile over √2.
+    Source: Demšar, JMLR 2006: q · √(k (k + 1) / 6n), where q is the studentised range's quantile over √2.
 
     >>> round(critical_difference(4, 14), 2)
     1.25
@@ -137,33 +135,10 @@ def critical_difference(num_backbones: int, num_tasks: int, *, level: float = 0.
     return q * math.sqrt(num_backbones * (num_backbones + 1) / (6 * num_tasks))
 
 
-def nemenyi(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row per pair: backbone, other, rank_difference, p_value.
-
-    The difference is of mean ranks; positive where the first is better.
-    """
-    backbones, _, values = oriented(scores)
-    mean_ranks = stats.rankdata(-values, axis=0).mean(axis=1)
-    k, n = values.shape
-    pairs = list(combinations(range(k), 2))
-    difference = np.array([mean_ranks[j] - mean_ranks[i] for i, j in pairs])
-    scale = math.sqrt(k * (k + 1) / (6 * n))
-    p_values = stats.studentized_range.sf(np.abs(difference) / scale * math.sqrt(2), k, np.inf)
-    return pl.DataFrame(
-        {
-            "backbone": [backbones[i] for i, _ in pairs],
-            "other": [backbones[j] for _, j in pairs],
-            "rank_difference": difference,
-            "p_value": np.clip(p_values, 0.0, 1.0),
-        }
-    )
-
-
 def indistinct_groups(scores: pl.DataFrame, *, level: float = 0.95) -> pl.DataFrame:
-    """The bars of a critical-difference diagram: group, backbones (best first), best_rank, worst_rank.
+    """Bars of a critical-difference diagram: group, backbones (best first), best_rank, worst_rank.
 
-    Each is a longest run of backbones whose mean ranks lie within one critical difference; runs of one are
-    left out.
+    A group is a maximal run of two or more backbones whose mean ranks lie within one critical difference.
     """
     backbones, tasks, values = oriented(scores)
     mean_ranks = stats.rankdata(-values, axis=0).mean(axis=1)
@@ -194,9 +169,7 @@ def ranking_agreement(rankings: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for one, other in combinations(names, 2):
         a, b = rankings[one].to_numpy(), rankings[other].to_numpy()
-        is_flat = len(set(a)) == 1 or len(set(b)) == 1
-        tau = None if is_flat else float(stats.kendalltau(a, b).statistic)
         same_best = set(np.flatnonzero(a == a.min())) == set(np.flatnonzero(b == b.min()))
-        rows.append((one.removeprefix("rank_"), other.removeprefix("rank_"), tau, same_best))
+        rows.append((one.removeprefix("rank_"), other.removeprefix("rank_"), kendall(a, b), same_best))
     schema = {"one": pl.String, "other": pl.String, "kendall_tau": pl.Float64, "same_best": pl.Boolean}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,27 +1,50 @@
-"""What goes with what: tasks with tasks, scores with size and data, one protocol with another."""
+"""Correlations: between tasks, of scores with size and pretraining data, and between protocols."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from raybench.analysis.scores import SIGN
 from raybench.core.errors import MissingMeasurementError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 
 def spearman(frame: pl.DataFrame, one: str, other: str) -> float | None:
-    """Spearman's ρ of two columns in [−1, 1]; None with fewer than 3 rows or where one side does not vary."""
+    """Spearman's ρ of two columns, in [−1, 1]; None with fewer than 3 rows or if a column is constant."""
     if frame.height < 3 or frame[one].n_unique() == 1 or frame[other].n_unique() == 1:
         return None
     return float(frame.select(pl.corr(pl.col(one).rank(), pl.col(other).rank())).item())
 
 
-def task_correlations(ranked: pl.DataFrame, *, by: str = "task") -> pl.DataFrame:
-    """Spearman's ρ between every two tasks over the backbones that both have.
+def kendall(one: Sequence[float] | Array, other: Sequence[float] | Array) -> float | None:
+    """Kendall's τ-b, in [−1, 1]; None if either side is constant.
 
-    Columns: one, other, spearman (null where it is not defined), num_backbones.
+    >>> kendall([1, 2, 3], [3, 2, 1])
+    -1.0
+    """
+    from scipy.stats import kendalltau  # Deferred: `raybench rank` starts without scipy.
+
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    return float(kendalltau(one, other).statistic)
+
+
+def task_correlations(ranked: pl.DataFrame, *, by: str = "task") -> pl.DataFrame:
+    """Spearman's ρ between every two tasks, over the backbones that have both.
+
+    Columns: one, other, spearman (null where it is undefined), num_backbones.
 
     Args:
         ranked: columns read: backbone, zscore (higher is better) and `by`.
-        by: `task`, or `category` (backbones by their mean z-score in it).
+        by: `task`, or `category`, which uses mean z-scores per category.
     """
     scores = ranked.group_by("backbone", by).agg(zscore=pl.col("zscore").sort().mean().round(12))
     names = scores[by].unique().sort().to_list()
@@ -35,10 +58,10 @@ def task_correlations(ranked: pl.DataFrame, *, by: str = "task") -> pl.DataFrame
 
 
 def score_correlations(ranking: pl.DataFrame, facts: pl.DataFrame, fact: str) -> pl.DataFrame:
-    """Spearman's ρ of the mean z-score with a fact, per family and over all: family, spearman, num_backbones.
+    """Spearman's ρ of the mean z-score with a property of backbones, per family and over all.
 
-    Backbones whose fact is not known are left out; the paper's numbers are `params` and `pretrain_images`
-    for CNNs and ViTs.
+    Columns: family (`all` first), spearman, num_backbones. Backbones of unknown value are excluded. The paper
+    reports size and number of pretraining images, for CNNs and ViTs.
 
     Args:
         ranking: columns read: backbone, mean_zscore.
@@ -58,17 +81,17 @@ def score_correlations(ranking: pl.DataFrame, facts: pl.DataFrame, fact: str) ->
 
 
 def apples_to_apples(ranking: pl.DataFrame, facts: pl.DataFrame, *, data_factor: float = 2.0) -> pl.DataFrame:
-    """Backbones that differ in pretraining only: same architecture, data within a factor of each other.
+    """Groups of backbones with the same architecture and similar amounts of pretraining data.
 
-    Columns: group (number), architecture, rank_in_group (1 is best, ties share the smaller), backbone,
-    pretrain_images, mean_zscore. Within an architecture, backbones are sorted by data and a new group begins
-    where one has more than `data_factor` times the group's smallest; groups of one are left out, as are
-    backbones whose data are not known.
+    Columns: group (number), architecture, rank_in_group (1 is best, ties share the smaller number), backbone,
+    pretrain_images, mean_zscore. Within an architecture, backbones are sorted by data, and a new group begins
+    at more than `data_factor` times the group's smallest. Groups of one and backbones of unknown data are
+    excluded.
 
     Args:
         ranking: columns read: backbone, mean_zscore.
         facts: columns read: backbone, architecture, pretrain_images.
-        data_factor: at least 1; the largest ratio of images within a group.
+        data_factor: largest ratio of images within a group, at least 1.
     """
     known = (
         ranking.select("backbone", "mean_zscore")
@@ -97,15 +120,15 @@ def apples_to_apples(ranking: pl.DataFrame, facts: pl.DataFrame, *, data_factor:
 def compare_protocols(
     scores: pl.DataFrame, *, one: str = "linear_probe", other: str = "finetune"
 ) -> pl.DataFrame:
-    """One protocol against another on the same datasets, one row per dataset and backbone that has both.
+    """Compare two protocols on the same datasets, one row per dataset and backbone that has both.
 
-    Columns: dataset, backbone, one, other (values), gain (how much better `other` is; a positive number is
-    better whatever the metric's direction), rank_one, rank_other, moved (places gained under `other`).
+    Columns: dataset, backbone, one, other (values), gain (how much better `other` is; positive is better for
+    both directions), rank_one, rank_other, moved (ranks gained under `other`).
 
     Args:
         scores: columns read: backbone, task (`protocol@dataset`), direction, value.
-        one: a protocol's name.
-        other: another's.
+        one: name of a protocol.
+        other: name of the protocol to compare it with.
 
     Raises:
         MissingMeasurementError: if no backbone has both on one dataset.
@@ -120,12 +143,11 @@ def compare_protocols(
         raise MissingMeasurementError(
             f"no backbone has both {one!r} and {other!r} on one dataset; run the missing protocol first."
         )
-    sign = pl.when(pl.col("direction") == "min").then(-1.0).otherwise(1.0)
     return (
         both.with_columns(
-            gain=sign * (pl.col("other") - pl.col("one")),
-            rank_one=(-sign * pl.col("one")).rank("average").over("dataset"),
-            rank_other=(-sign * pl.col("other")).rank("average").over("dataset"),
+            gain=SIGN * (pl.col("other") - pl.col("one")),
+            rank_one=(-SIGN * pl.col("one")).rank("average").over("dataset"),
+            rank_other=(-SIGN * pl.col("other")).rank("average").over("dataset"),
         )
         .with_columns(moved=pl.col("rank_one") - pl.col("rank_other"))
         .drop("direction")
@@ -134,10 +156,10 @@ def compare_protocols(
 
 
 def gain_by_family(compared: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
-    """Who gains from the other protocol: family, mean_gain, mean_moved, num_pairs, by family.
+    """Average the gain of `compare_protocols` per family: family, mean_gain, mean_moved, num_pairs.
 
     Args:
-        compared: what `compare_protocols` gives.
+        compared: from `compare_protocols`.
         facts: columns read: backbone, family.
     """
     return (

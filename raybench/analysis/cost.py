@@ -1,4 +1,4 @@
-"""What a score costs: the Pareto front, and a short list under constraints with its reasons and doubt."""
+"""Pareto front of scores and costs, and a short list of backbones under constraints, with reasons."""
 
 from collections.abc import Mapping
 
@@ -9,18 +9,17 @@ from raybench.core.records import Direction
 
 
 def pareto_front(table: pl.DataFrame, objectives: Mapping[str, Direction]) -> pl.DataFrame:
-    """`table` with `on_front` and `dominated_by` (a backbone as good everywhere and better
-    somewhere, or null).
+    """Add `on_front`, and `dominated_by`: a backbone as good in all objectives and better in one, or null.
 
-    Rows that lack an objective are neither on the front nor dominated: both columns are null there.
-    Equal rows are all on the front. Of several that dominate, the first by name is named.
+    Both are null for rows without a value of some objective. Equal rows are all on the front. If several
+    backbones dominate a row, `dominated_by` is the first by name.
 
     Args:
         table: columns read: backbone and the objectives.
-        objectives: column → which way is better, e.g. {"mean_zscore": "max", "params_m": "min"}.
+        objectives: column → direction, e.g. {"mean_zscore": "max", "params_m": "min"}.
 
     Raises:
-        MissingMeasurementError: if an objective is no column.
+        MissingMeasurementError: if an objective is not a column.
     """
     absent = [name for name in objectives if name not in table.columns]
     if absent or not objectives:
@@ -31,8 +30,8 @@ def pareto_front(table: pl.DataFrame, objectives: Mapping[str, Direction]) -> pl
     goods = table.select(
         "backbone",
         *(
-            ((-1.0 if way == "min" else 1.0) * pl.col(name).cast(pl.Float64)).alias(f"o{i}")
-            for i, (name, way) in enumerate(objectives.items())
+            ((-1.0 if direction == "min" else 1.0) * pl.col(name).cast(pl.Float64)).alias(f"o{i}")
+            for i, (name, direction) in enumerate(objectives.items())
         ),
     ).drop_nulls()
     names = [name for name in goods.columns if name != "backbone"]
@@ -64,19 +63,19 @@ def recommend(
     wins: pl.DataFrame | None = None,
     words: Mapping[str, tuple[str, str]] | None = None,
 ) -> pl.DataFrame:
-    """A short list, best first: rank, backbone, mean_zscore, reason, doubt, and the constrained columns.
+    """Best backbones within limits: rank, backbone, mean_zscore, reason, doubt, and the constrained columns.
 
     Args:
-        table: columns read: backbone, mean_zscore and those that are constrained.
+        table: columns read: backbone, mean_zscore and the constrained columns.
         at_most: column → largest value allowed, e.g. {"params_m": 30}.
         at_least: column → smallest value allowed, e.g. {"images_per_second": 500}.
-        top: how many to name.
-        wins: `bootstrap.win_probabilities`: with it the doubt says how often the next one loses.
-        words: column → (what to call it, its unit), for the sentences; a column stands for itself.
+        top: number of backbones to list.
+        wins: `intervals.win_probabilities`, so that `doubt` says how often the backbone beats the next one.
+        words: column → (name, unit) for the sentences; a column without an entry is named as it is.
 
     Raises:
-        MissingMeasurementError: if a constrained quantity was not measured for anybody.
-        EmptyInputError: if nobody meets the constraints; the message says how many each one excludes.
+        MissingMeasurementError: if a constrained quantity is unknown for all backbones.
+        EmptyInputError: if no backbone meets the constraints; the message counts how many each one excludes.
     """
     limits = [(name, "at most", value) for name, value in (at_most or {}).items()]
     limits += [(name, "at least", value) for name, value in (at_least or {}).items()]
@@ -89,7 +88,7 @@ def recommend(
     allowed = table.filter(pl.all_horizontal(*meets.values())) if limits else table
     ranked = allowed.drop_nulls("mean_zscore").sort(["mean_zscore", "backbone"], descending=[True, False])
     if ranked.is_empty():
-        raise EmptyInputError(_why_nobody(table, meets, words or {}))
+        raise EmptyInputError(_why_none(table, meets, words or {}))
     unknown = [
         f"{(words or {}).get(name, (name, ''))[0]} of {table[name].null_count()}"
         for name, _, _ in limits
@@ -97,15 +96,15 @@ def recommend(
     ]
     rows = []
     shortlist = ranked.head(top).to_dicts()
-    for place, row in enumerate(shortlist):
-        rival = ranked.row(place + 1, named=True) if place + 1 < ranked.height else None
+    for index, row in enumerate(shortlist):
+        rival = ranked.row(index + 1, named=True) if index + 1 < ranked.height else None
         rows.append(
             {
-                "rank": place + 1,
+                "rank": index + 1,
                 "backbone": row["backbone"],
                 "mean_zscore": row["mean_zscore"],
-                "reason": _reason(row, place, ranked.height, limits, words or {}),
-                "doubt": _doubt(row, rival, wins, unknown if place == 0 else []),
+                "reason": _reason(row, index, ranked.height, limits, words or {}),
+                "doubt": _doubt(row, rival, wins, unknown if index == 0 else []),
                 **{name: row[name] for name, _, _ in limits},
             }
         )
@@ -118,36 +117,38 @@ def _meets(limit: tuple[str, str, float]) -> pl.Expr:
     return (column <= value if side == "at most" else column >= value).fill_null(value=False)
 
 
-def _why_nobody(
+def _why_none(
     table: pl.DataFrame,
     meets: Mapping[tuple[str, str, float], pl.Expr],
     words: Mapping[str, tuple[str, str]],
 ) -> str:
-    """Which limit excludes how many, the strictest first; and who falls only to limits together."""
+    """Count how many backbones each limit excludes, the strictest first."""
     if not meets or table.drop_nulls("mean_zscore").is_empty():
         return "no backbone has a score, so none can be recommended."
     excluded = {limit: table.filter(~expression).height for limit, expression in meets.items()}
-    said = []
+    clauses = []
     for (name, side, value), count in sorted(excluded.items(), key=lambda item: -item[1]):
         num_unknown = table[name].null_count()
         of_them = f" ({num_unknown} because it is not known)" if num_unknown else ""
         word, unit = words.get(name, (name, ""))
-        said.append(f"{word} {side} {' '.join([f'{value:g}', unit]).strip()} excludes {count}{of_them}")
-    return f"no backbone meets all limits: of {table.height}, {', '.join(said)}; loosen the first one first."
+        clauses.append(f"{word} {side} {' '.join([f'{value:g}', unit]).strip()} excludes {count}{of_them}")
+    return (
+        f"no backbone meets all limits: of {table.height}, {', '.join(clauses)}; loosen the first one first."
+    )
 
 
 def _reason(
     row: Mapping[str, object],
-    place: int,
+    index: int,
     num_allowed: int,
     limits: list[tuple[str, str, float]],
     words: Mapping[str, tuple[str, str]],
 ) -> str:
-    position = "best" if place == 0 else f"number {place + 1}"
+    position = "best" if index == 0 else f"number {index + 1}"
     named = [(*words.get(name, (name, "")), row[name], side, value) for name, side, value in limits]
     facts = ", ".join(
-        f"{word} {' '.join([f'{own:g}', unit]).strip()} ({side} {value:g})"
-        for word, unit, own, side, value in named
+        f"{word} {' '.join([f'{measured:g}', unit]).strip()} ({side} {limit:g})"
+        for word, unit, measured, side, limit in named
     )
     among = f"{position} of {num_allowed} by mean z-score {row['mean_zscore']:+.2f}"
     return f"{among}; {facts}" if facts else among
@@ -163,11 +164,12 @@ def _doubt(
     if rival is None:
         parts.append("nobody else meets the constraints")
     else:
-        found = None
+        probability = None
         if wins is not None:
-            found = wins.filter(backbone=row["backbone"], other=rival["backbone"])["probability"]
-        if found is not None and found.len():
-            parts.append(f"beats {rival['backbone']} in {100 * found[0]:.0f} % of bootstrap replicates")
+            probability = wins.filter(backbone=row["backbone"], other=rival["backbone"])["probability"]
+        if probability is not None and probability.len():
+            share = f"{100 * probability[0]:.0f} %"
+            parts.append(f"beats {rival['backbone']} in {share} of bootstrap replicates")
         else:
             parts.append(f"no bootstrap: whether it truly beats {rival['backbone']} is not known")
     if unknown:

@@ -1,22 +1,22 @@
-"""What stopping trials early costs: estimated where trials were stopped, known where none was.
+"""Cost of early stopping: estimated regret where trials were stopped, exact replay where none was.
 
-Learning curves of search trials come in, on val. What a stopped trial would have reached is never known; it
-can be estimated from what the finished trials of its pair still gained after the same epoch.
+All functions read learning curves of search trials on val. The final score of a stopped trial is unknown; it
+is estimated from the gains of the finished trials of its pair after the same epoch.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from raybench.analysis.correlation import kendall
 from raybench.core.errors import EmptyInputError
 
 KEY = ["backbone", "task"]
 ETA = 4
-"""One of ETA goes on at every rung: the reduction factor that `raybench run` uses."""
+"""Reduction factor of `raybench run`: one of ETA trials continues at every rung."""
 
 LEARNING = pl.Schema(
     {
@@ -29,12 +29,12 @@ LEARNING = pl.Schema(
         "value": pl.Float64,
     }
 )
-"""A row per search trial and epoch; `value` is the objective on val after it."""
+"""One row per search trial and epoch; `value` is the objective on val after the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """A trial's best so far after each of its epochs, higher is better; shapes [e]."""
+    """Best score so far after each epoch of a trial, higher is better; shapes [e]."""
 
     index: int
     is_stopped: bool
@@ -42,9 +42,9 @@ class _Curve:
     best: NDArray[np.float64]
 
     def at(self, epoch: int) -> float:
-        """Best up to that epoch; the end's where the trial ended before."""
-        place = int(np.searchsorted(self.epochs, epoch, side="right"))
-        return float(self.best[max(place - 1, 0)])
+        """Best score up to an epoch, or up to the trial's last epoch if it ended before."""
+        num_epochs = int(np.searchsorted(self.epochs, epoch, side="right"))
+        return float(self.best[max(num_epochs - 1, 0)])
 
     @property
     def final(self) -> float:
@@ -56,16 +56,15 @@ class _Curve:
 
 
 def stopping_regret(learning: pl.DataFrame) -> pl.DataFrame:
-    """Per pair with stopped trials: what better end they might have come to.
+    """Estimate per pair how much better its stopped trials might have become.
 
-    Columns: backbone, task, num_trials, num_stopped, epochs_saved (share, against all trials as long as the
-    longest), best (of all trials), expected_regret, largest_regret, probability.
+    Columns: backbone, task, num_trials, num_stopped, epochs_saved (share, compared with running all trials as
+    long as the longest), best (of all trials), expected_regret, largest_regret, probability.
 
-    Every finished trial that was followed beyond the stopping epochs is asked in turn: had the stopped trials
-    still gained what this one gained after the same epoch, by how much would the best of them have beaten
-    the best found? `expected_regret` is the mean of the answers, `largest_regret` their largest,
-    `probability` the share of them above 0; all null if no trial finished. A trial that learns more slowly
-    than every finished one would have gained more than this says, so it is a lower estimate.
+    For every finished trial we assume that the stopped trials would have gained as much as this one did after
+    the same epoch; the regret is how far the best of them then exceeds the best trial. `expected_regret` is
+    the mean over finished trials, `largest_regret` the maximum, `probability` the share above 0; all null if
+    no trial finished. Trials that learn more slowly than every finished one make this an underestimate.
 
     Args:
         learning: columns as LEARNING.
@@ -99,21 +98,19 @@ def stopping_regret(learning: pl.DataFrame) -> pl.DataFrame:
 
 
 def replay_halving(learning: pl.DataFrame, *, eta: int = ETA) -> pl.DataFrame:
-    """Per pair whose trials all ran to their end: what successive halving would have cost. This is known.
+    """Replay successive halving on every pair whose trials all ran to their end.
 
-    Columns: backbone, task, num_trials, best (found without stopping), best_kept, regret (≥ 0),
-    epochs_saved (share), rank_agreement (Kendall's τ-b of the order at the first rung with the order at the
-    end; null where one of them is all ties).
+    Columns: backbone, task, num_trials, best (without stopping), best_kept, regret (≥ 0), epochs_saved
+    (share), rank_agreement (Kendall's τ-b between the order at the first rung and at the end; null if either
+    is all ties).
 
-    Replayed synchronously with rungs as `early_stopping: asha` has them: at max_epochs / eta² (at least
-    1), then
-    eta times as far, the best ⌈n / eta⌉ go on. ASHA itself decides without waiting and keeps more, those
-    that came
-    early among them, so its regret is smaller or equal as a rule.
+    Rungs are those of `early_stopping: asha`: at max_epochs / eta² (at least 1), then eta times as far, the
+    best ⌈n / eta⌉ continue. The replay is synchronous; ASHA decides without waiting for all trials and keeps
+    more of them, so its regret is usually smaller.
 
     Args:
         learning: columns as LEARNING.
-        eta: one of how many goes on, at least 2.
+        eta: reduction factor, at least 2.
 
     Raises:
         EmptyInputError: if no pair has 2 unstopped trials with 2 epochs or more.
@@ -127,9 +124,9 @@ def replay_halving(learning: pl.DataFrame, *, eta: int = ETA) -> pl.DataFrame:
         first = [curve.at(rung) for curve in curves]
         while rung < longest and len(kept) > 1:
             ordered = sorted(kept, key=lambda c: (-c.at(rung), c.index))
-            going_on = ordered[: math.ceil(len(kept) / eta)]
-            used += sum(min(rung, c.length) for c in ordered[len(going_on) :])
-            kept, rung = going_on, rung * eta
+            continued = ordered[: math.ceil(len(kept) / eta)]
+            used += sum(min(rung, c.length) for c in ordered[len(continued) :])
+            kept, rung = continued, rung * eta
         used += sum(curve.length for curve in kept)
         best, best_kept = max(c.final for c in curves), max(c.final for c in kept)
         rows.append(
@@ -140,7 +137,7 @@ def replay_halving(learning: pl.DataFrame, *, eta: int = ETA) -> pl.DataFrame:
                 "best_kept": sign * best_kept,
                 "regret": best - best_kept,
                 "epochs_saved": 1 - used / sum(curve.length for curve in curves),
-                "rank_agreement": _kendall(first, [curve.final for curve in curves]),
+                "rank_agreement": kendall(first, [curve.final for curve in curves]),
             }
         )
     if not rows:
@@ -152,8 +149,8 @@ def replay_halving(learning: pl.DataFrame, *, eta: int = ETA) -> pl.DataFrame:
 
 
 def _by_pair(learning: pl.DataFrame) -> list[tuple[tuple[object, ...], list[_Curve], float]]:
-    """(backbone and task, curves by index, sign that makes higher better) of every pair, sorted."""
-    found = []
+    """Backbone and task, curves by index, and the sign that makes higher better, per pair, sorted."""
+    pairs = []
     for key, group in learning.sort(*KEY, "index", "epoch").group_by(KEY, maintain_order=True):
         sign = -1.0 if group["direction"][0] == "min" else 1.0
         curves = [
@@ -165,14 +162,5 @@ def _by_pair(learning: pl.DataFrame) -> list[tuple[tuple[object, ...], list[_Cur
             )
             for _, trial in group.group_by("index", maintain_order=True)
         ]
-        found.append((key, curves, sign))
-    return found
-
-
-def _kendall(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Kendall's τ-b."""
-    a, b = np.array(one), np.array(other)
-    place = np.triu_indices(len(a), 1)
-    da, db = np.sign(a[:, None] - a[None, :])[place], np.sign(b[:, None] - b[None, :])[place]
-    scale = math.sqrt(float((da != 0).sum()) * float((db != 0).sum()))
-    return float((da * db).sum()) / scale if scale else None
+        pairs.append((key, curves, sign))
+    return pairs

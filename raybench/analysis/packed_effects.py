@@ -1,4 +1,4 @@
-"""How much each dimension of a packed grid matters: exact shares of variance, no model."""
+"""Main effects of a packed grid's dimensions: exact shares of variance, without a model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,13 +11,13 @@ INTERACTION = "(interaction)"
 
 
 def main_effects(cells: Sequence[Mapping[str, HparamValue]], objective: str) -> dict[str, float] | None:
-    """Dimension → share of the cells' variance that its main effect explains; the rest is INTERACTION.
+    """Share of the cells' variance that each dimension's main effect explains, and INTERACTION for the rest.
 
-    The grid is full, so the decomposition is exact: the variance of the means over all other dimensions.
-    Shares lie in [0, 1] and add up to 1. None where all cells score the same.
+    A main effect is the variance of the means over all other dimensions, which is exact because the grid is
+    full. Shares lie in [0, 1] and add up to 1. None if all cells have the same score.
 
     Args:
-        cells: one per head: its hyperparameters, and `objective`.
+        cells: one per head, with its hyperparameters and its score.
         objective: key of the score.
 
     Raises:
@@ -30,7 +30,7 @@ def main_effects(cells: Sequence[Mapping[str, HparamValue]], objective: str) -> 
     dimensions = [name for name in (cells[0] if cells else ()) if name != objective]
     values = np.array([float(cell[objective]) for cell in cells])
     levels = {name: [repr(cell[name]) for cell in cells] for name in dimensions}
-    size = int(np.prod([len(set(found)) for found in levels.values()]))
+    size = int(np.prod([len(set(entries)) for entries in levels.values()]))
     num_distinct = len(set(zip(*levels.values(), strict=True)))
     if not cells or not num_distinct == len(cells) == size:
         raise EmptyInputError(f"a full grid of heads is needed, got {len(cells)} cells of {size}.")
@@ -40,12 +40,12 @@ def main_effects(cells: Sequence[Mapping[str, HparamValue]], objective: str) -> 
     shares = {
         name: float(
             sum(
-                (values[places].mean() - values.mean()) ** 2 * places.mean()
-                for level in sorted(set(found))
-                for places in [np.array([entry == level for entry in found])]
+                (values[is_level].mean() - values.mean()) ** 2 * is_level.mean()
+                for level in sorted(set(entries))
+                for is_level in [np.array([entry == level for entry in entries])]
             )
             / total
         )
-        for name, found in levels.items()
+        for name, entries in levels.items()
     }
     return {**shares, INTERACTION: max(0.0, 1.0 - sum(shares.values()))}

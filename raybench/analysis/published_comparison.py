@@ -1,7 +1,7 @@
-"""A published table beside one's own: the backbones that both have, and the tasks.
+"""Comparison of own results with a published table, over the backbones and tasks that both have.
 
-Z-scores of two tables are never mixed: each is among its own backbones. What can be compared is the order of
-the backbones that both have, and the values of one task by one metric.
+Z-scores are relative to the backbones of their own table, so the two tables' z-scores are never mixed:
+comparable are the order of the shared backbones, and values of one task by one metric.
 """
 
 import polars as pl
@@ -10,21 +10,21 @@ from raybench.analysis.correlation import spearman
 
 
 def shared_ranking(ranking: pl.DataFrame, published: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
-    """Backbones that both tables rank, best here first.
+    """Ranks of the backbones in both tables, best by own results first.
 
-    Columns: backbone, published_as, rank_here, rank_there (1 is best, among the shared ones only, ties share
-    the smaller), zscore_here, zscore_there (each among all backbones of its own table).
+    Columns: backbone, published_as, rank_here, rank_there (1 is best, among the shared backbones only, ties
+    share the smaller number), zscore_here, zscore_there (each among all backbones of its own table).
 
     Args:
-        ranking: one's own; columns read: backbone, mean_zscore.
+        ranking: own aggregate ranking; columns read: backbone, mean_zscore.
         published: the published one; columns read: backbone, mean_zscore.
-        same: which names mean the same weights; columns backbone, published_as.
+        same: names of the same weights; columns backbone, published_as.
     """
-    mine = ranking.select("backbone", zscore_here="mean_zscore").drop_nulls()
-    theirs = published.select(published_as="backbone", zscore_there="mean_zscore").drop_nulls()
+    here = ranking.select("backbone", zscore_here="mean_zscore").drop_nulls()
+    there = published.select(published_as="backbone", zscore_there="mean_zscore").drop_nulls()
     return (
-        mine.join(same, on="backbone")
-        .join(theirs, on="published_as")
+        here.join(same, on="backbone")
+        .join(there, on="published_as")
         .with_columns(
             rank_here=pl.col("zscore_here").rank("min", descending=True),
             rank_there=pl.col("zscore_there").rank("min", descending=True),
@@ -35,15 +35,15 @@ def shared_ranking(ranking: pl.DataFrame, published: pl.DataFrame, same: pl.Data
 
 
 def rank_correlation(shared: pl.DataFrame) -> float | None:
-    """Spearman's ρ between the two orders of `shared_ranking`; None with fewer than 3 backbones."""
+    """Spearman's ρ between the two rankings of `shared_ranking`; None with fewer than 3 backbones."""
     return spearman(shared, "zscore_here", "zscore_there")
 
 
 def shared_values(scores: pl.DataFrame, published: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
-    """Values of one task by one metric in both tables: task, metric, backbone, published_as, here, there.
+    """Values in both tables by the same metric: task, metric, backbone, published_as, here, there.
 
     Args:
-        scores: one's own; columns read: backbone, task, metric, value.
+        scores: own scores; columns read: backbone, task, metric, value.
         published: the published ones; columns as in `scores`.
         same: as for `shared_ranking`.
     """

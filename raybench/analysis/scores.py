@@ -1,6 +1,7 @@
-"""Measurements → scores: one number per backbone and task, averaged over seeds; incomplete tables refused."""
+"""Scores from measurements: one value per backbone and task, averaged over seeds."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -15,14 +16,20 @@ from raybench.core.errors import (
 from raybench.core.records import Split
 from raybench.metrics import METRICS, ArrayMetric
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 FIXED_POINT = 2.0**80
-"""Values are added as whole numbers of 2⁻⁸⁰: a sum of floats taken in another order would part ties."""
+"""Values are summed as integer multiples of 2⁻⁸⁰, because float sums in another order would break ties."""
 EXACT = (2.0**-27, 2.0**36)
-"""Floats of this size are whole numbers of 2⁻⁸⁰, and 1,000 of them fit into 128 bits."""
+"""Floats of this size are integer multiples of 2⁻⁸⁰, and 1,000 of them fit into 128 bits."""
+SIGN = pl.when(pl.col("direction") == "min").then(-1.0).otherwise(1.0)
+"""Factor that makes higher values better."""
 
 
 def objective_of(task: str) -> str:
-    """The metric that a task is judged by unless another is asked for.
+    """The metric that a task is ranked by, unless another is requested.
 
     Raises:
         UnknownNameError: if the task's protocol is not in the catalogue.
@@ -59,13 +66,15 @@ def select_scores(
     split: Split = "test",
     condition: str = "clean",
 ) -> pl.DataFrame:
-    """One row per backbone and task: backbone, task, metric, direction, value (mean over seeds), num_seeds.
+    """Select one metric per task and average over seeds, one row per backbone and task.
+
+    Columns: backbone, task, metric, direction, value, num_seeds.
 
     Args:
         measurements: the measurement table.
-        metric: judge every task by this metric; None takes each task's objective.
-        split: which split's measurements count.
-        condition: which condition's measurements count.
+        metric: for every task; None uses each task's objective.
+        split: of the measurements.
+        condition: of the measurements.
 
     Raises:
         EmptyInputError: if no measurement fits.
@@ -74,9 +83,9 @@ def select_scores(
         DuplicateMeasurementError: if two experiments measured one thing and disagree.
     """
     if metric is not None:
-        METRICS[metric]  # Raises with a suggestion, before "nothing fits" would be the answer.
+        METRICS[metric]  # Raises with a suggestion for a misspelled name.
     metrics = {task: metric or objective_of(task) for task in measurements["task"].unique()}
-    fitting = measurements.filter(_judged_by(metrics), split=split, condition=condition)
+    fitting = measurements.filter(_is_metric_of_task(metrics), split=split, condition=condition)
     if fitting.is_empty():
         remedy = how_to_measure(metric) if metric and measurements.height else "run the experiment first"
         raise EmptyInputError(
@@ -84,34 +93,34 @@ def select_scores(
             f"{remedy}, or ask for another metric."
         )
     scores = fitting.pipe(require_finite).pipe(agree_across_experiments).pipe(mean_over_seeds)
-    judged = pl.DataFrame(
+    metric_of_task = pl.DataFrame(
         [(task, name, METRICS[name].direction) for task, name in metrics.items()],
         schema={"task": pl.String, "metric": pl.String, "direction": pl.String},
         orient="row",
     )
-    return scores.join(judged, on="task", maintain_order="left").select(
+    return scores.join(metric_of_task, on="task", maintain_order="left").select(
         "backbone", "task", "metric", "direction", "value", "num_seeds"
     )
 
 
-def _judged_by(metrics: Mapping[str, str]) -> pl.Expr:
-    """True where a row's metric is the one that its task is judged by."""
+def _is_metric_of_task(metrics: Mapping[str, str]) -> pl.Expr:
+    """Whether a row's metric is the one selected for its task."""
     by_metric: dict[str, list[str]] = {}
     for task, name in metrics.items():
         by_metric.setdefault(name, []).append(task)
     if len(by_metric) == 1:
         return pl.col("metric") == next(iter(by_metric))
-    judged = pl.lit(value=False)
+    is_selected = pl.lit(value=False)
     for name, tasks in by_metric.items():
-        judged |= (pl.col("metric") == name) & pl.col("task").is_in(tasks)
-    return judged
+        is_selected |= (pl.col("metric") == name) & pl.col("task").is_in(tasks)
+    return is_selected
 
 
 def require_finite(measurements: pl.DataFrame) -> pl.DataFrame:
-    """Return `measurements` unchanged if every value is a number: polars would rank NaN above them all.
+    """Return `measurements` unchanged if all values are finite; polars would rank NaN above every number.
 
     Raises:
-        NonFiniteMeasurementError: naming the first value that is none.
+        NonFiniteMeasurementError: names the first value that is not.
     """
     bad = measurements.filter(~pl.col("value").is_finite().fill_null(False))
     if bad.is_empty():
@@ -124,21 +133,21 @@ def require_finite(measurements: pl.DataFrame) -> pl.DataFrame:
 
 
 def agree_across_experiments(measurements: pl.DataFrame) -> pl.DataFrame:
-    """One row per backbone, task, metric and seed; two experiments that measured it must have found the same.
+    """Keep one row per backbone, task, metric and seed; experiments that measured the same must agree.
 
     Raises:
-        DuplicateMeasurementError: if they did not; nobody can say which of them is meant.
+        DuplicateMeasurementError: if two experiments have different values.
     """
     if (measurements["experiment"] == measurements["experiment"][0]).all():
-        return measurements  # Identities are unique there; asking again takes seconds on 1 M rows.
+        return measurements  # Unique within an experiment; the check takes seconds on 1 M rows.
     key = ["backbone", "task", "metric", "seed"]
     distinct = measurements.unique([*key, "value"], maintain_order=True)
     conflicts = distinct.filter(pl.struct(key).is_duplicated())
     if conflicts.is_empty():
         return distinct
     first = conflicts.sort(*key, "experiment").row(0, named=True)
-    one_thing = pl.all_horizontal(pl.col(name) == first[name] for name in key)
-    rivals = conflicts.filter(one_thing)["experiment"].sort()
+    is_same = pl.all_horizontal(pl.col(name) == first[name] for name in key)
+    rivals = conflicts.filter(is_same)["experiment"].sort()
     raise DuplicateMeasurementError(
         f"experiments {' and '.join(map(repr, rivals))} found different {first['metric']} of "
         f"{first['backbone']!r} on {first['task']!r} (seed {first['seed']}); choose one with `--experiment`."
@@ -146,32 +155,40 @@ def agree_across_experiments(measurements: pl.DataFrame) -> pl.DataFrame:
 
 
 def mean_over_seeds(measurements: pl.DataFrame) -> pl.DataFrame:
-    """Average over seeds, with `num_seeds`; the mean does not depend on the order of rows, to the last bit.
+    """Average over seeds and add `num_seeds`; the mean is independent of the order of rows, to the last bit.
 
     Args:
-        measurements: one row per backbone, task and seed, columns read: these and value.
+        measurements: one row per backbone, task and seed; columns read: these and value.
     """
     pairs, value = measurements.lazy().group_by("backbone", "task"), pl.col("value")
     if measurements.select((value.abs().is_between(*EXACT) | (value == 0)).all()).item():
         total = (value * FIXED_POINT).cast(pl.Int128).sum()
         sums = pairs.agg(total, num_seeds=pl.len()).collect(engine="streaming")
         means = sums.with_columns(value.cast(pl.Float64) / FIXED_POINT / pl.col("num_seeds"))
-    else:  # As lists: the optimiser drops a sort before a mean, and sums are then taken in any order.
+    else:  # As lists, because the optimiser drops a sort before a mean.
         lists = pairs.agg(value.sort(), num_seeds=pl.len()).collect()
         means = lists.with_columns(value.list.mean())
-    # By their places: sorting a hundred thousand strings would take longer than all else here.
+    # As enums: sorting a hundred thousand strings would take longer than everything else here.
     return means.sort(
         pl.col(name).cast(pl.Enum(means[name].unique().sort())) for name in ("backbone", "task")
     )
 
 
+def to_matrix(scores: pl.DataFrame, column: str) -> "tuple[list[str], list[str], NDArray[np.float64]]":
+    """Backbones, tasks (both sorted) and a column of a complete table, [backbones, tasks]."""
+    backbones, tasks = (scores[name].unique().sort().to_list() for name in ("backbone", "task"))
+    values = scores.sort("backbone", "task")[column].to_numpy()
+    return backbones, tasks, values.reshape(len(backbones), len(tasks))
+
+
 def missing_pairs(scores: pl.DataFrame, expected: pl.DataFrame | None = None) -> pl.DataFrame:
     """Pairs (backbone, task) without a score, sorted.
 
+    Every backbone in `scores` is expected on every task in `scores`.
+
     Args:
         scores: columns read: backbone, task.
-        expected: pairs that ought to have one, columns backbone and task; pairs that nothing was measured of
-            can be missed only if they are named here. Every backbone is expected on every task in any case.
+        expected: further pairs that should have a score, columns backbone and task.
     """
     key = ["backbone", "task"]
     known = scores.select(key) if expected is None else pl.concat([scores.select(key), expected.select(key)])

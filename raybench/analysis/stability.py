@@ -1,6 +1,6 @@
-"""How much a ranking leans on single tasks: leave one out, and the few tasks that foretell the rest.
+"""Stability of a ranking: leave-one-task-out, and the few tasks that best predict the ranking over the rest.
 
-All read a complete table of scores: backbone, task, direction ("min" or "max"), value.
+All functions read a complete table of scores: backbone, task, direction ("min" or "max"), value.
 """
 
 from itertools import combinations
@@ -11,21 +11,27 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from raybench.analysis.scores import require_complete
+from raybench.analysis.correlation import kendall
+from raybench.analysis.scores import require_complete, to_matrix
 from raybench.analysis.zscores import zscore_within_task
 from raybench.core.errors import EmptyInputError
 
 Array = NDArray[np.float64]
 MAX_SUBSETS = 20_000
-"""Beyond this many subsets the search is greedy."""
+"""With more subsets than this of one size the search is greedy."""
 
 
 def _zscore_table(scores: pl.DataFrame) -> tuple[list[str], list[str], Array]:
-    """Backbones, tasks (both sorted) and z-scores, [backbones, tasks]."""
-    require_complete(scores)
-    backbones, tasks = (scores[name].unique().sort().to_list() for name in ("backbone", "task"))
-    zscores = zscore_within_task(scores).sort("backbone", "task")["zscore"].to_numpy()
-    return backbones, tasks, zscores.reshape(len(backbones), len(tasks))
+    """Backbones, tasks (both sorted) and z-scores, [backbones, tasks]; two tasks or more.
+
+    Raises:
+        EmptyInputError: if there are fewer than two tasks.
+        MissingMeasurementError: if a pair has no score.
+    """
+    backbones, tasks, zscores = to_matrix(zscore_within_task(require_complete(scores)), "zscore")
+    if len(tasks) < 2:
+        raise EmptyInputError("the stability of a ranking needs two tasks or more, got one.")
+    return backbones, tasks, zscores
 
 
 def _ranks(mean_zscores: Array) -> Array:
@@ -33,26 +39,20 @@ def _ranks(mean_zscores: Array) -> Array:
 
 
 def _tau(one: Array, other: Array) -> float | None:
-    """Kendall's τ-b; None where one side ties everybody."""
-    one, other = one.round(12), other.round(12)
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    return float(stats.kendalltau(one, other).statistic)
+    return kendall(one.round(12), other.round(12))
 
 
 def leave_one_task_out(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row per task left out.
+    """Compare the ranking without each task with that over all tasks, one row per task left out.
 
-    Columns: task, kendall_tau (against all tasks), best, num_moved, largest_move (places).
-
-    `best` is who leads without the task; the first by name where several do.
+    Columns: task, kendall_tau (with the ranking over all tasks), best (without the task; the first by name
+    of several), num_moved (backbones with another rank), largest_move (ranks).
 
     Raises:
         EmptyInputError: if there are fewer than two tasks.
+        MissingMeasurementError: if a pair has no score.
     """
     backbones, tasks, zscores = _zscore_table(scores)
-    if len(tasks) < 2:
-        raise EmptyInputError("leaving one task out needs two tasks or more, got one.")
     whole = zscores.mean(axis=1)
     rows = []
     for column, task in enumerate(tasks):
@@ -71,10 +71,13 @@ def leave_one_task_out(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def rank_ranges(scores: pl.DataFrame) -> pl.DataFrame:
-    """Per backbone its rank over all tasks, and the best and worst when any one task is left out."""
+    """Per backbone the rank over all tasks, and the best and worst rank with any one task left out.
+
+    Raises:
+        EmptyInputError: if there are fewer than two tasks.
+        MissingMeasurementError: if a pair has no score.
+    """
     backbones, tasks, zscores = _zscore_table(scores)
-    if len(tasks) < 2:
-        raise EmptyInputError("leaving one task out needs two tasks or more, got one.")
     ranks = np.stack([_ranks(np.delete(zscores, t, axis=1).mean(axis=1)) for t in range(len(tasks))])
     return pl.DataFrame(
         {
@@ -87,20 +90,19 @@ def rank_ranges(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def predictive_tasks(scores: pl.DataFrame, *, max_tasks: int = 3) -> pl.DataFrame:
-    """The subset of each size whose mean z-score best foretells the ranking over the tasks *outside* it.
+    """Find the subset of each size whose mean z-score best predicts the ranking over the tasks *outside* it.
 
-    Columns: num_tasks, tasks (list), kendall_tau (with the rest; what one would gain from measuring only
-    these), tau_all (with all tasks, which hold the subset itself and so flatter it), is_exhaustive. Up to
-    MAX_SUBSETS subsets of a size are all tried; beyond that the best subset one smaller is extended. The
-    best of many is chosen on these very backbones, so expect somewhat less on new ones.
+    Columns: num_tasks, tasks (list), kendall_tau (with the ranking over the other tasks), tau_all (with the
+    ranking over all tasks, too high because they include the subset), is_exhaustive. All subsets of a size
+    are tried if there are at most MAX_SUBSETS; otherwise the best subset one smaller is extended. The subset
+    is selected on these backbones, so expect lower values on new ones.
 
     Raises:
         EmptyInputError: if there are fewer than two tasks.
+        MissingMeasurementError: if a pair has no score.
     """
     _, tasks, zscores = _zscore_table(scores)
     num_tasks = len(tasks)
-    if num_tasks < 2:
-        raise EmptyInputError("a predictive subset needs two tasks or more, got one.")
     whole, rows = zscores.mean(axis=1), []
     chosen: tuple[int, ...] = ()
     for size in range(1, min(max_tasks, num_tasks - 1) + 1):

@@ -1,6 +1,6 @@
-"""Was the search budget enough? Expected best-of-k curves, gain over defaults, rankings on half of it.
+"""Search budget: expected best-of-k curves, scores at a smaller budget, gain over default hyperparameters.
 
-Validation scores of search trials come in; no test score is read.
+All functions read validation scores of search trials, never test scores.
 """
 
 import numpy as np
@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from raybench.analysis.scores import SIGN
 from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 Array = NDArray[np.float64]
@@ -15,11 +16,11 @@ KEY = ["backbone", "task"]
 
 
 def expected_best(values: Array) -> Array:
-    """Expected best of k trials drawn without replacement, k = 1 … n; higher is better, shape [n] → [n].
+    """Expected best of k trials drawn without replacement, for k = 1 … n, shape [n] → [n]; higher is better.
 
-    Exactly Σ_i v_(i) · C(i − 1, k − 1) / C(n, k) over the values in ascending order: the i-th is the
-    best of k if the other k − 1 come from the i − 1 below it. The first entry is the mean, the last the
-    largest.
+    Exactly Σ_i v_(i) · C(i − 1, k − 1) / C(n, k) over the values in ascending order: the i-th value is the
+    best of k if the other k − 1 are among the i − 1 below it. The first entry is the mean, the last the
+    maximum.
 
     Raises:
         EmptyInputError: if there is no value.
@@ -35,19 +36,16 @@ def expected_best(values: Array) -> Array:
     if not np.isfinite(values).all():
         raise NonFiniteMeasurementError("a trial's value is NaN or infinite; leave failed trials out.")
     n = values.size
-    place, k = np.arange(1, n + 1)[None, :], np.arange(1, n + 1)[:, None]
-    fits = place >= k
-    below = np.where(fits, place - k, 0)
-    log_weight = gammaln(place) - gammaln(k) - gammaln(below + 1)  # log C(place − 1, k − 1)
+    i, k = np.arange(1, n + 1)[None, :], np.arange(1, n + 1)[:, None]
+    can_be_best = i >= k
+    log_weight = gammaln(i) - gammaln(k) - gammaln(np.where(can_be_best, i - k, 0) + 1)  # log C(i − 1, k − 1)
     log_all = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-    weights = np.where(fits, np.exp(log_weight - log_all), 0.0)
+    weights = np.where(can_be_best, np.exp(log_weight - log_all), 0.0)
     return np.asarray(weights @ np.sort(values))
 
 
 def best_of_k(trials: pl.DataFrame) -> pl.DataFrame:
-    """Per pair the curve of `expected_best`: backbone, task, k, expected, num_trials.
-
-    `expected` keeps the metric's own sign.
+    """Compute `expected_best` per pair: backbone, task, k, expected (in the metric's own sign), num_trials.
 
     Args:
         trials: finished search trials; columns read: backbone, task, direction ("min" or "max"),
@@ -68,13 +66,13 @@ def _signed_curve(group: pl.DataFrame) -> Array:
 
 
 def scores_at_budget(trials: pl.DataFrame, *, share: float) -> pl.DataFrame:
-    """What a search with a share of its trials is expected to find: backbone, task, direction, value, k.
+    """Expected scores of a search with a share of its trials: backbone, task, direction, k, value.
 
-    These are scores as the ranking functions read them, so the ranking on half the budget is one call more.
+    The ranking functions read the result as scores.
 
     Args:
         trials: as for `best_of_k`.
-        share: of each pair's trials, in (0, 1]; rounded up.
+        share: of each pair's trials, in (0, 1]; the number is rounded up.
     """
     directions = trials.select(*KEY, "direction").unique()
     return (
@@ -87,21 +85,18 @@ def scores_at_budget(trials: pl.DataFrame, *, share: float) -> pl.DataFrame:
 
 
 def budget_sufficiency(trials: pl.DataFrame) -> pl.DataFrame:
-    """Per pair: what the second half of the trials was worth.
+    """Gain of the second half of each pair's trials: backbone, task, half, full, gain, relative_gain.
 
-    Columns: backbone, task, half, full, gain, relative_gain.
-
-    `gain` is positive where more trials helped; `relative_gain` is its share of what searching gained over a
-    single random trial, in [0, 1]: near 0 the search had converged. 0 where it gained nothing.
+    `gain` is positive if more trials helped; `relative_gain` is its share of the gain over a single random
+    trial, in [0, 1]: near 0 the search has converged. It is 0 if the search gained nothing.
     """
     curves = best_of_k(trials).join(trials.select(*KEY, "direction").unique(), on=KEY)
-    sign = pl.when(pl.col("direction") == "min").then(-1.0).otherwise(1.0).first()
     half_k = (pl.col("num_trials").first() / 2).ceil()
-    found = curves.group_by(KEY).agg(
+    pairs = curves.group_by(KEY).agg(
         one=pl.col("expected").filter(pl.col("k") == 1).first(),
         half=pl.col("expected").filter(pl.col("k") == half_k).first(),
         full=pl.col("expected").filter(pl.col("k") == pl.col("num_trials")).first(),
-        sign=sign,
+        sign=SIGN.first(),
     )
     gain, whole = (
         pl.col("sign") * (pl.col("full") - pl.col("half")),
@@ -109,23 +104,23 @@ def budget_sufficiency(trials: pl.DataFrame) -> pl.DataFrame:
     )
     relative = pl.when(whole > 0).then((gain / whole).clip(0.0, 1.0)).otherwise(0.0)
     return (
-        found.with_columns(gain=gain, relative_gain=relative)
+        pairs.with_columns(gain=gain, relative_gain=relative)
         .select(*KEY, "half", "full", "gain", "relative_gain")
         .sort(KEY)
     )
 
 
 def gain_over_defaults(trials: pl.DataFrame) -> pl.DataFrame:
-    """Per pair: backbone, task, default, best, gain (positive: tuning helped), num_trials.
+    """Gain of tuning per pair: backbone, task, default, best, gain (positive if tuning helped), num_trials.
 
-    Null where the default trial did not finish. On val, where the best is chosen, so the gain flatters.
+    `gain` is null if the default trial did not finish. It is measured on val, where the best trial is
+    selected, and therefore too high.
 
     Args:
-        trials: as for `best_of_k`, and `index`: trial 0 holds the protocol's default hyperparameters.
+        trials: as for `best_of_k`, and `index`: trial 0 has the protocol's default hyperparameters.
     """
-    sign = pl.when(pl.col("direction") == "min").then(-1.0).otherwise(1.0)
     return (
-        trials.with_columns(good=sign * pl.col("value"), sign=sign)
+        trials.with_columns(good=SIGN * pl.col("value"), sign=SIGN)
         .group_by(KEY)
         .agg(
             default=pl.col("value").filter(pl.col("index") == 0).first(),

@@ -1,11 +1,10 @@
-"""Scores → ranks, by the paper's rule: z-scores within a task, averaged over tasks.
+"""Z-scores and ranks within a task, and their mean over tasks: the paper's ranking rule.
 
-Every function maps a frame to a frame. The rule (Goldblum et al., NeurIPS 2023): within one task a
-backbone's z-score is (its value − the mean over backbones) / their standard deviation; its overall score is
-the mean of its z-scores. What the paper leaves open is decided here and can be said otherwise: the deviation
-is the sample's (`ddof=1`; the order within a task cannot depend on it), every task weighs the same (`micro`),
-and the sign is turned where lower is better, so that a higher z-score is better everywhere.
-`aggregate_ranking.RankingRule` names all choices and has the same defaults.
+The rule (Goldblum et al., NeurIPS 2023): within one task a backbone's z-score is (its value − the mean over
+backbones) / their standard deviation; its overall score is the mean of its z-scores. The paper leaves some
+choices open. The defaults here are those of `aggregate_ranking.RankingRule`: the sample standard deviation
+(`ddof=1`), equal weight per task (`micro`), and negation where lower is better, so that a higher z-score is
+always better.
 """
 
 from typing import Literal
@@ -13,25 +12,25 @@ from typing import Literal
 import polars as pl
 
 Mean = Literal["micro", "macro"]
-"""`micro`: every task weighs the same; `macro`: every category, and within it every task."""
+"""`micro`: every task weighs the same; `macro`: every category does, and every task within it."""
 
 
 def zscore_within_task(scores: pl.DataFrame, *, ddof: int = 1, turns_sign: bool = True) -> pl.DataFrame:
-    """Add `zscore`: by how many standard deviations a backbone is better than the task's mean.
+    """Add `zscore`: how many standard deviations a backbone is better than the task's mean.
 
-    Where all backbones of a task are equal it is 0: the task tells nobody apart.
+    It is 0 if all backbones of a task are equal.
 
     Args:
         scores: columns read: backbone, task, value (finite), direction ("min" or "max").
         ddof: 1 for the sample's standard deviation, 0 for the population's.
-        turns_sign: False leaves z-scores of lower-is-better metrics as they are: higher is then worse.
+        turns_sign: negate z-scores of lower-is-better metrics.
 
     Source: Goldblum et al., "Battle of the Backbones", NeurIPS 2023.
     """
     low, high, good, scaled = (pl.col(name) for name in ("low", "high", "good", "scaled"))
     is_turned = (pl.col("direction") == "min") & turns_sign
-    # Eager, step by step: a lazy frame's optimiser drops sorts that look idle, and each step is used twice.
-    # Scaled to [0, 1] first, which no z-score notices: differences of very small values do not underflow.
+    # Eager, because a lazy frame's optimiser drops the sorts, which make sums independent of the row order.
+    # Values are scaled to [0, 1] first, so that differences of very small values do not underflow.
     steps = (
         scores.select(
             pl.col("task").cast(pl.Categorical),
@@ -66,23 +65,23 @@ def overall(
     mean: Mean = "micro",
     zero_for_missing: bool = False,
 ) -> pl.DataFrame:
-    """One row per backbone, best first.
+    """Average z-scores and ranks over tasks: one row per backbone, best first.
 
     Columns: overall_rank, backbone, mean_zscore, mean_rank, num_tasks, is_complete. `overall_rank` is by
-    `mean_zscore`; equals share the smaller number. A backbone without any score has neither rank nor means,
-    and stands last.
+    `mean_zscore`; ties share the smaller number. A backbone without any score has neither rank nor means and
+    comes last.
 
     Args:
-        ranked: columns read: backbone, task, zscore, rank; category where the mean is macro.
-        expected: pairs that ought to be there, columns backbone and task; all their backbones are listed.
-        mean: what weighs the same: every task, or every category.
-        zero_for_missing: count a pair without z-score as 0, the task's average, instead of leaving it out.
+        ranked: columns read: backbone, task, zscore, rank; category if the mean is macro.
+        expected: pairs that should have a score, columns backbone and task; all their backbones are listed.
+        mean: whether every task or every category weighs the same.
+        zero_for_missing: count a pair without z-score as 0, the task's mean, instead of excluding it.
     """
     pairs = ranked.select("backbone", "task")
     pairs = pairs if expected is None else pl.concat([pairs, expected.select("backbone", "task")])
-    everyone = pairs.select("backbone").unique().sort("backbone")
+    backbones = pairs.select("backbone").unique().sort("backbone")
     num_tasks = pairs["task"].n_unique()
-    # Sorted and rounded: a sum in another order must not part a tie.
+    # Sorted and rounded, because another order of summation must not break a tie.
     counts = ranked.group_by("backbone").agg(
         mean_rank=pl.col("rank").sort().mean().round(12), num_tasks=pl.len()
     )
@@ -92,7 +91,7 @@ def overall(
         counted = counted.group_by("backbone", "category").agg(zscore=average)
     means = counted.group_by("backbone").agg(mean_zscore=average)
     return (
-        everyone.join(means, on="backbone", how="left")
+        backbones.join(means, on="backbone", how="left")
         .join(counts, on="backbone", how="left")
         .with_columns(pl.col("num_tasks").fill_null(0))
         .with_columns(
@@ -105,7 +104,7 @@ def overall(
 
 
 def add_missing_as_zero(ranked: pl.DataFrame) -> pl.DataFrame:
-    """`ranked` with a row of z-score 0 for every pair it lacks, other columns null.
+    """Add a row with z-score 0 for every missing pair of backbone and task, other columns null.
 
     Columns read: backbone, task, zscore, and category if there is one.
     """
@@ -116,6 +115,6 @@ def add_missing_as_zero(ranked: pl.DataFrame) -> pl.DataFrame:
 
 
 def add_task_columns(ranking: pl.DataFrame, ranked: pl.DataFrame, column: str = "value") -> pl.DataFrame:
-    """`ranking` with one more column per task that holds a backbone's `column` there, or null."""
+    """Add one column per task to `ranking`: the backbone's `column` on that task, or null."""
     wide = ranked.sort("task").pivot("task", index="backbone", values=column)
     return ranking.join(wide, on="backbone", how="left", maintain_order="left")

@@ -21,6 +21,7 @@ from raybench.data.batches import batches
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.subset import stated_subset
+from raybench.metrics.robustness import mean_robust_accuracy, median_perturbation, robust_accuracy
 from raybench.perturbations.apgd import MIN_DLR_CLASSES, Loss, apgd, in_sequence
 from raybench.perturbations.attacks import Attack, Norm, deepfool_distances, fgsm, noise, pgd
 from raybench.store.files import read_bytes, write_atomic
@@ -89,7 +90,7 @@ class RadiusCurve:
         ]
         if self.has_mean:
             span = f"{self.name}(eps={texts[0]}..{texts[-1]}{self.described})"
-            values.append(("mean_robust_accuracy", span, float(np.mean(self.accuracies))))
+            values.append(("mean_robust_accuracy", span, mean_robust_accuracy(self.accuracies)))
         return values
 
     def rows(self) -> list[Mapping[str, float | str]]:
@@ -169,7 +170,7 @@ class Arena:
     ) -> list[float]:
         """Share of images still recognised after the attack at each radius, ascending."""
         broken_at = self._broken_at(name, attack, radii)
-        return [float(np.mean(broken_at > i)) for i in range(len(radii))]
+        return [robust_accuracy(broken_at, i) for i in range(len(radii))]
 
     def worst_accuracies(self, name: str, fixed: Sequence[str], losses: Sequence[Loss]) -> list[float]:
         """Share of images at each radius that withstand the `fixed` attacks of one norm, then APGD."""
@@ -180,7 +181,7 @@ class Arena:
             [apgd(model, norm, loss, steps=settings.apgd_steps, seed=seed) for loss in losses]
         )
         broken_at = self._broken_at(name, adaptive, radii, np.min(by_fixed, axis=0))
-        return [float(np.mean(broken_at > i)) for i in range(len(radii))]
+        return [robust_accuracy(broken_at, i) for i in range(len(radii))]
 
     def smallest_perturbation(self, warnings: list[str]) -> list[Finding]:
         """The median over the subset; images that are wrong already count 0, unbroken ones as infinite."""
@@ -189,7 +190,7 @@ class Arena:
             distances[rows] = deepfool_distances(
                 self._subject.classifier, self._pixels(rows), self._targets[rows].to(self._device)
             )
-        median = float(np.median(distances))
+        median = median_perturbation(distances)
         if not np.isfinite(median):
             warnings.append("DeepFool changed the answer to fewer than half of the images; no median.")
             return []

@@ -16,6 +16,12 @@ from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.precision import mixed_precision
 from raybench.evaluation.subject import Subject
 from raybench.evaluation.subset import stated_subset
+from raybench.metrics.corruption import (
+    alexnet_normalized_mce,
+    corruption_accuracy,
+    mean_corruption_error,
+    relative_corruption_error,
+)
 from raybench.perturbations.corruptions import CORRUPTIONS, Corruption
 from raybench.store.files import read_bytes, write_atomic
 
@@ -44,7 +50,7 @@ def corruption(subject: Subject, settings: CorruptionSettings) -> Evaluation:
     clean_error = float(np.mean(test.logits[positions].argmax(axis=1) != test.targets[positions]))
     findings: list[Finding] = []
     rows: list[Mapping[str, float | str]] = []
-    errors: dict[str, float] = {}
+    means: dict[str, float] = {}
 
     def add(metric: str, condition: str, value: float) -> None:
         findings.append(
@@ -62,17 +68,16 @@ def corruption(subject: Subject, settings: CorruptionSettings) -> Evaluation:
             accuracies.append(accuracy)
             add("accuracy", f"{name}(severity={severity},{version})", accuracy)
             rows.append({"corruption": name, "severity": severity, "accuracy": accuracy})
-        mean = float(np.mean(accuracies))
-        add("corruption_accuracy", f"{name}(severities={severities},{version})", mean)
-        errors[name] = 1.0 - mean
+        means[name] = corruption_accuracy(accuracies)
+        add("corruption_accuracy", f"{name}(severities={severities},{version})", means[name])
     if settings.averaged:
         over_all = f"corruption({_listed(settings.averaged)},severities={severities},{version})"
-        mean_error = float(np.mean([errors[name] for name in settings.averaged]))
-        add("mean_corruption_error", over_all, mean_error)
-        add("relative_corruption_error", over_all, mean_error - clean_error)
+        averaged = [means[name] for name in settings.averaged]
+        add("mean_corruption_error", over_all, mean_corruption_error(averaged))
+        add("relative_corruption_error", over_all, relative_corruption_error(averaged, clean_error))
         if settings.is_imagenet_c and subject.context.dataset.num_classes == IMAGENET_CLASSES:
-            ratios = [errors[name] / ALEXNET_ERRORS[name] for name in settings.averaged]
-            add("alexnet_normalized_mce", over_all, float(np.mean(ratios)))
+            reference = [ALEXNET_ERRORS[name] for name in settings.averaged]
+            add("alexnet_normalized_mce", over_all, alexnet_normalized_mce(averaged, reference))
     return Evaluation(findings=tuple(findings), curves={"corruption_accuracy": tuple(rows)})
 
 

@@ -9,7 +9,7 @@ from raybench.data.dataset import Dataset
 from raybench.evaluation.ood_scores import energy_score, knn_score, mahalanobis_score, msp_score
 from raybench.evaluation.outcomes import Evaluation, Finding
 from raybench.evaluation.subject import Representations, Subject
-from raybench.metrics.ood import auroc, fpr95
+from raybench.metrics.ood import auroc, fpr95, mean_auroc
 
 CONSTANT = 1e-5
 """An energy that is nowhere larger is float32's rounding of 0."""
@@ -57,7 +57,7 @@ def ood(subject: Subject, settings: OodSettings) -> Evaluation:
     mean = Finding(
         metric="mean_ood_auroc",
         condition=Condition("ood", names, (("score", headline),)),
-        value=float(np.mean([area for area, _ in values[headline]])),
+        value=mean_auroc([area for area, _ in values[headline]]),
         num_examples=len(inside.ids) + num_outside,
     )
     return Evaluation(findings=(*findings, mean), warnings=warnings)

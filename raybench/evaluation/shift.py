@@ -15,6 +15,7 @@ from raybench.core.condition import Condition
 from raybench.core.errors import DataError
 from raybench.evaluation.outcomes import Evaluation, Finding, Predictions
 from raybench.evaluation.subject import Representations, Subject
+from raybench.metrics.shift import accuracy_gap, shape_bias, shift_accuracy
 
 Groups = list[list[int]]
 """Per class of the shifted set the columns of the logits that count as it."""
@@ -50,7 +51,7 @@ def shift(subject: Subject, settings: ShiftSettings) -> Evaluation:
             clean, count = matched
             found += [
                 ("accuracy", f"matched({name})", clean, count),
-                ("accuracy_gap", f"shift({name})", clean - accuracy, len(answers)),
+                ("accuracy_gap", f"shift({name})", accuracy_gap(clean, accuracy), len(answers)),
             ]
         if relation.cue:
             found += _shape_bias(shifted, answers, dataset.class_names, relation.cue, name)
@@ -59,7 +60,7 @@ def shift(subject: Subject, settings: ShiftSettings) -> Evaluation:
             for metric, condition, value, count in found
         ]
     if accuracies:
-        mean = float(np.mean(accuracies))
+        mean = shift_accuracy(accuracies)
         findings.append(
             Finding(
                 metric="shift_accuracy",
@@ -124,13 +125,8 @@ def _shape_bias(
     """Shape decisions / (shape + texture decisions), over images whose cues differ (Geirhos et al., 2019)."""
     position = {label: i for i, label in enumerate(class_names)}
     textures = np.array([_second_cue(example_id, cue, position, name) for example_id in shifted.ids])
-    conflict = textures != shifted.targets
-    by_shape = int(((answers == shifted.targets) & conflict).sum())
-    by_texture = int(((answers == textures) & conflict).sum())
-    if by_shape + by_texture == 0:
-        return []
-    decided = by_shape + by_texture
-    return [("shape_bias", f"shift({name})", by_shape / decided, decided)]
+    bias = shape_bias(answers, shifted.targets, textures)
+    return [] if bias is None else [("shape_bias", f"shift({name})", *bias)]
 
 
 def _second_cue(example_id: str, cue: str, position: Mapping[str, int], name: str) -> int:

@@ -1,7 +1,6 @@
 """Metrics: definition, direction, bounds and resampling of every number that is reported."""
 
-from raybench.metrics import corruption, ood, retrieval, robustness, selective, shift
-from raybench.metrics.calibration import expected_calibration_error
+from raybench.metrics import calibration, corruption, ood, retrieval, robustness, selective, shift
 from raybench.metrics.classification import classification_metrics
 from raybench.metrics.registry import METRICS, ArrayMetric, Metric, declare
 from raybench.metrics.resampling import NotResampled, PerExampleMean, RatioOfSums, WeightedFunction
@@ -14,10 +13,10 @@ __all__ = [
     "PerExampleMean",
     "RatioOfSums",
     "WeightedFunction",
+    "calibration",
     "classification_metrics",
     "corruption",
     "declare",
-    "expected_calibration_error",
     "ood",
     "retrieval",
     "robustness",

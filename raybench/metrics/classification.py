@@ -1,7 +1,8 @@
 """Classification metrics, by torchmetrics, with the conventions that torchmetrics leaves to the caller.
 
 All take logits, shape [n, c] (any real numbers, the larger the likelier), and true class ids in [0, c), shape
-[n]; all raise what `validation.validated_tensors` raises. Where two logits are equal the lower class id wins.
+[n]; all raise what `validation.validated_tensors` raises. Of equal logits the lower class id is the answer;
+which of them are among the five best is up to `torch.topk`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,10 @@ def _correct(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
 
 
 def _correct_in_top5(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
-    """1 where fewer than five classes have a higher logit, or an equal logit and a lower id."""
-    import numpy as np
-
-    true = np.take_along_axis(logits, targets[:, None], axis=1)
-    is_lower_id = np.arange(logits.shape[1]) < targets[:, None]
-    num_before = ((logits > true) | ((logits == true) & is_lower_id)).sum(axis=1)
-    return PerExampleMean((num_before < TOP_K).astype("float64"))
+    """1 where `torch.topk`, which torchmetrics uses, finds the true class among five."""
+    scores, labels = validated_tensors("top5_accuracy", logits, targets)
+    best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
+    return PerExampleMean((best == labels[:, None]).any(dim=1).double().numpy())
 
 
 def _recalls(logits: NDArray[Any], targets: NDArray[Any]) -> RatioOfSums:

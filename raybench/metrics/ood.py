@@ -5,42 +5,23 @@ In-distribution (ID) images are the positives: a higher score means more in-dist
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raybench.core.errors import EmptyInputError
-from raybench.metrics.registry import declare
+from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
+from raybench.metrics.registry import evaluator_metric
 from raybench.metrics.resampling import NotResampled
+from raybench.metrics.validation import finite_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOT_STORED = NotResampled("scores of single images are not stored")
 
-declare(
-    "ood_auroc",
-    direction="max",
-    bounds=(0.0, 1.0),
-    resampling=NOT_STORED,
-    doc="Probability that an in-distribution image scores higher than an out-of-distribution one.",
-)
-declare(
-    "mean_ood_auroc",
-    direction="max",
-    bounds=(0.0, 1.0),
-    resampling=NOT_STORED,
-    doc="Mean of `ood_auroc` over the out-of-distribution datasets.",
-)
-declare(
-    "fpr95",
-    direction="min",
-    bounds=(0.0, 1.0),
-    resampling=NOT_STORED,
-    doc="Share of out-of-distribution images at or above the threshold that keeps 95 % of the others.",
-)
 
-
+@evaluator_metric("ood_auroc", direction="max", bounds=(0.0, 1.0), resampling=NOT_STORED)
 def auroc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
-    """P(score of an ID image > score of an OOD image), ties counting half.
+    """Probability that an in-distribution image scores higher than an out-of-distribution one; a tie is half.
 
     >>> import numpy as np
     >>> auroc(np.array([3.0, 2.0]), np.array([1.0, 2.0]))
@@ -54,8 +35,19 @@ def auroc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
     return float(wins / (len(inside) * len(outside)))
 
 
+@evaluator_metric("mean_ood_auroc", direction="max", bounds=(0.0, 1.0), resampling=NOT_STORED)
+def mean_auroc(values: Sequence[float]) -> float:
+    """Mean of `ood_auroc` over the out-of-distribution datasets.
+
+    >>> mean_auroc([0.75, 0.25])
+    0.5
+    """
+    return finite_mean("mean_ood_auroc", values)
+
+
+@evaluator_metric("fpr95", direction="min", bounds=(0.0, 1.0), resampling=NOT_STORED)
 def fpr95(inside: NDArray[Any], outside: NDArray[Any]) -> float:
-    """Share of OOD images at or above the highest threshold that keeps at least 95 % of the ID images.
+    """Share of out-of-distribution images at or above the threshold that keeps 95 % of the others.
 
     OpenOOD's convention: ID is positive, and the threshold is the first with a true-positive rate ≥ 0.95.
     Other codebases take the point nearest to 0.95, which differs by 0.08 on average with 50 images.
@@ -75,7 +67,11 @@ def fpr95(inside: NDArray[Any], outside: NDArray[Any]) -> float:
 
 
 def _require(name: str, inside: NDArray[Any], outside: NDArray[Any]) -> None:
+    import numpy as np
+
     if not len(inside) or not len(outside):
         raise EmptyInputError(
             f"{name} needs images of both kinds, got {len(inside)} in and {len(outside)} out of distribution."
         )
+    if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
+        raise NonFiniteMeasurementError(f"{name} was given scores that are NaN or infinite.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raybench.core.records import Direction
 from raybench.core.registry import Registry
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ArrayFunction = Callable[["NDArray[Any]", "NDArray[Any]"], float]
 """(logits [n, c], targets [n]) → value."""
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +59,20 @@ METRICS: Registry[Metric] = Registry("metric", Metric)
 def declare(
     name: str, *, direction: Direction, bounds: tuple[float, float], resampling: Resampling, doc: str
 ) -> None:
-    """Register a metric that a protocol or an evaluator computes from more than logits and targets."""
+    """Register a metric that is not a function of logits and targets alone."""
     METRICS.add(name, Metric(name=name, direction=direction, bounds=bounds, resampling=resampling, doc=doc))
+
+
+def evaluator_metric(
+    name: str, *, direction: Direction, bounds: tuple[float, float], resampling: Resampling
+) -> Callable[[Function], Function]:
+    """Register a function of what an evaluator observed as the metric `name`; it is returned unchanged."""
+
+    def register(compute: Function) -> Function:
+        declare(name, direction=direction, bounds=bounds, resampling=resampling, doc=_first_line(compute))
+        return compute
+
+    return register
 
 
 def metric(
@@ -74,9 +87,13 @@ def metric(
             direction=direction,
             bounds=bounds,
             resampling=resampling,
-            doc=(compute.__doc__ or "").strip().partition("\n")[0],
+            doc=_first_line(compute),
         )
         METRICS.add(name, entry)
         return compute
 
     return register
+
+
+def _first_line(function: Callable[..., object]) -> str:
+    return (function.__doc__ or "").strip().partition("\n")[0]

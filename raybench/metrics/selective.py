@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from raybench.metrics.calibration import top_label
-from raybench.metrics.registry import declare, metric
+from raybench.metrics.registry import evaluator_metric, metric
 from raybench.metrics.resampling import NotResampled, WeightedFunction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-declare(
-    "accuracy_at_coverage",
-    direction="max",
-    bounds=(0.0, 1.0),
-    resampling=NotResampled("its coverage is a setting of the evaluator, not of the metric"),
-    doc="Accuracy on the share of images with the highest confidence.",
-)
 
 
 def risk_coverage(
@@ -83,8 +75,14 @@ def area_under_risk_coverage(logits: NDArray[Any], targets: NDArray[Any]) -> flo
     return float(risk_coverage(logits, targets, "aurc")[1].mean())
 
 
+@evaluator_metric(
+    "accuracy_at_coverage",
+    direction="max",
+    bounds=(0.0, 1.0),
+    resampling=NotResampled("its coverage is a setting of the evaluator, not of the metric"),
+)
 def accuracy_at_coverage(logits: NDArray[Any], targets: NDArray[Any], coverage: float) -> float:
-    """Accuracy on the ceil(coverage · n) most confident images.
+    """Accuracy on the share of images with the highest confidence: the first ceil(coverage · n).
 
     >>> import numpy as np
     >>> accuracy_at_coverage(np.array([[9.0, 0], [2, 0]]), np.array([0, 1]), 0.5)

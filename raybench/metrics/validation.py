@@ -1,4 +1,4 @@
-"""Checks that every metric of logits and targets makes on its input."""
+"""Checks of the metrics' inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from raybench.core.errors import EmptyInputError, NonFiniteMeasurementError
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 
 def validated_tensors(
@@ -42,3 +42,20 @@ def validated_tensors(
         raise ValueError(f"{metric} needs targets in [0, {num_classes}), got [{low}, {high}].")
     # Copies: torch warns about read-only arrays (memory maps), and float16 has too few digits.
     return torch.tensor(logits, dtype=torch.float32), torch.tensor(targets, dtype=torch.int64)
+
+
+def finite_mean(metric: str, values: ArrayLike) -> float:
+    """Mean of the values, in float64.
+
+    Raises:
+        EmptyInputError: if there is no value.
+        NonFiniteMeasurementError: if a value is NaN or infinite.
+    """
+    import numpy as np
+
+    array = np.asarray(values)
+    if array.size == 0:
+        raise EmptyInputError(f"{metric} needs at least one value, got none.")
+    if not np.isfinite(array).all():
+        raise NonFiniteMeasurementError(f"{metric} was given values that are NaN or infinite.")
+    return float(np.mean(array))

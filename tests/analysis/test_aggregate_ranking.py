@@ -1,4 +1,4 @@
-"""The open choices of the paper's rule: by hand, against numpy, and what must not matter."""
+"""The open choices of the paper's rule: by hand, against numpy, and invariances."""
 
 import numpy as np
 import polars as pl
@@ -34,8 +34,8 @@ def frame(values: np.ndarray, categories: list[str] | None = None) -> pl.DataFra
     return pl.DataFrame(rows)
 
 
-def means(standing: pl.DataFrame) -> list[float]:
-    return standing.sort("backbone")["mean_zscore"].to_list()
+def means(ranking: pl.DataFrame) -> list[float]:
+    return ranking.sort("backbone")["mean_zscore"].to_list()
 
 
 @pytest.mark.parametrize(("deviation", "ddof"), [("sample", 1), ("population", 0)])
@@ -43,25 +43,25 @@ def means(standing: pl.DataFrame) -> list[float]:
 def test_agrees_with_numpy(deviation, ddof, mean):
     values = np.random.default_rng(0).random((7, 5))
     z = stats.zscore(values, axis=0, ddof=ddof)
-    wanted = z.mean(1) if mean == "micro" else (z[:, :3].mean(1) + z[:, 3:].mean(1)) / 2
-    standing = aggregate_ranking(
+    expected = z.mean(1) if mean == "micro" else (z[:, :3].mean(1) + z[:, 3:].mean(1)) / 2
+    ranking = aggregate_ranking(
         frame(values, ["x"] * 3 + ["y"] * 2), RankingRule(deviation=deviation, mean=mean)
     )
-    assert means(standing) == pytest.approx(wanted.tolist())
-    assert standing["overall_rank"].to_list() == list(range(1, 8))
-    assert standing.sort("backbone")["z_y"].to_list() == pytest.approx(z[:, 3:].mean(1).tolist())
+    assert means(ranking) == pytest.approx(expected.tolist())
+    assert ranking["overall_rank"].to_list() == list(range(1, 8))
+    assert ranking.sort("backbone")["z_y"].to_list() == pytest.approx(z[:, 3:].mean(1).tolist())
 
 
-def test_random_init_rows_leave_the_means_and_the_ranking():
+def test_excluded_random_init_rows_affect_neither_means_nor_ranking():
     values = np.array([[0.1], [0.5], [0.6], [0.7]])
     rule = RankingRule(with_random_init=False)
-    standing = aggregate_ranking(frame(values), rule, random_init=("b0",))
-    assert standing["backbone"].to_list() == ["b3", "b2", "b1"]
-    assert standing["mean_zscore"].to_list() == pytest.approx([1, 0, -1])
+    ranking = aggregate_ranking(frame(values), rule, random_init=("b0",))
+    assert ranking["backbone"].to_list() == ["b3", "b2", "b1"]
+    assert ranking["mean_zscore"].to_list() == pytest.approx([1, 0, -1])
 
 
 @pytest.mark.parametrize(
-    ("missing", "wanted"),
+    ("missing", "expected"),
     # t0: 0, 1 and 2 → −1, 0, 1. t1 lacks b2: −1/√2 and 1/√2.
     [
         ("mean_of_rest", [(-1 - 0.5**0.5) / 2, 0.5**0.5 / 2, 1.0]),
@@ -69,9 +69,9 @@ def test_random_init_rows_leave_the_means_and_the_ranking():
         ("common_tasks", [-1.0, 0.0, 1.0]),
     ],
 )
-def test_missing_cells_by_hand(missing, wanted):
+def test_missing_cells_by_hand(missing, expected):
     values = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, np.nan]])
-    assert means(aggregate_ranking(frame(values), RankingRule(missing=missing))) == pytest.approx(wanted)
+    assert means(aggregate_ranking(frame(values), RankingRule(missing=missing))) == pytest.approx(expected)
 
 
 def test_missing_cells_are_refused_unless_allowed():
@@ -79,22 +79,22 @@ def test_missing_cells_are_refused_unless_allowed():
         aggregate_ranking(frame(np.array([[0.0, 0.0], [1.0, 1.0], [2.0, np.nan]])))
 
 
-def test_nothing_in_common_is_refused():
+def test_tables_without_a_common_task_are_refused():
     values = np.array([[0.0, np.nan], [np.nan, 1.0]])
     with pytest.raises(EmptyInputError, match="no score is left"):
         aggregate_ranking(frame(values), RankingRule(missing="common_tasks"))
 
 
-def test_lower_is_better_turns_the_sign():
+def test_zscores_are_negated_where_lower_is_better():
     scores = frame(np.array([[0.1, 0.2], [0.9, 0.4], [0.3, 0.3]]))
     turned = aggregate_ranking(scores.with_columns(direction=pl.lit("min")))
     assert means(turned) == pytest.approx([-z for z in means(aggregate_ranking(scores))])
 
 
-def test_a_budget_ranks_the_small_among_themselves_and_leaves_unknown_sizes_out():
-    standing = aggregate_ranking(frame(np.array([[0.1], [0.5], [0.6], [0.7]])))
+def test_small_backbones_are_ranked_among_themselves_without_unknown_sizes():
+    ranking = aggregate_ranking(frame(np.array([[0.1], [0.5], [0.6], [0.7]])))
     facts = pl.DataFrame({"backbone": ["b0", "b1", "b2", "b3"], "params_m": [5.0, 30.0, None, 90.0]})
-    small = rank_within_size(standing, facts, max_params_m=30)
+    small = rank_within_size(ranking, facts, max_params_m=30)
     assert small.select("overall_rank", "backbone").rows() == [(1, "b1"), (2, "b0")]
 
 
@@ -114,7 +114,7 @@ def test_the_published_retrieval_ranking_does_not_depend_on_the_open_choices():
     assert compared["num_moved"].to_list() == [0] * 4
 
 
-def test_a_ranking_that_depends_on_the_mean_is_shown_to():
+def test_a_ranking_that_depends_on_the_mean_is_reported():
     # Three easy tasks of one category say b1, one of another says b0 by far.
     values = np.array([[0.0, 0.0, 0.0, 9.0], [1.0, 1.0, 1.0, 0.0], [0.4, 0.4, 0.4, 0.2]])
     compared = compare_rules(frame(values, ["x"] * 3 + ["y"]))
@@ -136,7 +136,7 @@ def test_the_default_weighs_every_task_the_same_and_so_does_the_plain_ranking():
     assert aggregate_ranking(scores).select(plain.columns).equals(plain)
 
 
-def test_signs_that_are_not_turned_put_the_highest_loss_first():
+def test_without_negation_the_highest_loss_is_first():
     losses = frame(np.array([[0.1], [0.4], [0.7]])).with_columns(direction=pl.lit("min"))
     assert aggregate_ranking(losses)["backbone"].to_list() == ["b0", "b1", "b2"]
     as_is = aggregate_ranking(losses, RankingRule(lower_is_better="as_is"))
@@ -145,11 +145,11 @@ def test_signs_that_are_not_turned_put_the_highest_loss_first():
     assert as_is.sort("backbone")["mean_rank"].to_list() == [1, 2, 3]
 
 
-def test_a_missing_score_that_counts_as_zero_is_a_zero_in_its_category():
+def test_a_missing_score_counted_as_zero_is_zero_in_its_category():
     values = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, np.nan]])
     rule = RankingRule(missing="zero", mean="macro")
-    standing = aggregate_ranking(frame(values, ["x", "y", "y"]), rule).filter(backbone="b2")
-    assert standing.select("z_x", "z_y", "mean_zscore", "num_tasks").row(0) == (1.0, 0.5, 0.75, 2)
+    ranking = aggregate_ranking(frame(values, ["x", "y", "y"]), rule).filter(backbone="b2")
+    assert ranking.select("z_x", "z_y", "mean_zscore", "num_tasks").row(0) == (1.0, 0.5, 0.75, 2)
 
 
 @settings(deadline=None, max_examples=40)

@@ -54,7 +54,7 @@ def test_the_interval_is_scipys_percentile_interval():
     assert row["high"] == pytest.approx(scipys.confidence_interval.high, abs=0.003)
 
 
-def test_seeds_add_the_spread_that_they_show_each_backbone_a_step_of_its_own():
+def test_seed_noise_has_the_variance_between_seeds_and_is_independent_per_backbone():
     # Within a seed no spread, ±0.1 between the two: variance 0.02, of their mean 0.01.
     values = np.full((200, 2, 50), 0.0)
     values[:, 0], values[:, 1] = 0.4, 0.6
@@ -65,7 +65,7 @@ def test_seeds_add_the_spread_that_they_show_each_backbone_a_step_of_its_own():
 
 
 @pytest.mark.parametrize("statistics_of", [example_means, as_functions])
-def test_seeds_that_differ_as_examples_make_them_add_nothing(statistics_of):
+def test_sampling_variance_between_seeds_is_not_counted_twice(statistics_of):
     # Right with P = 0.5 on every example, in every seed: seeds' means differ, the expected score does not.
     values = (np.random.default_rng(0).random((50, 4, 400)) < 0.5).astype(float)
     names = list(map(str, range(50)))
@@ -90,7 +90,7 @@ def test_two_seeds_without_examples_give_students_interval():
     assert found["high"] == pytest.approx(high, abs=0.02)
 
 
-def test_each_backbone_is_centred_on_all_its_seeds_and_moves_less_with_more():
+def test_intervals_centre_on_all_seeds_and_narrow_with_their_number():
     several, lone = np.array([[0.3], [0.4], [0.5], [0.6]]), np.array([[0.9]])
     drawn = replicate_means({"t": [several, lone]}, ["a", "b"], num_replicates=20_000)
     assert drawn.estimates[:, 0] == pytest.approx([0.45, 0.9])
@@ -240,7 +240,7 @@ def test_a_mean_is_drawn_alike_as_a_mean_a_ratio_and_a_function():
     assert drawn[2] == pytest.approx(drawn[1])
 
 
-def test_a_value_that_hardly_any_draw_defines_is_refused():
+def test_a_value_undefined_on_nearly_every_draw_is_refused():
     # Defined only where all 30 examples are drawn once.
     rare = WeightedFunction(30, lambda w: 0.5 if (w == 1).all() else float("nan"))
     with pytest.raises(NonFiniteMeasurementError, match="'t' is undefined on nearly every draw of its 30"):

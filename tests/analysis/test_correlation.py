@@ -36,7 +36,7 @@ def test_task_correlations_are_scipys(seed):
             assert row["spearman"] == pytest.approx(stats.spearmanr(values[:, i], values[:, j]).statistic)
 
 
-def test_a_metric_that_is_better_when_lower_correlates_as_goodness():
+def test_a_lower_is_better_metric_correlates_by_goodness():
     accuracy = frame(np.array([[0.1], [0.5], [0.9]]), ["accuracy"])
     error = frame(np.array([[0.9], [0.5], [0.1]]), ["error"], "min")
     found = correlation.task_correlations(zscore_within_task(pl.concat([accuracy, error])))
@@ -53,39 +53,39 @@ def test_only_backbones_that_both_tasks_have_count_and_two_are_too_few():
     assert found.row(0) == ("t0", "t1", None, 2)
 
 
-def test_published_retrieval_tasks_go_together():
+def test_published_retrieval_tasks_correlate():
     ranked = pl.DataFrame(published("bob").scores).pipe(zscore_within_task).pipe(rank_within_task)
     found = correlation.task_correlations(ranked)
     assert found.height == 28
     assert found["spearman"].min() > 0.2
     rows = pl.DataFrame(published("bob").scores).pivot("task", index="backbone", values="value")
-    wanted = stats.spearmanr(rows["retrieval@cub200"], rows["retrieval@inaturalist"]).statistic
+    expected = stats.spearmanr(rows["retrieval@cub200"], rows["retrieval@inaturalist"]).statistic
     assert found.filter(one="retrieval@cub200", other="retrieval@inaturalist")[
         "spearman"
-    ].item() == pytest.approx(wanted)
+    ].item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("fact", ["params_m", "pretrain_images"])
 def test_scores_against_facts_are_scipys_by_family(fact):
     bob = published("bob")
-    standing, facts = aggregate_ranking(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones)
-    found = correlation.score_correlations(standing, facts, fact)
+    ranking, facts = aggregate_ranking(pl.DataFrame(bob.scores)), pl.DataFrame(bob.backbones)
+    found = correlation.score_correlations(ranking, facts, fact)
     assert found["family"].to_list() == ["all", "cnn", "transformer"]
     for family in ("cnn", "transformer"):
-        known = standing.join(facts, on="backbone").filter(family=family).drop_nulls([fact])
+        known = ranking.join(facts, on="backbone").filter(family=family).drop_nulls([fact])
         row = found.filter(family=family).row(0, named=True)
         assert row["num_backbones"] == known.height
         assert row["spearman"] == pytest.approx(stats.spearmanr(known["mean_zscore"], known[fact]).statistic)
 
 
-def test_a_fact_that_does_not_vary_correlates_with_nothing():
-    standing = pl.DataFrame({"backbone": ["a", "b", "c"], "mean_zscore": [1.0, 0.0, -1.0]})
+def test_a_constant_property_has_no_correlation():
+    ranking = pl.DataFrame({"backbone": ["a", "b", "c"], "mean_zscore": [1.0, 0.0, -1.0]})
     facts = pl.DataFrame({"backbone": ["a", "b", "c"], "family": ["cnn"] * 3, "params_m": [5.0] * 3})
-    assert correlation.score_correlations(standing, facts, "params_m")["spearman"].to_list() == [None, None]
+    assert correlation.score_correlations(ranking, facts, "params_m")["spearman"].to_list() == [None, None]
 
 
 def test_groups_of_one_architecture_and_comparable_data_by_hand():
-    standing = pl.DataFrame({"backbone": list("abcdefg"), "mean_zscore": [1.0, 2, 3, 4, 5, 6, 7]})
+    ranking = pl.DataFrame({"backbone": list("abcdefg"), "mean_zscore": [1.0, 2, 3, 4, 5, 6, 7]})
     facts = pl.DataFrame(
         {
             "backbone": list("abcdefg"),
@@ -93,7 +93,7 @@ def test_groups_of_one_architecture_and_comparable_data_by_hand():
             "pretrain_images": [10, 20, 21, 40, None, 10, 100],
         }
     )
-    found = correlation.apples_to_apples(standing, facts, data_factor=2)
+    found = correlation.apples_to_apples(ranking, facts, data_factor=2)
     # vit: 10 and 20 within a factor of 2, 21 begins a group that 40 is in; the two cnns are alone.
     assert found.select("group", "rank_in_group", "backbone").rows() == [
         (1, 1, "b"),
@@ -117,7 +117,7 @@ def test_published_vit_b_on_imagenet_1k_is_a_group_that_dino_leads():
     ]
 
 
-def test_protocols_by_hand_and_who_gains():
+def test_gains_between_protocols_by_hand():
     tasks = ["linear_probe@x", "finetune@x"]
     compared = correlation.compare_protocols(frame(np.array([[0.8, 0.7], [0.6, 0.9]]), tasks))
     assert compared.select("backbone", "rank_one", "rank_other", "moved").rows() == [
@@ -131,7 +131,7 @@ def test_protocols_by_hand_and_who_gains():
     assert gains["mean_gain"].to_list() == pytest.approx([-0.1, 0.3])
 
 
-def test_lower_is_better_turns_gain_and_places():
+def test_gains_and_ranks_of_a_lower_is_better_metric():
     tasks = ["linear_probe@x", "finetune@x"]
     values = np.array([[0.8, 0.7], [0.6, 0.9]])
     one, other = (

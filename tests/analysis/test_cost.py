@@ -29,20 +29,20 @@ def test_the_front_is_what_a_loop_finds(rows):
     )
     table = table.with_columns(z=pl.Series(values[:, 2]))
     good = values * np.array([1, -1, 1])
-    wanted = [not any((other >= own).all() and (other > own).any() for other in good) for own in good]
+    expected = [not any((other >= own).all() and (other > own).any() for other in good) for own in good]
     found = pareto_front(table, {"x": "max", "y": "min", "z": "max"})
-    assert found["on_front"].to_list() == wanted
+    assert found["on_front"].to_list() == expected
     assert found["backbone"].to_list() == table["backbone"].to_list()
-    assert any(wanted)
+    assert any(expected)
 
 
-def test_the_front_by_hand_and_the_unknown_is_neither():
+def test_the_front_by_hand_is_null_for_unknown_values():
     found = pareto_front(TABLE.vstack(TABLE[2:3].with_columns(backbone=pl.lit("worse"), params_m=25.0)), WAYS)
     assert found["on_front"].to_list() == [True, True, True, True, None, False]
     assert found["dominated_by"].to_list() == [None] * 5 + ["small"]
 
 
-def test_an_objective_that_is_no_column_is_refused():
+def test_an_unknown_objective_is_refused():
     with pytest.raises(MissingMeasurementError, match="'flops'"):
         pareto_front(TABLE, {"flops": "min"})
 
@@ -66,7 +66,7 @@ def test_without_constraints_the_order_is_that_of_the_scores():
     assert found["doubt"][4] == "nobody else meets the constraints"
 
 
-def test_when_nobody_fits_it_is_said_which_limit_excludes_how_many():
+def test_limits_that_exclude_every_backbone_are_counted_in_the_message():
     with pytest.raises(EmptyInputError) as caught:
         recommend(TABLE, at_most={"params_m": 1}, at_least={"images_per_second": 400})
     assert str(caught.value) == (
@@ -77,6 +77,6 @@ def test_when_nobody_fits_it_is_said_which_limit_excludes_how_many():
         recommend(TABLE.head(0))
 
 
-def test_a_quantity_that_nobody_measured_is_refused():
+def test_an_unmeasured_quantity_is_refused():
     with pytest.raises(MissingMeasurementError, match="'flops' was not measured"):
         recommend(TABLE, at_most={"flops": 3})

@@ -18,7 +18,7 @@ def learning(curves, *, stopped=(), direction="max", backbone="b"):
     return pl.DataFrame(rows, schema=LEARNING, orient="row")
 
 
-def test_trials_that_all_gain_alike_lose_nothing_by_stopping_the_worse():
+def test_regret_is_zero_if_all_trials_gain_alike():
     found = stopping_regret(learning([[0.5, 0.6, 0.7, 0.8], [0.4], [0.3]], stopped=(1, 2))).row(0, named=True)
     assert found["num_stopped"] == 2
     assert found["expected_regret"] == 0
@@ -27,7 +27,7 @@ def test_trials_that_all_gain_alike_lose_nothing_by_stopping_the_worse():
     assert found["epochs_saved"] == pytest.approx(1 - 6 / 12)
 
 
-def test_the_estimate_is_the_gain_of_finished_trials_put_on_the_stopped():
+def test_the_estimate_adds_gains_of_finished_trials_to_the_stopped_ones():
     # Finished: 0.2 → 0.8 gains 0.6 after epoch 1, 0.7 → 0.75 gains 0.05. Stopped at epoch 1 with 0.5.
     found = stopping_regret(learning([[0.2, 0.8], [0.7, 0.75], [0.5]], stopped=(2,))).row(0, named=True)
     assert found["largest_regret"] == pytest.approx(0.5 + 0.6 - 0.8)
@@ -43,7 +43,7 @@ def test_lower_is_better_gives_the_same_regret():
     assert other == {**one, "best": -one["best"]}
 
 
-def test_where_no_trial_finished_nothing_is_claimed():
+def test_without_a_finished_trial_the_regret_is_null():
     found = stopping_regret(learning([[0.2], [0.7]], stopped=(0, 1))).row(0, named=True)
     assert found["expected_regret"] is None
     assert found["probability"] is None
@@ -54,7 +54,7 @@ def test_without_a_stopped_trial_there_is_no_regret_to_estimate():
         stopping_regret(learning([[0.2, 0.3]]))
 
 
-def test_a_late_bloomer_is_lost_by_halving_and_by_how_much_is_known():
+def test_halving_loses_a_late_bloomer_with_known_regret():
     # 16 epochs: rungs at 1 and 4. The bloomer is last at the first rung and best at the end.
     steady = [[0.5 - 0.01 * i] * 15 + [0.6 - 0.01 * i] for i in range(7)]
     bloomer = [0.1] * 15 + [0.9]
@@ -66,7 +66,7 @@ def test_a_late_bloomer_is_lost_by_halving_and_by_how_much_is_known():
     assert found["epochs_saved"] == pytest.approx(1 - (6 * 1 + 4 + 16) / (8 * 16))
 
 
-def test_where_the_order_never_changes_halving_loses_nothing():
+def test_halving_has_no_regret_if_the_order_never_changes():
     curves = [[level + 0.01 * epoch for epoch in range(16)] for level in (0.1, 0.4, 0.2, 0.3)]
     found = replay_halving(learning(curves)).row(0, named=True)
     assert found["regret"] == 0
@@ -88,6 +88,6 @@ def test_a_pair_with_stopped_trials_is_not_replayed():
         replay_halving(stopped)
 
 
-def test_the_order_of_rows_is_no_matter():
+def test_the_order_of_rows_does_not_matter():
     table = learning([[0.2, 0.8], [0.7, 0.75], [0.5, 0.6]])
     assert replay_halving(table.sample(fraction=1, shuffle=True, seed=1)).equals(replay_halving(table))

@@ -29,7 +29,7 @@ def test_zscores_and_ranks_are_those_of_the_frames():
     assert ranks_of(zscores_of(values)).argmin() == int(ranking["backbone"][0][1:])
 
 
-def test_a_constant_task_counts_nothing():
+def test_a_constant_task_has_zscore_zero():
     assert zscores_of(np.array([[0.3, 1.0], [0.3, 2.0]])) == pytest.approx([-(0.5**0.5) / 2, 0.5**0.5 / 2])
 
 

@@ -26,7 +26,7 @@ def table(*rows: tuple[str, float], experiment: str = "e", **others) -> pl.DataF
     )
 
 
-def test_agreeing_and_disjoint_tables_unite_with_all_their_sources():
+def test_agreeing_and_disjoint_tables_are_merged_with_all_their_sources():
     merged, conflicts = merge({"lab1": table(("a", 0.5), ("b", 0.6)), "lab2": table(("a", 0.5), ("c", 0.7))})
     assert merged.select("backbone", "value", "source", "sources").rows() == [
         ("a", 0.5, "lab1", ["lab1", "lab2"]),
@@ -76,7 +76,7 @@ def test_the_order_of_rows_and_of_sources_changes_no_value():
         assert first.select(columns).equals(second.select(columns))
 
 
-def test_nothing_and_strangers_are_refused():
+def test_no_table_and_unknown_sources_are_refused():
     with pytest.raises(EmptyInputError, match="nothing to merge"):
         merge({})
     with pytest.raises(EmptyInputError, match="no source 'lab9'"):

@@ -20,7 +20,7 @@ def test_one_decisive_and_one_irrelevant():
     )
 
 
-def test_what_only_acts_together_is_interaction():
+def test_effects_that_exist_only_jointly_are_interaction():
     assert main_effects(grid(lambda lr, wd: lr == wd, (0, 1)), "accuracy") == pytest.approx(
         {"lr": 0, "wd": 0, INTERACTION: 1}
     )

@@ -85,7 +85,7 @@ def test_the_same_values_in_other_seeds_tie_to_the_last_bit():
     ),
     st.randoms(use_true_random=False),
 )
-def test_the_mean_over_seeds_is_exact_and_the_order_of_rows_is_no_matter(values, random):
+def test_the_mean_over_seeds_is_exact_in_any_order_of_rows(values, random):
     rows = [{"seed": seed, "value": value} for seed, value in enumerate(values)]
     mean = scores.select_scores(table(*rows))["value"].item()
     assert mean == pytest.approx(
@@ -95,7 +95,7 @@ def test_the_mean_over_seeds_is_exact_and_the_order_of_rows_is_no_matter(values,
     assert scores.select_scores(table(*rows))["value"].item() == mean
 
 
-def test_each_task_is_judged_by_its_own_metric_among_several():
+def test_each_task_has_its_own_metric():
     measured = table(
         {"value": 0.25},
         {"task": "retrieval@x", "metric": "map", "value": 0.5},
@@ -110,22 +110,22 @@ def test_each_task_is_judged_by_its_own_metric_among_several():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
-def test_nan_cannot_win(value):
+def test_non_finite_values_are_refused(value):
     with pytest.raises(NonFiniteMeasurementError, match="accuracy of 'b' on 'knn@x' is"):
         scores.select_scores(table({}, {"backbone": "b", "value": value}))
 
 
-def test_an_unknown_metric_is_told_before_nothing_fits():
+def test_a_misspelled_metric_gets_a_suggestion():
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
         scores.select_scores(table({}), metric="acuracy")
 
 
-def test_a_metric_nobody_measured_is_empty_input():
+def test_an_unmeasured_metric_is_refused():
     with pytest.raises(EmptyInputError, match=r"no measurement of ece on test \(clean\)"):
         scores.select_scores(table({}), metric="ece")
 
 
-def test_an_empty_table_is_empty_input():
+def test_an_empty_table_is_refused():
     with pytest.raises(EmptyInputError, match="run the experiment first"):
         scores.select_scores(table({}).clear())
 
@@ -149,21 +149,21 @@ def test_a_complete_table_passes_unchanged():
     assert scores.require_complete(complete, complete).equals(complete)
 
 
-def test_a_hole_is_named():
+def test_a_missing_pair_is_named():
     with pytest.raises(
         MissingMeasurementError, match=r"1 of 4 pairs have no score: 'b' on 'y'; run them again"
     ):
         scores.require_complete(pairs(("a", "x"), ("a", "y"), ("b", "x")))
 
 
-def test_a_backbone_that_failed_everywhere_is_missed_if_it_was_asked_for():
+def test_an_expected_backbone_without_any_score_is_missing():
     measured, expected = pairs(("a", "x"), ("b", "x")), pairs(("a", "x"), ("b", "x"), ("c", "x"))
     assert scores.require_complete(measured).height == 2
     with pytest.raises(MissingMeasurementError, match="'c' on 'x'"):
         scores.require_complete(measured, expected)
 
 
-def test_many_holes_are_counted_and_five_named():
+def test_many_missing_pairs_are_counted_and_five_named():
     names = "abcdefgh"
     with pytest.raises(MissingMeasurementError, match=r"7 of 16 .*'b' on 'y'.*'f' on 'y' and 2 more"):
         scores.require_complete(pairs(("a", "y"), *((name, "x") for name in names)))

@@ -39,7 +39,7 @@ def test_a_task_that_carries_the_winner_is_found():
     assert found.filter(task="t2")["num_moved"].item() == 2
 
 
-def test_the_task_that_all_others_follow_foretells_them():
+def test_the_task_that_all_others_follow_predicts_them():
     # t1 … t3 are t0 with noise, t4 is noise alone.
     rng = np.random.default_rng(1)
     base = rng.random(30)
@@ -49,7 +49,7 @@ def test_the_task_that_all_others_follow_foretells_them():
     assert found["is_exhaustive"].all()
 
 
-def test_a_greedy_search_extends_what_it_had(monkeypatch):
+def test_the_greedy_search_extends_the_best_smaller_subset(monkeypatch):
     monkeypatch.setattr(stability, "MAX_SUBSETS", 6)
     found = stability.predictive_tasks(frame(np.random.default_rng(2).random((6, 6))), max_tasks=3)
     sets = [set(tasks) for tasks in found["tasks"].to_list()]
@@ -57,7 +57,7 @@ def test_a_greedy_search_extends_what_it_had(monkeypatch):
     assert found["is_exhaustive"].to_list() == [True, False, False]
 
 
-def test_the_published_retrieval_ranking_leans_on_no_single_task():
+def test_the_published_retrieval_ranking_depends_on_no_single_task():
     scores = pl.DataFrame(published("bob").scores)
     assert stability.leave_one_task_out(scores)["kendall_tau"].min() > 0.85
     ranges = stability.rank_ranges(scores)
@@ -67,7 +67,7 @@ def test_the_published_retrieval_ranking_leans_on_no_single_task():
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6))
-def test_ranges_hold_and_equal_tasks_move_nobody(seed):
+def test_rank_ranges_contain_the_rank_and_equal_tasks_move_no_backbone(seed):
     rng = np.random.default_rng(seed)
     ranges = stability.rank_ranges(frame(rng.random((5, 3)).round(1)))
     assert (ranges["best_rank"] <= ranges["worst_rank"]).all()
@@ -76,7 +76,7 @@ def test_ranges_hold_and_equal_tasks_move_nobody(seed):
     assert stability.predictive_tasks(same)["kendall_tau"].to_list() == pytest.approx([1.0, 1.0])
 
 
-def test_a_table_that_ties_everybody_has_no_correlation():
+def test_a_table_of_ties_has_no_correlation():
     found = stability.predictive_tasks(frame(np.ones((3, 3))))
     assert found.schema["kendall_tau"] == pl.Float64
     assert found["kendall_tau"].null_count() == found.height

@@ -55,7 +55,7 @@ def test_lower_is_better_expects_the_smallest():
     assert found["num_trials"].to_list() == [3, 3, 3]
 
 
-def test_half_the_budget_would_have_ranked_otherwise():
+def test_scores_at_half_the_budget_rank_differently():
     # b finds its peak in one trial of four, a is good every time.
     table = trials({"a": [0.8, 0.8, 0.8, 0.8], "b": [0.1, 0.1, 0.1, 0.9]})
     full, half = (
@@ -66,7 +66,7 @@ def test_half_the_budget_would_have_ranked_otherwise():
     assert half == ["a", "b"]
 
 
-def test_what_the_second_half_was_worth_by_hand():
+def test_gain_of_the_second_half_by_hand():
     found = tuning_curves.budget_sufficiency(trials({"a": [1.0, 2.0, 4.0], "b": [3.0, 3.0, 3.0]}))
     # a: 7/3, 10/3, 4; half of three trials is two.
     assert found.filter(backbone="a").row(0)[2:] == pytest.approx((10 / 3, 4.0, 2 / 3, (2 / 3) / (5 / 3)))
@@ -85,7 +85,7 @@ def test_a_default_that_did_not_finish_is_null():
     assert tuning_curves.gain_over_defaults(table)["gain"].to_list() == [None]
 
 
-def test_no_trial_and_no_number_are_refused():
+def test_no_trials_and_non_finite_values_are_refused():
     with pytest.raises(EmptyInputError):
         tuning_curves.expected_best(np.array([]))
     with pytest.raises(NonFiniteMeasurementError):

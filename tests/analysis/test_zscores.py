@@ -1,4 +1,4 @@
-"""Scores → ranks: by hand, against the derived table and scipy, and what must not matter."""
+"""Scores → ranks: by hand, against the derived table and scipy, and invariances."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def zscores(scores: pl.DataFrame, **options) -> list[float]:
     return zscore_within_task(scores, **options).sort("task", "backbone")["zscore"].to_list()
 
 
-def standing(scores: pl.DataFrame, **options) -> pl.DataFrame:
+def ranking(scores: pl.DataFrame, **options) -> pl.DataFrame:
     return scores.pipe(zscore_within_task, **options).pipe(rank_within_task).pipe(overall)
 
 
@@ -50,12 +50,12 @@ def test_worked_by_hand():
     # c and a mirror each other: everybody's mean z-score is 0, everybody's mean rank 2.
     scores = frame({"t1": [0.4, 0.5, 0.6], "t2": [0.6, 0.4, 0.2]})
     assert zscores(scores) == pytest.approx([-1, 0, 1, 1, 0, -1])
-    assert standing(scores).rows() == [(1, name, 0.0, 2.0, 2, True) for name in "abc"]
+    assert ranking(scores).rows() == [(1, name, 0.0, 2.0, 2, True) for name in "abc"]
 
 
 def test_worked_by_hand_with_a_winner():
     # t1 as above; t2: 0.1, 0.3, 0.5 has deviation 0.2 → −1, 0, 1. c wins both.
-    result = standing(frame({"t1": [0.4, 0.5, 0.6], "t2": [0.1, 0.3, 0.5]}))
+    result = ranking(frame({"t1": [0.4, 0.5, 0.6], "t2": [0.1, 0.3, 0.5]}))
     assert result["backbone"].to_list() == ["c", "b", "a"]
     assert result["mean_zscore"].to_list() == pytest.approx([1, 0, -1])
     assert result["mean_rank"].to_list() == [1, 2, 3]
@@ -72,23 +72,23 @@ def test_ties_share_the_mean_of_their_ranks():
     assert ranks == [1, 2.5, 2.5, 4]
 
 
-def test_equals_share_the_smaller_overall_rank():
-    assert standing(frame({"t": [0.5, 0.5, 0.1]}))["overall_rank"].to_list() == [1, 1, 3]
+def test_ties_share_the_smaller_overall_rank():
+    assert ranking(frame({"t": [0.5, 0.5, 0.1]}))["overall_rank"].to_list() == [1, 1, 3]
 
 
-def test_lower_is_better_turns_the_sign():
+def test_zscores_are_negated_where_lower_is_better():
     high, low = frame({"t": [0.1, 0.2, 0.9]}), frame({"t": [0.1, 0.2, 0.9]}, "min")
     assert zscores(low) == pytest.approx([-z for z in zscores(high)])
-    assert standing(low)["backbone"].to_list() == standing(high)["backbone"].to_list()[::-1]
+    assert ranking(low)["backbone"].to_list() == ranking(high)["backbone"].to_list()[::-1]
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1.0])
-def test_a_constant_task_tells_nobody_apart(value):
+def test_zscores_of_a_constant_task_are_zero(value):
     assert zscores(frame({"t": [value] * 7})) == [0.0] * 7
 
 
 def test_a_single_backbone_scores_zero():
-    assert standing(frame({"t": [0.7]})).rows() == [(1, "a", 0.0, 1.0, 1, True)]
+    assert ranking(frame({"t": [0.7]})).rows() == [(1, "a", 0.0, 1.0, 1, True)]
 
 
 def test_differences_that_vanish_when_squared_still_count():
@@ -96,11 +96,11 @@ def test_differences_that_vanish_when_squared_still_count():
 
 
 def test_every_task_weighs_the_same_however_many_backbones_it_has():
-    result = standing(frame({"t1": [0.0, 1.0, None], "t2": [0.0, 1.0, None], "t3": [0.0, 0.5, 1.0]}))
+    result = ranking(frame({"t1": [0.0, 1.0, None], "t2": [0.0, 1.0, None], "t3": [0.0, 0.5, 1.0]}))
     assert result.filter(backbone="a")["mean_zscore"].item() == pytest.approx((-(0.5**0.5) * 2 - 1) / 3)
 
 
-def test_fewer_tasks_are_marked_and_no_task_at_all_stands_last_without_rank():
+def test_incomplete_backbones_are_marked_and_those_without_scores_come_last():
     ranked = frame({"t1": [0.1, 0.9], "t2": [0.5, None]}).pipe(zscore_within_task).pipe(rank_within_task)
     expected = pl.DataFrame({"backbone": ["z"], "task": ["t1"]})
     result = overall(ranked, expected)
@@ -114,9 +114,9 @@ def test_fewer_tasks_are_marked_and_no_task_at_all_stands_last_without_rank():
     )
 
 
-def test_values_stand_beside_their_backbone():
+def test_task_columns_hold_the_values_of_each_backbone():
     scores = frame({"t2": [0.1, 0.9], "t1": [0.5, None]})
-    result = add_task_columns(standing(scores), scores)
+    result = add_task_columns(ranking(scores), scores)
     assert result.columns[-2:] == ["t1", "t2"]
     assert result.select("backbone", "t1", "t2").sort("backbone").rows() == [
         ("a", 0.5, 0.1),
@@ -146,7 +146,7 @@ def test_an_affine_rescaling_of_the_metric_changes_no_zscore(scores, scale, shif
 def test_the_order_of_rows_changes_nothing_to_the_last_bit(scores, random):
     order = list(range(scores.height))
     random.shuffle(order)
-    assert standing(scores[order]).equals(standing(scores))
+    assert ranking(scores[order]).equals(ranking(scores))
 
 
 @settings(deadline=None)
@@ -154,12 +154,12 @@ def test_the_order_of_rows_changes_nothing_to_the_last_bit(scores, random):
 def test_flipping_direction_and_sign_together_changes_nothing(scores):
     other = {"max": "min", "min": "max"}
     flipped = scores.with_columns(value=-pl.col("value"), direction=pl.col("direction").replace_strict(other))
-    assert standing(flipped).equals(standing(scores))
+    assert ranking(flipped).equals(ranking(scores))
 
 
 @settings(deadline=None)
 @given(tables())
-def test_flipping_the_direction_alone_turns_every_zscore(scores):
+def test_flipping_the_direction_alone_negates_every_zscore(scores):
     other = {"max": "min", "min": "max"}
     flipped = scores.with_columns(direction=pl.col("direction").replace_strict(other))
     assert zscores(flipped) == pytest.approx([-z for z in zscores(scores)])
@@ -186,8 +186,8 @@ def test_equal_values_get_equal_zscores_and_ranks(scores):
 @given(tables(min_tasks=2))
 def test_the_deviations_convention_cannot_reorder_a_complete_table(scores):
     # With the same backbones on every task, ddof only multiplies all z-scores by one factor.
-    sample = standing(scores, ddof=1).select("backbone", "mean_zscore")
-    population = standing(scores, ddof=0).select("backbone", pl.col("mean_zscore").alias("other"))
+    sample = ranking(scores, ddof=1).select("backbone", "mean_zscore")
+    population = ranking(scores, ddof=0).select("backbone", pl.col("mean_zscore").alias("other"))
     joined = sample.join(population, on="backbone").sort("mean_zscore")
     assert np.all(np.diff(joined["other"].to_numpy()) >= -1e-9)
 
@@ -207,7 +207,7 @@ def derived(retrieval) -> pl.DataFrame:
 
 def test_the_papers_retrieval_table_gives_the_derived_zscores_and_ranks(retrieval, derived):
     scored = zscore_within_task(retrieval, ddof=0)
-    wide = add_task_columns(standing(retrieval, ddof=0), scored, "zscore").join(derived, on="backbone")
+    wide = add_task_columns(ranking(retrieval, ddof=0), scored, "zscore").join(derived, on="backbone")
     assert wide.height == 33
     for task in retrieval["task"].unique():
         assert wide[task].to_list() == pytest.approx(wide[f"z_{task}"].to_list(), abs=5.1e-5)
@@ -215,13 +215,13 @@ def test_the_papers_retrieval_table_gives_the_derived_zscores_and_ranks(retrieva
     assert wide["overall_rank"].to_list() == wide["rank_all33"].to_list()
 
 
-def test_so_do_the_21_backbones_of_the_papers_size(retrieval, derived):
+def test_the_21_backbones_of_the_papers_size_have_the_derived_zscores_and_ranks(retrieval, derived):
     known = derived.filter(pl.col("rank_subset21").is_not_null())
-    result = standing(retrieval.join(known, on="backbone", how="semi"), ddof=0).join(known, on="backbone")
+    result = ranking(retrieval.join(known, on="backbone", how="semi"), ddof=0).join(known, on="backbone")
     assert result.height == 21
     assert result["mean_zscore"].to_list() == pytest.approx(result["mean_z_subset21"].to_list(), abs=5.1e-5)
     assert result["overall_rank"].to_list() == result["rank_subset21"].to_list()
 
 
 def test_the_papers_ranks_do_not_depend_on_the_deviations_convention(retrieval):
-    assert standing(retrieval, ddof=0)["backbone"].equals(standing(retrieval, ddof=1)["backbone"])
+    assert ranking(retrieval, ddof=0)["backbone"].equals(ranking(retrieval, ddof=1)["backbone"])

@@ -90,7 +90,7 @@ def test_reliability_rows_hold_every_example_and_give_the_ece():
     assert all(abs(row["bin"] - row["confidence"]) <= 0.5 / NUM_BINS + 1e-9 for row in rows)
 
 
-def test_the_order_of_equally_confident_examples_is_no_matter():
+def test_the_order_of_equally_confident_examples_does_not_matter():
     rng = np.random.default_rng(0)
     logits = np.log(rng.choice([0.5, 0.7, 0.9], size=(200, 1)) * [1, 0] + [0, 0.05])
     targets = rng.integers(2, size=200)

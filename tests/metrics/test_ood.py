@@ -26,7 +26,7 @@ def test_fpr95_is_the_first_threshold_that_keeps_95_percent(inside, outside):
     assert fpr95(inside, outside) == pytest.approx(false[np.argmax(true >= 0.95 - 1e-12)])
 
 
-def test_separated_scores_are_parted_perfectly():
+def test_separated_scores_are_perfect():
     assert (auroc(np.array([2.0, 3]), np.array([0.0, 1])), fpr95(np.array([2.0, 3]), np.array([0.0, 1]))) == (
         1,
         0,

@@ -33,7 +33,7 @@ def test_the_risk_at_full_coverage_is_the_error_rate(correct):
 
 
 @given(st.lists(st.integers(0, 1), min_size=2, max_size=30), st.randoms())
-def test_confidence_that_says_nothing_gives_the_error_rate_in_any_order(correct, random):
+def test_uninformative_confidence_gives_the_error_rate_in_any_order(correct, random):
     logits = np.tile([1.0, 0.0], (len(correct), 1))
     shuffled = list(correct)
     random.shuffle(shuffled)
