@@ -9,9 +9,9 @@ from pathlib import Path
 
 from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, Shift
 from raybench.catalog.dataset_sources import (
+    USER_SOURCES,
     FolderSource,
     FunctionSource,
-    HuggingFaceSource,
     ParquetSource,
     TorchvisionSource,
     UserSource,
@@ -24,12 +24,7 @@ from raybench.core.registry import Registry, suggest
 __all__ = ["DATASETS", "SPLIT_SPELLINGS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
 
 DATASETS: Registry[DatasetInfo] = Registry("dataset", DatasetInfo)
-_PREFIXES: Mapping[str, type[UserSource]] = {
-    "folder": FolderSource,
-    "torchvision": TorchvisionSource,
-    "hf": HuggingFaceSource,
-    "parquet": ParquetSource,
-}
+_PREFIXES = {**USER_SOURCES, "hf": USER_SOURCES["huggingface"]}
 _UNDIVIDED: Mapping[Split, str] = {"train": "all"}
 _TRAIN_TEST: Mapping[Split, str] = {"train": "train", "test": "test"}
 _TRAINVAL_TEST: Mapping[Split, str] = {"train": "trainval", "test": "test"}

@@ -11,18 +11,9 @@ from jaxtyping import Float32, UInt8
 from raybench.core.preprocessing import Preprocessing
 from raybench.data.cropping import fit_to_square
 from raybench.data.dataset import Examples
-from raybench.data.decoding import RgbImage
 
 MIN_BATCHES_AHEAD = 2
 """Batches decoded ahead of the consumer, or one per decoding thread if that is more."""
-
-
-def to_pixels(image: RgbImage, preprocessing: Preprocessing) -> Float32[torch.Tensor, "3 s s"]:
-    """One image as the backbone's pixels in [0, 1].
-
-    Equal to the last bit to `timm.data.create_transform(..., is_training=False)` before its Normalize.
-    """
-    return _as_pixels(torch.from_numpy(fit_to_square(image, preprocessing)[None].copy()))[0].contiguous()
 
 
 def batches(
@@ -64,11 +55,8 @@ def batches(
             for _ in starts:
                 while len(pending) < num_ahead and (start := next(remaining, None)) is not None:
                     pending.append(pool.submit(fill, start))
-                yield _as_pixels(torch.from_numpy(pending.popleft().result()).to(device))
+                images = torch.from_numpy(pending.popleft().result()).to(device)
+                yield images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
         finally:
             for future in pending:
                 future.cancel()
-
-
-def _as_pixels(images: UInt8[torch.Tensor, "b s s 3"]) -> Float32[torch.Tensor, "b 3 s s"]:
-    return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)

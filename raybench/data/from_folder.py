@@ -9,7 +9,7 @@ import numpy as np
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.core.errors import DataError
 from raybench.core.records import Split
-from raybench.data.image_files import files_split, is_skipped_folder, walk
+from raybench.data.image_files import ImageFiles, files_split, is_skipped_folder
 from raybench.data.source import UNDIVIDED, SourceData, SourceSplit, choose_splits
 
 
@@ -40,9 +40,9 @@ def read_folder(source: FolderSource, splits: Mapping[Split, str], name: str) ->
 
 
 def _images_by_class(folder: Path) -> dict[str, list[str]]:
-    """Class → its images, as sorted paths relative to `folder`, with forward slashes on every system."""
+    """Class → its images, as sorted paths relative to `folder`."""
     return {
-        entry.name: sorted(path.relative_to(folder).as_posix() for path in walk(Path(entry.path)))
+        entry.name: [f"{entry.name}/{path}" for path in ImageFiles(Path(entry)).paths]
         for entry in os.scandir(folder)
         if entry.is_dir() and not is_skipped_folder(entry.name)
     }

@@ -1,6 +1,7 @@
 """Reader of Hugging Face datasets, by name or in a folder written by `save_to_disk`; runs no script."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from raybench.catalog.dataset_sources import HuggingFaceSource
 from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, decode
-from raybench.data.source import SourceData, SourceSplit, choose_splits, encode_labels, require_columns
+from raybench.data.source import (
+    ReadImage,
+    SourceData,
+    SourceSplit,
+    choose_splits,
+    encode_labels,
+    require_columns,
+)
 
 
 def read_huggingface(source: HuggingFaceSource, splits: Mapping[Split, str], name: str) -> SourceData:
@@ -34,7 +42,7 @@ def read_huggingface(source: HuggingFaceSource, splits: Mapping[Split, str], nam
             ours: SourceSplit(
                 ids=[f"{i:07d}" for i in range(len(table))],
                 targets=targets[ours],
-                read=_RowReader(table, source.image_column, f"{source.location} {chosen[ours]}"),
+                read=_reader(table, source.image_column, f"{source.location} {chosen[ours]}"),
                 signature=f"huggingface/{source.location}/{source.image_column}/{table._fingerprint}",
             )
             for ours, table in tables.items()
@@ -72,17 +80,16 @@ def _classes(
     return class_names, dict(zip(values, np.split(encoded, ends), strict=True))
 
 
-class _RowReader:
+def _reader(table: Any, column: str, name: str) -> ReadImage:
     """Position → image, decoded by `decode` and not by the library, so that errors name the row."""
+    feature = table.features[column]
+    if not isinstance(feature, datasets.Image):
+        raise DataError(f"column {column!r} of {name} holds {feature}, not images.")
+    encoded = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    return partial(_read_row, encoded, column, name)
 
-    def __init__(self, table: Any, column: str, name: str) -> None:
-        feature = table.features[column]
-        if not isinstance(feature, datasets.Image):
-            raise DataError(f"column {column!r} of {name} holds {feature}, not images.")
-        self._table = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-        self._column, self._name = column, name
 
-    def __call__(self, position: int) -> RgbImage:
-        value = self._table[position][self._column] or {}
-        path = Path(value["path"]) if value.get("path") else None
-        return decode(value.get("bytes") or path, f"{self._name}, row {position}")
+def _read_row(table: Any, column: str, name: str, position: int) -> RgbImage:
+    value = table[position][column] or {}
+    path = Path(value["path"]) if value.get("path") else None
+    return decode(value.get("bytes") or path, f"{name}, row {position}")

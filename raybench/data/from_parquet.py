@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def read_parquet(source: ParquetSource, splits: Mapping[Split, str], name: str) 
         return SourceSplit(
             ids=[f"{row:07d}" for row in rows],
             targets=targets[rows],
-            read=_RowReader(images, rows.tolist(), source.location),
+            read=partial(_read_row, images, rows.tolist(), source.location),
             signature=f"{signature}/{theirs}",
         )
 
@@ -100,12 +101,6 @@ class _EncodedImages:
         return value["bytes"] if isinstance(value, dict) else value
 
 
-class _RowReader:
-    """Position within a split → decoded image."""
-
-    def __init__(self, images: _EncodedImages, rows: Sequence[int], location: str) -> None:
-        self._images, self._rows, self._location = images, rows, location
-
-    def __call__(self, position: int) -> RgbImage:
-        row = self._rows[position]
-        return decode(self._images[row], f"{self._location!r}, row {row}")
+def _read_row(images: _EncodedImages, rows: Sequence[int], location: str, position: int) -> RgbImage:
+    row = rows[position]
+    return decode(images[row], f"{location!r}, row {row}")

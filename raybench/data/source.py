@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -45,20 +45,12 @@ class SourceData:
     splits: Mapping[Split, SourceSplit]
 
 
-class Reader(Protocol):
-    """Opens one kind of source."""
+Reader = Callable[[Any, Mapping[Split, str], str], SourceData]
+"""(Source record, our split → the source's name for it, name of the dataset) → its data.
 
-    def __call__(self, source: Any, splits: Mapping[Split, str], name: str) -> SourceData:
-        """
-        Args:
-            source: a record of `catalog.dataset_sources`.
-            splits: our split → the source's name for it; empty: look for usual names.
-            name: of the dataset, for error messages.
-
-        Raises:
-            DataError: the source cannot be opened, or lacks a split.
-        """
-        ...
+Without a mapping, splits are looked for by SPLIT_SPELLINGS. Raises DataError if the source cannot be opened
+or lacks a split; the message has the name of the dataset.
+"""
 
 
 def encode_labels(

@@ -4,6 +4,7 @@ foolbox draws random starts from torch's global generator, so its result depends
 Here an example's start depends on its id, the seed and the restart only.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -41,23 +42,6 @@ class Attack(Protocol):
         ...
 
 
-class _GivenStart:
-    """Mixin that starts foolbox's gradient descent at given noise instead of random noise."""
-
-    noise: torch.Tensor | None = None
-
-    def get_random_start(self, x0: Any, epsilon: float) -> Any:
-        return x0 + type(x0)(self.noise) * epsilon
-
-
-class _LinfPgd(_GivenStart, LinfProjectedGradientDescentAttack):
-    pass
-
-
-class _L2Pgd(_GivenStart, L2ProjectedGradientDescentAttack):
-    pass
-
-
 def pgd(
     model: nn.Module,
     norm: Norm,
@@ -81,7 +65,7 @@ def pgd(
 
     Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018.
     """
-    kind = _LinfPgd if norm == "linf" else _L2Pgd
+    kind = LinfProjectedGradientDescentAttack if norm == "linf" else L2ProjectedGradientDescentAttack
     inner = kind(steps=steps, rel_stepsize=rel_stepsize, random_start=random_start)
     wrapped = _foolbox_model(model)
 
@@ -95,7 +79,8 @@ def pgd(
             if not len(left):
                 break
             if random_start:
-                inner.noise = start_noise(pixels[left], [ids[i] for i in left.tolist()], norm, seed, restart)
+                start = start_noise(pixels[left], [ids[i] for i in left.tolist()], norm, seed, restart)
+                inner.get_random_start = functools.partial(_add_noise, start)
             _, attacked[left], is_wrong[left] = inner(wrapped, pixels[left], targets[left], epsilons=epsilon)
         return attacked, is_wrong
 
@@ -129,6 +114,11 @@ def noise(model: nn.Module, norm: Norm, *, seed: int = 0) -> Attack:
             return noisy, wrapped(noisy).argmax(dim=1) != targets
 
     return attack
+
+
+def _add_noise(start: torch.Tensor, x0: Any, epsilon: float) -> Any:
+    """A start as foolbox asks for it: x0 is an eagerpy tensor."""
+    return x0 + type(x0)(start) * epsilon
 
 
 def deepfool_distances(

@@ -14,13 +14,13 @@ from raybench.backbones.preprocessing import preprocessing_of
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo
-from raybench.data.batches import to_pixels
 from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset
 from raybench.features.store import FeatureStore
 from tests.benchmarks.clock import in_turn
 from tests.benchmarks.ratio import Ratio
 from tests.benchmarks.synthetic import dataset_of, make_images
+from tests.pixels import to_pixels
 
 ARCHITECTURES = ("resnet18", "vit_tiny_patch16_224")
 BATCH_SIZE = 64

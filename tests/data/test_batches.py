@@ -5,8 +5,9 @@ from raybench.catalog.dataset_sources import FolderSource
 from raybench.catalog.datasets import DatasetInfo, find_dataset
 from raybench.core.errors import UnreadableImageError
 from raybench.core.preprocessing import Preprocessing
-from raybench.data.batches import batches, to_pixels
+from raybench.data.batches import batches
 from raybench.data.loading import load_dataset
+from tests.pixels import to_pixels
 
 
 def preprocessing(size=24, crop_pct=0.875, interpolation="bilinear"):

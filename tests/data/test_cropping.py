@@ -10,8 +10,8 @@ from PIL import Image
 from timm.data import create_transform
 
 from raybench.core.preprocessing import Preprocessing
-from raybench.data.batches import to_pixels
 from raybench.data.cropping import fit_to_square
+from tests.pixels import to_pixels
 
 SHAPES = [(8, 8), (24, 24), (27, 40), (61, 37), (50, 33), (200, 27), (31, 100), (480, 640), (23, 25), (1, 90)]
 LONG = [(4000, 1), (1, 4000), (3000, 10), (7, 2001), (60, 640)]

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from raybench.core.preprocessing import Preprocessing
-from raybench.data.batches import to_pixels
 from raybench.data.dataset import Examples
 from raybench.data.source import SourceSplit
 from raybench.evaluation.decoded_images import DecodedImages
+from tests.pixels import to_pixels
 
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(

@@ -5,8 +5,8 @@ import torch
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.loading import load_backbone
 from raybench.core.errors import DivergedError
-from raybench.data.batches import to_pixels
 from raybench.features.extraction import extract_features
+from tests.pixels import to_pixels
 
 torch.set_num_threads(1)
 

@@ -24,12 +24,16 @@ Draws = Sequence[np.random.Generator]
 ORIGINAL_SIZE = 224
 
 
+Apply = Callable[[Pixels, Any, Draws], Pixels]
+"""(Pixels, parameters of a severity, generators) → damaged pixels."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
     """One way of damaging images, at five severities."""
 
     name: str
-    apply: Callable[[Pixels, Any, Draws], Pixels]
+    apply: Apply
     levels: tuple[Any, ...]
     """Parameters of severity 1 to 5."""
     is_extra: bool
@@ -59,18 +63,19 @@ class Corruption:
 CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
 
-def corruption(
-    name: str, *, levels: tuple[Any, ...], is_extra: bool = False
-) -> Callable[[Callable[[Pixels, Any, Draws], Pixels]], Callable[[Pixels, Any, Draws], Pixels]]:
-    """Register a function of (pixels, level, one generator per image)."""
+def corruption(name: str, *, levels: tuple[Any, ...], is_extra: bool = False) -> Callable[[Apply], Apply]:
+    """Register a function as the corruption `name`."""
 
-    def register(
-        apply: Callable[[Pixels, Any, Draws], Pixels],
-    ) -> Callable[[Pixels, Any, Draws], Pixels]:
+    def register(apply: Apply) -> Apply:
         CORRUPTIONS.add(name, Corruption(name=name, apply=apply, levels=levels, is_extra=is_extra))
         return apply
 
     return register
+
+
+def stack(arrays: list[np.ndarray], like: Pixels) -> torch.Tensor:
+    """One array per image as a float32 tensor on the device of `like`."""
+    return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(like.device)
 
 
 def scale_of(pixels: Pixels) -> float:

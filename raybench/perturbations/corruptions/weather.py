@@ -5,7 +5,7 @@ import torch
 from kornia.color import rgb_to_grayscale
 
 from raybench.perturbations.corruptions.blur import motion, zoomed
-from raybench.perturbations.corruptions.registry import Draws, Pixels, corruption, scale_of
+from raybench.perturbations.corruptions.registry import Draws, Pixels, corruption, scale_of, stack
 
 SnowLevel = tuple[float, float, float, float, float, float, float]
 FROST = (
@@ -50,7 +50,7 @@ def plasma(size: int, decay: float, draw: np.random.Generator) -> np.ndarray:
 
 def fields(fields: list[np.ndarray], like: Pixels) -> torch.Tensor:
     """Stack one array [s, s] per image to a tensor [b, 1, s, s]."""
-    return torch.from_numpy(np.stack(fields).astype(np.float32))[:, None].to(like.device)
+    return stack(fields, like)[:, None]
 
 
 def normal(level: tuple[float, float], pixels: Pixels, draws: Draws) -> torch.Tensor:
