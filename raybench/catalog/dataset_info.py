@@ -1,7 +1,7 @@
 """Rows of the dataset catalogue: source, annotation, splits, and queries for retrieval."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,15 @@ SPLIT_SPELLINGS: Mapping[Split, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 """Our split → names that sources use for it."""
+
+
+def spelt_splits(names: Collection[str]) -> dict[Split, str]:
+    """Our split → the first of its spellings among the names."""
+    return {
+        split: next(spelling for spelling in spellings if spelling in names)
+        for split, spellings in SPLIT_SPELLINGS.items()
+        if not set(spellings).isdisjoint(names)
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

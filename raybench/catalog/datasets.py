@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from raybench.catalog.dataset_info import SPLIT_SPELLINGS, DatasetInfo, Shift
+from raybench.catalog.dataset_info import DatasetInfo, Shift, spelt_splits
 from raybench.catalog.dataset_sources import (
     USER_SOURCES,
     FolderSource,
@@ -21,7 +21,7 @@ from raybench.core.errors import UnknownNameError
 from raybench.core.records import Split
 from raybench.core.registry import Registry, suggest
 
-__all__ = ["DATASETS", "SPLIT_SPELLINGS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
+__all__ = ["DATASETS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
 
 DATASETS: Registry[DatasetInfo] = Registry("dataset", DatasetInfo)
 _PREFIXES = {**USER_SOURCES, "hf": USER_SOURCES["huggingface"]}
@@ -139,9 +139,6 @@ def dataset_of(name: str, source: UserSource, folder: Path = Path()) -> DatasetI
 
 def folder_splits(folder: Path) -> dict[Split, str]:
     """Our split → subfolder; `{"train": "all"}` for a folder of class folders without splits."""
-    splits: dict[Split, str] = {}
-    for split, spellings in SPLIT_SPELLINGS.items():
-        for spelling in spellings:
-            if split not in splits and (folder / spelling).is_dir():
-                splits[split] = spelling
+    subfolders = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    splits = spelt_splits(subfolders)
     return splits if "train" in splits else dict(_UNDIVIDED)

@@ -1,5 +1,7 @@
 """A loaded dataset: three disjoint splits, of which test stays locked until the final stage."""
 
+import copy
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +50,7 @@ class Examples:
         """The examples at `indices`, in that order."""
         return Examples(self._source, self._positions[indices], self._hashes)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over ids, targets and pixels in order; key of cached features."""
         digest = hashlib.sha256()
@@ -101,16 +103,14 @@ class Dataset:
         *,
         galleries: Mapping[Split, Gallery] | None = None,
         distractors: "Dataset | None" = None,
-        is_unlocked: bool = False,
     ) -> None:
         self.info = info
         self.distractors = distractors
         self.class_names = class_names
         self.hygiene = hygiene
-        self.is_unlocked = is_unlocked
+        self.is_unlocked = False
         self._splits = dict(splits)
         self._galleries = dict(galleries or {})
-        self._fingerprints: dict[Split, str] = {}
 
     @property
     def num_classes(self) -> int:
@@ -135,21 +135,13 @@ class Dataset:
 
     def split(self, name: Split) -> Examples:
         """The split called `name`, under the same lock as the attribute."""
-        if name == "test":
-            return self.test
-        return self._splits[name]
+        return self.test if name == "test" else self._splits[name]
 
     def unlocked(self) -> "Dataset":
         """A copy with test open. Only the final stage calls this, when nothing is chosen any more."""
-        return Dataset(
-            self.info,
-            self.class_names,
-            self._splits,
-            self.hygiene,
-            galleries=self._galleries,
-            distractors=self.distractors,
-            is_unlocked=True,
-        )
+        opened = copy.copy(self)
+        opened.is_unlocked = True
+        return opened
 
     def gallery(self, split: Split) -> Gallery:
         """The gallery of `split`'s queries; test's is locked like test itself."""
@@ -168,9 +160,7 @@ class Dataset:
 
     def split_fingerprint(self, split: Split) -> str:
         """Fingerprint of one split's content. Datasets that share a test split share its features."""
-        if split not in self._fingerprints:
-            self._fingerprints[split] = self._splits[split].fingerprint
-        return self._fingerprints[split]
+        return self._splits[split].fingerprint
 
     @property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +82,15 @@ class _EncodedImages:
     """The image column; keeps the two row groups used last. Safe to share between threads."""
 
     def __init__(self, file: Any, column: str) -> None:
-        self._file = file
-        self._column = column
         sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._groups: dict[int, Any] = {}
+        self._read_group = lru_cache(2)(lambda g: file.read_row_group(g, columns=[column]).column(column))
         self._lock = threading.Lock()
 
     def __getitem__(self, row: int) -> bytes | None:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         with self._lock:
-            if group not in self._groups:
-                if len(self._groups) >= 2:
-                    del self._groups[next(iter(self._groups))]
-                column = self._file.read_row_group(group, columns=[self._column]).column(self._column)
-                self._groups[group] = column
-            value = self._groups[group][row - int(self._starts[group])].as_py()
+            value = self._read_group(group)[row - int(self._starts[group])].as_py()
         return value["bytes"] if isinstance(value, dict) else value
 
 

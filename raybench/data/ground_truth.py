@@ -6,7 +6,6 @@ other images, distractors included, are negatives.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int
@@ -15,22 +14,6 @@ from raybench.core.errors import DataError
 from raybench.core.records import Split, digest_of
 
 Indices = Int[np.ndarray, " p"]
-
-
-class GroundTruth(Protocol):
-    """Positives and junk by query."""
-
-    def __len__(self) -> int:
-        """Number of queries."""
-        ...
-
-    def positives(self, query: int) -> Indices:
-        """Gallery indices of images to retrieve, ascending."""
-        ...
-
-    def junk(self, query: int) -> Indices:
-        """Gallery indices to remove from the ranking, ascending; disjoint from the positives."""
-        ...
 
 
 class ClassTruth:
@@ -56,12 +39,12 @@ class ClassTruth:
         return len(self._queries)
 
     def positives(self, query: int) -> Indices:
-        """All of the class except the query itself."""
+        """Gallery indices to retrieve, ascending: all of the class except the query itself."""
         members = self._members.get(int(self._queries[query]), np.empty(0, np.int64))
         return members if self._own is None else members[members != self._own[query]]
 
     def junk(self, query: int) -> Indices:
-        """The query itself, if it is in the gallery."""
+        """Gallery indices to remove from the ranking: the query itself, if it is in the gallery."""
         return np.empty(0, np.int64) if self._own is None else self._own[query : query + 1]
 
 
@@ -124,6 +107,10 @@ class ListedTruth:
         """16 hexadecimal digits over positives and junk of every query."""
         lists = (self.positives, self.junk)
         return digest_of([[of(query).tolist() for query in range(len(self))] for of in lists])
+
+
+GroundTruth = ClassTruth | ListedTruth
+"""Positives and junk of every query; `len` is the number of queries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

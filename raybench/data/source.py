@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from raybench.catalog.dataset_info import SPLIT_SPELLINGS
+from raybench.catalog.dataset_info import spelt_splits
 from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage
@@ -100,11 +100,7 @@ def choose_splits(requested: Mapping[Split, str], available: Sequence[str], wher
     for ours, theirs in requested.items():
         if theirs not in available:
             raise DataError(f"{where} has no split {theirs!r} (requested as {ours}); it has: {listing}.")
-    chosen = dict(requested) or {
-        ours: next(spelling for spelling in spellings if spelling in available)
-        for ours, spellings in SPLIT_SPELLINGS.items()
-        if any(spelling in available for spelling in spellings)
-    }
+    chosen = dict(requested) or spelt_splits(available)
     if not chosen and len(available) == 1:
         chosen = {"train": available[0]}
     if "train" not in chosen:

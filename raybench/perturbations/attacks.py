@@ -6,8 +6,8 @@ Here an example's start depends on its id, the seed and the restart only.
 
 import functools
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import foolbox
 import numpy as np
@@ -32,14 +32,12 @@ DEEPFOOL_CANDIDATES = 10
 """foolbox's defaults; as in Moosavi-Dezfooli et al., CVPR 2016."""
 
 
-class Attack(Protocol):
-    """Searches a ball around each image for an image that the model misclassifies."""
+Attack = Callable[[Pixels, torch.Tensor, Sequence[str], float], tuple[Pixels, Bool[torch.Tensor, " b"]]]
+"""(Pixels, targets, ids, epsilon) → (attacked pixels, whether each is misclassified).
 
-    def __call__(
-        self, pixels: Pixels, targets: torch.Tensor, ids: Sequence[str], epsilon: float
-    ) -> tuple[Pixels, Bool[torch.Tensor, " b"]]:
-        """(Attacked images, whether each is misclassified); within `epsilon` and [0, 1] up to rounding."""
-        ...
+Searches the ball of radius epsilon around each image for an image that the model misclassifies. Results lie
+in the ball and in [0, 1] up to rounding.
+"""
 
 
 def pgd(
@@ -91,14 +89,7 @@ def fgsm(model: nn.Module, norm: Norm) -> Attack:
     """One gradient step of length epsilon (Goodfellow et al., ICLR 2015), not randomised."""
     inner = LinfFastGradientAttack() if norm == "linf" else L2FastGradientAttack()
     wrapped = _foolbox_model(model)
-
-    def attack(
-        pixels: Pixels, targets: torch.Tensor, ids: Sequence[str], epsilon: float
-    ) -> tuple[Pixels, torch.Tensor]:
-        _, attacked, is_wrong = inner(wrapped, pixels, targets, epsilons=epsilon)
-        return attacked, is_wrong
-
-    return attack
+    return lambda pixels, targets, ids, epsilon: inner(wrapped, pixels, targets, epsilons=epsilon)[1:]
 
 
 def noise(model: nn.Module, norm: Norm, *, seed: int = 0) -> Attack:
