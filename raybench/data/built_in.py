@@ -19,11 +19,7 @@ SHAPE_SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 2000), "val": (1, 50
 
 
 def read_digits(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
-    """1,797 handwritten digits of 8 × 8 pixels, undivided. Grey levels 0..16 become 0..255 in three channels.
-
-    Raises:
-        DataError: another split than `all` is requested.
-    """
+    """1,797 handwritten digits of 8 × 8 pixels, undivided; grey levels 0..16 become 0..255."""
     chosen = choose_splits(splits, (UNDIVIDED,), "scikit-learn's digits")
     bunch = load_digits()
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
@@ -37,20 +33,12 @@ def read_digits(source: FunctionSource, splits: Mapping[Split, str], name: str) 
 
 
 def read_shapes(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
-    """Drawn scenes of 32 × 32 pixels, labelled with the main object's class; about a second per split.
-
-    Raises:
-        DataError: a split that is not in SHAPE_SPLITS is requested.
-    """
+    """Drawn scenes of 32 × 32 pixels, labelled with the main object's class; about a second per split."""
     return _shapes(splits, CLASS_NAMES, lambda scenes: scenes.labels)
 
 
 def read_shapes_individuals(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
-    """The same scenes labelled with the main object's identity: instance retrieval without a download.
-
-    Raises:
-        DataError: a split that is not in SHAPE_SPLITS is requested.
-    """
+    """The same scenes labelled with the main object's identity: instance retrieval without a download."""
     names = tuple(f"{CLASS_NAMES[i % len(CLASS_NAMES)]}_{i:02d}" for i in range(NUM_IDENTITIES))
     return _shapes(splits, names, lambda scenes: scenes.identities[:, 0])
 

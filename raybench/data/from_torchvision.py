@@ -3,6 +3,8 @@
 import inspect
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ def read_torchvision(source: TorchvisionSource, splits: Mapping[Split, str], nam
             f"dataset {name!r}: torchvision has no dataset class {location!r}"
             f"{suggest(location, published.__all__)}."
         )
-    datasets = _Opener(factory, location, name).open_splits(splits)
+    datasets = _open_splits(factory, splits, location, name)
     targets = {ours: _targets(dataset, name) for ours, dataset in datasets.items()}
     return SourceData(
         class_names=_class_names(next(iter(datasets.values())), targets),
@@ -39,7 +41,7 @@ def read_torchvision(source: TorchvisionSource, splits: Mapping[Split, str], nam
             ours: SourceSplit(
                 ids=[f"{i:07d}" for i in range(len(dataset))],
                 targets=targets[ours],
-                read=_ItemReader(dataset, f"{location} {ours}"),
+                read=partial(_read_item, dataset, threading.Lock(), f"{location} {ours}"),
                 signature=f"torchvision/{data_folder()}/{location}/{splits.get(ours, ours)}/{len(dataset)}",
             )
             for ours, dataset in datasets.items()
@@ -51,49 +53,41 @@ class UnknownSplitError(DataError):
     """torchvision refused the value of `split=`."""
 
 
-class _Opener:
-    """Opens splits of one torchvision class."""
+def _open_splits(factory: Any, splits: Mapping[Split, str], location: str, name: str) -> dict[Split, Any]:
+    """Our split → the opened torchvision dataset."""
+    parameters, where = inspect.signature(factory).parameters, f"torchvision's {location}"
+    open_one = partial(_open, factory, location, name)
+    if "train" in parameters:
+        chosen = choose_splits(splits, ("train", "test"), where)
+        return {ours: open_one(train=theirs == "train") for ours, theirs in chosen.items()}
+    if "split" not in parameters:
+        return {ours: open_one() for ours in choose_splits(splits, (UNDIVIDED,), where)}
+    if splits:
+        return {ours: open_one(split=theirs) for ours, theirs in splits.items()}
+    opened: dict[Split, Any] = {}
+    for ours, spellings in SPLIT_SPELLINGS.items():
+        for spelling in spellings:
+            with suppress(UnknownSplitError):
+                opened[ours] = open_one(split=spelling)
+                break
+    choose_splits({}, list(opened), where)  # Refuses a dataset without train.
+    return opened
 
-    def __init__(self, factory: Any, location: str, name: str) -> None:
-        self._factory, self._location = factory, location
-        self._where = f"dataset {name!r}: torchvision"
-        self._parameters = inspect.signature(factory).parameters
 
-    def open_splits(self, splits: Mapping[Split, str]) -> dict[Split, Any]:
-        """Our split → the opened torchvision dataset."""
-        where = f"torchvision's {self._location}"
-        if "train" in self._parameters:
-            chosen = choose_splits(splits, ("train", "test"), where)
-            return {ours: self._open(train=theirs == "train") for ours, theirs in chosen.items()}
-        if "split" not in self._parameters:
-            return {ours: self._open() for ours in choose_splits(splits, (UNDIVIDED,), where)}
-        if splits:
-            return {ours: self._open(split=theirs) for ours, theirs in splits.items()}
-        opened: dict[Split, Any] = {}
-        for ours, spellings in SPLIT_SPELLINGS.items():
-            for spelling in spellings:
-                try:
-                    opened[ours] = self._open(split=spelling)
-                    break
-                except UnknownSplitError:
-                    continue
-        choose_splits({}, list(opened), where)  # Refuses a dataset without train.
-        return opened
-
-    def _open(self, **division: Any) -> Any:
-        root = data_folder()
-        offered = {"download": True} if "download" in self._parameters else {}
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            return self._factory(root=str(root), **division, **offered)
-        except ValueError as error:
-            kind = UnknownSplitError if "split" in division else DataError
-            raise kind(f"{self._where}'s {self._location}: {error}") from error
-        except (OSError, RuntimeError, TypeError) as error:
-            raise DataError(
-                f"{self._where} cannot open or download {self._location} into {root} "
-                f"({type(error).__name__}: {error}); download it there by hand, or set RAYBENCH_DATA."
-            ) from error
+def _open(factory: Any, location: str, name: str, **division: Any) -> Any:
+    root = data_folder()
+    offered = {"download": True} if "download" in inspect.signature(factory).parameters else {}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return factory(root=str(root), **division, **offered)
+    except ValueError as error:
+        kind = UnknownSplitError if "split" in division else DataError
+        raise kind(f"dataset {name!r}: torchvision's {location}: {error}") from error
+    except (OSError, RuntimeError, TypeError) as error:
+        raise DataError(
+            f"dataset {name!r}: torchvision cannot open or download {location} into {root} "
+            f"({type(error).__name__}: {error}); download it there by hand, or set RAYBENCH_DATA."
+        ) from error
 
 
 def _class_names(dataset: Any, targets: Mapping[Split, Int64[np.ndarray, " n"]]) -> tuple[str, ...]:
@@ -125,20 +119,13 @@ def _targets(dataset: Any, name: str) -> Int64[np.ndarray, " n"]:
     return targets.astype(np.int64)
 
 
-class _ItemReader:
-    """Position → image by the dataset's own `__getitem__`; one thread at a time, as some keep files open."""
-
-    def __init__(self, dataset: Any, name: str) -> None:
-        self._dataset, self._name = dataset, name
-        self._lock = threading.Lock()
-
-    def __call__(self, position: int) -> RgbImage:
-        try:
-            with self._lock:
-                image = self._dataset[position][0]
-                return np.asarray(to_rgb(image))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableImageError(
-                f"cannot read image {position} of torchvision's {self._name} ({error}); "
-                "delete its files so that they are downloaded again, or set `unreadable: skip`."
-            ) from error
+def _read_item(dataset: Any, lock: threading.Lock, name: str, position: int) -> RgbImage:
+    """An image by the dataset's own `__getitem__`; one thread at a time, as some keep files open."""
+    try:
+        with lock:
+            return np.asarray(to_rgb(dataset[position][0]))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableImageError(
+            f"cannot read image {position} of torchvision's {name} ({error}); "
+            "delete its files so that they are downloaded again, or set `unreadable: skip`."
+        ) from error

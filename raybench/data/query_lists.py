@@ -176,17 +176,13 @@ def _read_solution(path: Path) -> list[dict[str, str]]:
 
 
 def _once_each(paths: tuple[str, ...], names: Sequence[str], file: Path, key: str) -> tuple[str, ...]:
-    """Return the paths, or refuse a file that is named by two spellings."""
+    """Return the paths, or refuse a file that is named twice, by one spelling or two."""
     seen: set[str] = set()
     for path, name in zip(paths, names, strict=True):
         if path in seen:
-            raise DataError(_listed_twice(file, name, key))
+            raise DataError(f"{str(file)!r} lists {name!r} twice in {key!r}; list every image once.")
         seen.add(path)
     return paths
-
-
-def _listed_twice(file: Path, name: str, key: str) -> str:
-    return f"{str(file)!r} lists {name!r} twice in {key!r}; list every image once."
 
 
 def _read_ground_truth(path: Path) -> dict[str, Any]:
@@ -197,11 +193,6 @@ def _read_ground_truth(path: Path) -> dict[str, Any]:
     keys = ("imlist", "qimlist", "gnd")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
         raise DataError(f"{str(path)!r} must be a mapping with the lists 'imlist', 'qimlist' and 'gnd'.")
-    for key in keys[:2]:
-        names = content[key]
-        if len(set(map(str, names))) < len(names):
-            twice = next(name for i, name in enumerate(names) if name in names[:i])
-            raise DataError(_listed_twice(path, twice, key))
     return content
 
 
