@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 
 from raybench.core.errors import StorageUnavailableError
+from raybench.data.source import Targets
 from raybench.store.files import StoragePath, read_bytes, retry_transient
 
 MANIFEST = "manifest.json"
@@ -64,7 +65,7 @@ def write_entries(
     root: Path,
     manifests: Mapping[str, Mapping[str, Any]],
     batches: Iterable[Sequence[Float32[np.ndarray, "b d"]]],
-    targets: Int64[np.ndarray, " n"],
+    targets: Targets,
     ids: list[str],
     width_if_empty: int,
 ) -> None:
@@ -113,9 +114,7 @@ def _map_arrays(root: Path, keys: Iterable[str], num: int, widths: Sequence[int]
     ]
 
 
-def _commit(
-    root: Path, key: str, manifest: Mapping[str, Any], targets: Int64[np.ndarray, " n"], ids: list[str]
-) -> None:
+def _commit(root: Path, key: str, manifest: Mapping[str, Any], targets: Targets, ids: list[str]) -> None:
     """Write the remaining files and rename the entry into place. Can be repeated after a failure."""
     partial = partial_of(root, key)
     if not partial.exists() and is_complete(root / key):

@@ -1,7 +1,7 @@
 """Feature store: frozen features on disk, computed once, written atomically, read memory-mapped.
 
 ROOT/<key>/features.npy    float32 [n, d], memory-mapped: processes on one machine share the pages
-          targets.npy      int64 [n]
+          targets.npy      [n, ...], as the dataset has them; int64 [n] where they are classes
           ids.json         n example ids
           manifest.json    provenance and file sizes; written last
 ROOT/<key>.partial/        being written, or left by a killed writer: never read, replaced by the next writer
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 
 from raybench.backbones.backbone import Backbone
 from raybench.backbones.feature_spec import FeatureSpec
@@ -31,6 +31,7 @@ from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import StorageUnavailableError
 from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Dataset
+from raybench.data.source import Targets
 from raybench.features.cache_sync import FeatureCacheSync
 from raybench.features.entry import MANIFEST, files_are_complete, is_complete, read_manifest, write_entries
 from raybench.features.extraction import extract_features
@@ -57,7 +58,7 @@ class FeatureSet:
 
     features: Float32[np.ndarray, "n d"]
     """Memory-mapped and read-only: index it, or copy it with `np.array`."""
-    targets: Int64[np.ndarray, " n"]
+    targets: Targets
     ids: list[str]
 
 

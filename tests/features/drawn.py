@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from raybench.catalog.dataset_info import Annotation
 from raybench.catalog.dataset_sources import FunctionSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.data.dataset import Dataset, Examples, HygieneReport
@@ -11,17 +12,18 @@ from raybench.data.source import SourceSplit
 COUNTS = {"train": 12, "val": 7, "test": 5}
 
 
-def make_dataset(seed: int = 0) -> Dataset:
+def make_dataset(seed: int = 0, *, annotation: Annotation = "classes") -> Dataset:
+    """Images of noise; with `labels`, both of two labels hold for every second image."""
     splits = {}
     for i, (name, count) in enumerate(COUNTS.items()):
         images = np.random.default_rng([seed, i]).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        classes = np.arange(count) % 2
         source = SourceSplit(
             ids=[f"{name}{j}" for j in range(count)],
-            targets=np.arange(count) % 2,
+            targets=classes if annotation == "classes" else np.stack([classes == 0, classes >= 0], axis=1),
             read=images.__getitem__,
             signature=name,
         )
         splits[name] = Examples(source, np.arange(count), [pixel_hash(image) for image in images])
-    return Dataset(
-        DatasetInfo(name="drawn", source=FunctionSource("shapes")), ("a", "b"), splits, HygieneReport()
-    )
+    info = DatasetInfo(name="drawn", source=FunctionSource("shapes"), annotation=annotation)
+    return Dataset(info, ("a", "b"), splits, HygieneReport())

@@ -37,6 +37,14 @@ def test_features_come_with_the_targets_and_ids_of_their_examples(store, info, d
     assert train.targets.tolist() == dataset.train.targets.tolist()
 
 
+def test_targets_that_are_no_classes_are_stored_as_they_are(store, info):
+    labelled = make_dataset(annotation="labels")
+    for _ in range(2):  # Written, then read.
+        targets = store.get(info, labelled, "train").targets
+        assert targets.dtype == bool
+        np.testing.assert_array_equal(targets, labelled.train.targets)
+
+
 def test_stored_features_need_no_forward_pass(store, info, dataset, monkeypatch):
     first = store.get(info, dataset, "val")
     second_run = FeatureStore(store.root)
