@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from raybench.backbones.preprocessing import preprocessing_of
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import find_dataset
 from raybench.data.batches import batches
@@ -60,8 +61,7 @@ def batches_of_an_epoch(digits, tmp_path, monkeypatch):
 
 def plain(examples):
     """The images as they are measured: resized, not augmented."""
-    preprocessing = SimpleNamespace(input_size=32, crop_pct=1.0, interpolation="bicubic", crop_mode="center")
-    return torch.cat(list(batches(examples, preprocessing, 64)))
+    return torch.cat(list(batches(examples, preprocessing_of(BACKBONE), 64)))
 
 
 def as_bytes(pixels):
