@@ -105,7 +105,7 @@ def match_outputs(classes: Sequence[str], num_outputs: int) -> HeadOutputs:
     if numbers != sorted(numbers):
         raise CheckpointError(
             f"class names such as {', '.join(classes[:3])} are numbers, but not 0…{num_outputs - 1}, so the "
-            "order of the head's outputs is not known; name the class folders 0, 1, …, or by the classes' names."
+            "order of the head's outputs is not known; name the class folders 0, 1, … or by words."
         )
     return HeadOutputs(names=tuple(classes), of_class=np.arange(num_outputs))
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import SpecError
 from raybench.core.records import Pair, TrialRecord, TrialRequest, TrialStatus
-from raybench.metrics import METRICS
 from raybench.spec import ExperimentSpec, diff
 from raybench.store import ledger
 from raybench.store.files import StoragePath
@@ -42,7 +41,6 @@ def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
         experiment=spec.name,
         space=spec.space_of(protocol),
         objective=info.objective,
-        direction=METRICS[info.objective].direction,
         sampler=spec.search.sampler,
         num_trials=spec.search.num_trials,
         search_seed=spec.search.seed,

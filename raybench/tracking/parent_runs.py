@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from raybench.catalog.tasks import protocol_of
 from raybench.core.records import Pair, TrialRecord
-from raybench.metrics import METRICS
+from raybench.metrics import METRICS, Metric
+from raybench.metrics.preference import preference, signed_objective
 from raybench.tracking.run_content import (
     MAX_TAG,
     PRETRAIN_IMAGES_TAG,
@@ -142,13 +143,9 @@ class PairTrials:
 
     @functools.cached_property
     def best_first(self) -> list[TrialRecord]:
-        """Search records with an objective on val, best first; ties go to the earlier trial."""
-        measured = [
-            (value, record)
-            for record in self.search
-            if record.status != "failed" and (value := self._signed_objective(record)) is not None
-        ]
-        return [record for _, record in sorted(measured, key=lambda entry: (-entry[0], entry[1].index))]
+        """Search records with an objective on val, the preferred one first."""
+        keyed = [(key, r) for r in self.search if (key := preference(r, self._objective)) is not None]
+        return [record for _, record in sorted(keyed, key=lambda entry: entry[0], reverse=True)]
 
     @property
     def status(self) -> RunStatus:
@@ -185,7 +182,7 @@ class PairTrials:
         default = next((record for record in self.best_first if record.index == 0), None)
         if default is None:
             return {}
-        best, base = (self._signed_objective(record) for record in (self.best_first[0], default))
+        best, base = (signed_objective(record, self._objective) for record in (self.best_first[0], default))
         return {} if best is None or base is None else {"gain_over_default": best - base}
 
     @property
@@ -207,11 +204,9 @@ class PairTrials:
         fingerprints = [str(record.provenance.get("dataset_fingerprint", "")) for record in self.final]
         return (self.pair.task.dataset, fingerprints[0]) if any(fingerprints) else None
 
-    def _signed_objective(self, record: TrialRecord) -> float | None:
-        """The objective on val, negated if lower is better; None if the record has none."""
-        metric = METRICS[protocol_of(self.pair.task).objective]
-        value = record.value_of("val", metric.name)
-        return value if value is None or metric.direction == "max" else -value
+    @property
+    def _objective(self) -> Metric:
+        return METRICS[protocol_of(self.pair.task).objective]
 
 
 def _pretrain_images_tag(labels: Labels, backbone: str) -> dict[str, str]:

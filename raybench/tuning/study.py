@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from raybench.catalog.search_spaces import SearchSpace
-from raybench.core.records import Direction, HparamValue, Pair, TrialRecord, TrialRequest, digest_of
+from raybench.core.records import HparamValue, Pair, TrialRecord, TrialRequest, digest_of
+from raybench.metrics import METRICS
+from raybench.metrics.preference import Preference, preference, signed_objective
 from raybench.tuning.sampling import TpeSampler, sequence
 
 SEARCH_ONLY = ("epoch",)
@@ -23,8 +25,6 @@ class StudyPlan:
     space: SearchSpace
     objective: str
     """Bare metric name, measured on val."""
-    direction: Direction
-    """Of the objective."""
     sampler: str
     num_trials: int
     search_seed: int
@@ -54,7 +54,7 @@ class PairStudy:
         self._search_ids: set[str] = set()
         self._num_searched = 0
         self._num_final = sum(record.stage == "final" for record in self.records.values())
-        self._winner: tuple[float, int, TrialRecord] | None = None
+        self._winner: tuple[Preference, TrialRecord] | None = None
         self._finals: list[TrialRequest] | None = None
         if self.plan.recipe is None:
             self._begin_search()
@@ -97,10 +97,7 @@ class PairStudy:
 
     def objective_of(self, record: TrialRecord) -> float | None:
         """The record's objective on val, negated where lower is better; None if the trial failed."""
-        value = record.value_of("val", self.plan.objective)
-        if value is None or record.status == "failed":
-            return None
-        return value if self.plan.direction == "max" else -value
+        return signed_objective(record, METRICS[self.plan.objective])
 
     @property
     def features_request(self) -> TrialRequest:
@@ -174,10 +171,9 @@ class PairStudy:
 
     def _count_search(self, record: TrialRecord) -> None:
         self._num_searched += 1
-        value = self.objective_of(record)
-        # Among equals the lowest index wins, so that ties do not depend on timing.
-        if value is not None and (self._winner is None or (value, -record.index) > self._winner[:2]):
-            self._winner = (value, -record.index, record)
+        key = preference(record, METRICS[self.plan.objective])
+        if key is not None and (self._winner is None or key > self._winner[0]):
+            self._winner = (key, record)
 
     @property
     def search_records(self) -> list[TrialRecord]:
@@ -206,7 +202,7 @@ class PairStudy:
     @property
     def winner(self) -> TrialRecord | None:
         """The best search trial so far on val."""
-        return self._winner[2] if self._winner is not None else None
+        return self._winner[1] if self._winner is not None else None
 
     @property
     def failure(self) -> str | None:

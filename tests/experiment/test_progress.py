@@ -15,7 +15,6 @@ PLAN = StudyPlan(
     experiment="e",
     space=FINETUNE,
     objective="accuracy",
-    direction="max",
     sampler="qmc",
     num_trials=2,
     search_seed=0,

@@ -62,7 +62,6 @@ PLAN = StudyPlan(
     experiment="e",
     space=KNN,
     objective="accuracy",
-    direction="max",
     sampler="qmc",
     num_trials=2,
     search_seed=0,

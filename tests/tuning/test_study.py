@@ -13,7 +13,6 @@ PLAN = StudyPlan(
     experiment="e",
     space=FINETUNE,
     objective="accuracy",
-    direction="max",
     sampler="qmc",
     num_trials=4,
     search_seed=0,
@@ -73,9 +72,11 @@ def test_among_equal_scores_the_earliest_trial_wins_whatever_finished_first():
 
 
 def test_a_lower_is_better_objective_prefers_the_lower():
-    study = PairStudy(PAIR, replace(PLAN, direction="min"))
-    run_to_the_end(study, lambda request: float(request.index))
-    assert study.winner.index == 0
+    study = PairStudy(PAIR, replace(PLAN, objective="nll"))
+    for request in [study.next_request() for _ in range(4)]:
+        values = metric_values({"val/nll": 0.1 + abs(request.index - 2)})
+        study.complete(request, replace(record_of(request, 0.7), values=values))
+    assert study.winner.index == 2
 
 
 @pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
@@ -139,3 +140,12 @@ def test_the_chosen_epoch_is_not_a_hyperparameter_of_the_final_stage():
     study = PairStudy(PAIR, PLAN)
     made = run_to_the_end(study)
     assert "epoch" not in made[-1].hparams
+
+
+def test_among_equal_scores_the_better_likelihood_wins_then_the_earliest_trial():
+    study = PairStudy(PAIR, PLAN)
+    nll = {0: 0.4, 1: 0.1, 2: 0.1, 3: 0.9}
+    for request in [study.next_request() for _ in range(4)]:
+        values = metric_values({"val/accuracy": 0.7, "val/nll": nll[request.index]})
+        study.complete(request, replace(record_of(request, 0.7), values=values))
+    assert study.winner.index == 1

@@ -13,6 +13,7 @@ from raybench.catalog.tasks import PROTOCOLS, ProtocolInfo
 from raybench.core.errors import EmptyInputError
 from raybench.core.records import TrialRecord
 from raybench.metrics import METRICS
+from raybench.metrics.preference import Preference, preference
 from raybench.store import ledger
 from raybench.store.files import StoragePath
 
@@ -69,9 +70,11 @@ class _SearchTrial:
         return METRICS[self.protocol.objective].direction
 
     @property
-    def quality(self) -> float:
-        """Higher is better."""
-        return -self.value if self.direction == "min" else self.value
+    def preference(self) -> Preference:
+        key = preference(self.record, METRICS[self.protocol.objective])
+        if key is None:
+            raise ValueError(f"trial {self.record.trial_id!r} has no objective")
+        return key
 
 
 def search_data(
@@ -117,9 +120,9 @@ def _search_trial(record: TrialRecord) -> _SearchTrial | None:
 
 
 def _winners(trials: Sequence[_SearchTrial]) -> list[_SearchTrial]:
-    """Best trial per experiment and pair, the earliest of equals; sorted by experiment and pair."""
+    """Preferred trial per experiment and pair, sorted by experiment and pair."""
     best: dict[tuple[str, str, str], _SearchTrial] = {}
-    for trial in sorted(trials, key=lambda trial: (-trial.quality, trial.record.index)):
+    for trial in sorted(trials, key=lambda trial: trial.preference, reverse=True):
         best.setdefault((trial.record.experiment, *trial.pair), trial)
     return [best[key] for key in sorted(best)]
 
