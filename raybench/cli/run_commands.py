@@ -60,9 +60,12 @@ def _report(spec: Path, storage: "StoragePath", experiment: str, outcome: "Outco
     from raybench.store.files import local_folder
 
     if outcome.measured:
-        from raybench.report.render.terminal import rank_storage
+        from raybench.analysis.aggregate_ranking import RankingRule
+        from raybench.report.gather.sources import read_results
+        from raybench.report.render.terminal import rank_text
 
-        print(rank_storage(storage, experiment=experiment, allow_missing=True))
+        results = read_results([storage], experiment=experiment)
+        print(rank_text(results, rule=RankingRule(missing="mean_of_rest")))
     if outcome.num_trials_run == 0 and not outcome.is_interrupted:
         print("Nothing was left to run: every pair of this spec is already measured in this storage.")
     for note in outcome.notes:

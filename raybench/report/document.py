@@ -7,7 +7,7 @@ from pathlib import Path
 from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.core.errors import EmptyInputError, MissingMeasurementError
-from raybench.report.gather.criteria import CLEAN, Criterion
+from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.report_data import ReportData, gather
 from raybench.report.gather.sources import Results
 from raybench.report.render.page import render
@@ -96,12 +96,9 @@ def report_html(results: Results, criterion: Criterion | None = None, rule: Rank
         RaybenchError: as `ranking.rank_results`.
     """
     report_data = gather(results, criterion, rule)
-    ranking = report_data.ranking
-    under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
-    subtitle = (
-        f"{report_data.overall.height} backbones on {len(ranking.tasks)} tasks{under} · "
-        f"{', '.join(results.names)}"
-    )
+    ranking, num_backbones = report_data.ranking, report_data.overall.height
+    on_tasks = f"{num_backbones} backbones on {len(ranking.tasks)} tasks{ranking.under_condition}"
+    subtitle = f"{on_tasks} · {', '.join(results.names)}"
     sections = [Section(anchor, title, _parts(build, report_data)) for anchor, title, build in entries()]
     return render(f"raybench: {', '.join(results.experiments)}", subtitle, sections)
 

@@ -13,7 +13,8 @@ from raybench.analysis.intervals import ranking_intervals, win_probabilities
 from raybench.analysis.scores import select_scores
 from raybench.analysis.zscores import overall, rank_within_task, zscore_within_task
 from raybench.core.records import Measurement
-from raybench.report.render.terminal import rank_storage
+from raybench.report.gather.sources import read_results
+from raybench.report.render.terminal import rank_text
 from raybench.store.measurements import write_measurements
 from tests.benchmarks.clock import in_turn
 from tests.benchmarks.ratio import Ratio
@@ -131,7 +132,7 @@ def _from_files(quick: bool) -> Ratio:
             )
             write_measurements(storage, "e", f"{backbone}-{task}-{seed}", [measured], origin)
         started = time.perf_counter()
-        text = rank_storage(storage)
+        text = rank_text(read_results([storage]))
         wall = time.perf_counter() - started
     num_files = num_backbones * num_tasks * num_seeds
     is_whole = f"{num_backbones} backbones on {num_tasks} tasks" in text

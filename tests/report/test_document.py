@@ -181,7 +181,7 @@ def test_without_examples_and_seeds_the_page_says_why_there_is_no_interval(tmp_p
 def test_too_few_tasks_are_reported_instead_of_an_empty_plot(tmp_path):
     page = report_html([fill(tmp_path, tasks=("knn@digits",))])
     assert "a critical-difference diagram needs 3 tasks or more, there are 1" in page
-    assert "leaving one task out needs two tasks or more, got one" in page
+    assert "the stability of a ranking needs two tasks or more, got one" in page
     assert "correlation needs 2 tasks and 3 backbones or more" in page
 
 

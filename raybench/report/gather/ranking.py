@@ -1,7 +1,8 @@
 """Results → a ranking by one criterion and one rule, with intervals on request. No text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -15,6 +16,9 @@ from raybench.report.gather.published_tables import PublishedComparison, compare
 from raybench.report.gather.sources import Results
 from raybench.store import ledger
 
+if TYPE_CHECKING:
+    from raybench.report.gather.uncertainty import Uncertainty
+
 INTERVALS = ("zscore_low", "zscore_high", "rank_low", "rank_high", "p_first")
 """Columns that `with_intervals` adds to `aggregate_ranking`: 95 % intervals and P(first)."""
 SCORE_INTERVALS = ("low", "high")
@@ -25,30 +29,43 @@ SCORE_INTERVALS = ("low", "high")
 class Ranking:
     """A ranking and what a reader needs to judge it."""
 
-    experiments: list[str]
+    results: Results
+    """What was ranked, with computed values of a metric that finished trials lack."""
     ranked: pl.DataFrame
     """Per backbone and task: metric, direction, value, num_seeds, category, zscore, rank."""
     aggregate_ranking: pl.DataFrame
     """Per backbone, best first."""
     missing: list[Pair]
     """Pairs without a score; empty unless the rule allows them."""
-    condition: str = CLEAN
+    condition: str
     """What was done to the images."""
-    rule: RankingRule = field(default_factory=RankingRule)
+    rule: RankingRule
+    notes: list[str]
+    """What else a reader should know."""
+    comparisons: list[PublishedComparison]
+    """Comparisons with the published tables that were named."""
     uncertainty_note: str = ""
     """What was resampled for the intervals, or why there are none; empty if not requested."""
-    sources: list[str] = field(default_factory=list)
-    conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
-    """Measurements whose value differs between sources; a preferred source decided."""
-    notes: list[str] = field(default_factory=list)
-    """What else a reader should know."""
-    comparisons: list[PublishedComparison] = field(default_factory=list)
-    """Comparisons with the published tables that were named."""
 
     @property
     def tasks(self) -> Mapping[str, str]:
         """Task → the metric it is judged by, sorted by task."""
         return dict(self.ranked.select("task", "metric").unique().sort("task").iter_rows())
+
+    @property
+    def under_condition(self) -> str:
+        """` under CONDITION` for sentences; empty for clean images."""
+        return "" if self.condition == CLEAN else f" under {self.condition}"
+
+    def uncertainty(self) -> "Uncertainty":
+        """Resample test examples and seeds.
+
+        Raises:
+            StorageError: if predictions are there but cannot be read.
+        """
+        from raybench.report.gather.uncertainty import estimate_uncertainty  # Deferred: loads numpy, scipy.
+
+        return estimate_uncertainty(self.ranked, self.results, condition=self.condition, rule=self.rule)
 
 
 def rank_results(
@@ -86,21 +103,19 @@ def rank_results(
     ranked = rank_by_rule(scores, rule)
     overall = aggregate_tasks(ranked, rule, expected)
     ranking = Ranking(
-        experiments=results.experiments,
+        results=results,
         ranked=ranked,
         aggregate_ranking=overall,
         missing=missing,
         condition=selected.condition,
         rule=rule,
-        sources=results.names,
-        conflicts=results.conflicts,
         notes=[*results.notes, *_left_out(selected, scores, results, rule)],
         comparisons=[
             compare_with_published(overall, results.measurements, paper, rule)
             for paper in results.reference_tables
         ],
     )
-    return _with_intervals(ranking, results) if with_intervals else ranking
+    return _with_intervals(ranking) if with_intervals else ranking
 
 
 def _eligible(
@@ -129,12 +144,8 @@ def _left_out(
     return notes
 
 
-def _with_intervals(ranking: Ranking, results: Results) -> Ranking:
-    from raybench.report.gather.uncertainty import estimate_uncertainty  # Deferred: it loads numpy and scipy.
-
-    uncertainty = estimate_uncertainty(
-        ranking.ranked, results, condition=ranking.condition, rule=ranking.rule
-    )
+def _with_intervals(ranking: Ranking) -> Ranking:
+    uncertainty = ranking.uncertainty()
     if uncertainty.replicates is None:
         return replace(ranking, uncertainty_note=uncertainty.note)
     of_ranks = uncertainty.ranking_intervals().select("backbone", *INTERVALS)

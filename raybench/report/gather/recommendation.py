@@ -9,12 +9,11 @@ from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.cost import recommend
 from raybench.core.errors import MissingMeasurementError
 from raybench.report.gather.backbone_table import backbone_table
-from raybench.report.gather.computed_metrics import compute_missing
-from raybench.report.gather.criteria import CLEAN, Criterion
+from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.inference_cost import inference_costs
 from raybench.report.gather.ranking import Ranking, rank_results
 from raybench.report.gather.sources import Results
-from raybench.report.gather.uncertainty import Uncertainty, estimate_uncertainty
+from raybench.report.gather.uncertainty import Uncertainty
 
 QUANTITIES: Mapping[str, tuple[str, str]] = {
     "params_m": ("size", "M parameters"),
@@ -86,11 +85,8 @@ def recommend_from(
         EmptyInputError: if no backbone is within the limits; the message says how many each limit excludes.
         RaybenchError: as `ranking.rank_results`.
     """
-    results = compute_missing(results, criterion or Criterion())
     ranking = rank_results(results, criterion, rule)
-    uncertainty = estimate_uncertainty(
-        ranking.ranked, results, condition=ranking.condition, rule=ranking.rule
-    )
+    uncertainty = ranking.uncertainty()
     table = ranking.aggregate_ranking.select("backbone", "mean_zscore", "is_complete").join(
         backbone_table(results), on="backbone", how="left", maintain_order="left"
     )
@@ -116,7 +112,7 @@ def recommend_from(
         shortlist=_with_p_best(shortlist, table, limits, uncertainty),
         ranking=ranking,
         limits=limits,
-        notes=[*_ranking_notes(results, ranking, uncertainty), *_unknown_notes(table, limits)],
+        notes=[*_ranking_notes(ranking, uncertainty), *_unknown_notes(table, limits)],
     )
 
 
@@ -141,12 +137,11 @@ def _with_p_best(
     return shortlist.join(p_best, on="backbone", how="left", maintain_order="left")
 
 
-def _ranking_notes(results: Results, ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
+def _ranking_notes(ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
     """What was ranked, how certain it is, what is missing, and on what machine costs were measured."""
-    under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
     metrics = ", ".join(sorted(set(ranking.tasks.values())))
     notes = [
-        f"Ranked by mean z-score over {', '.join(ranking.tasks)} ({metrics}{under}), "
+        f"Ranked by mean z-score over {', '.join(ranking.tasks)} ({metrics}{ranking.under_condition}), "
         f"among all {ranking.aggregate_ranking.height} backbones.",
         uncertainty.note,
         *ranking.notes,
@@ -154,7 +149,7 @@ def _ranking_notes(results: Results, ranking: Ranking, uncertainty: Uncertainty)
     if ranking.missing:
         names = ", ".join(f"{pair.backbone} on {pair.task}" for pair in ranking.missing[:5])
         notes.append(f"{len(ranking.missing)} pairs have no score and are not compared: {names}.")
-    costs = inference_costs(results.measurements, results.storages)
+    costs = inference_costs(ranking.results.measurements, ranking.results.storages)
     for row in costs.filter("is_shown").head(1).iter_rows(named=True):
         notes.append(
             f"Costs were measured on {row['hardware']}, {row['dtype']}, batches of {row['batch_size']}."

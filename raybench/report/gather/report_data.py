@@ -12,7 +12,6 @@ from raybench.catalog.published import PublishedResults, published
 from raybench.core.errors import EmptyInputError
 from raybench.report.gather.backbone_table import BACKBONE_INFO, backbone_table
 from raybench.report.gather.commands import report_command
-from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import CLEAN, Criterion
 from raybench.report.gather.evaluator_results import EvaluatorResults, evaluator_results
 from raybench.report.gather.inference_cost import inference_costs
@@ -23,7 +22,7 @@ from raybench.report.gather.seed_means import protocol_metrics
 from raybench.report.gather.shifted_accuracy import shifted_accuracies
 from raybench.report.gather.sources import Results
 from raybench.report.gather.trial_seconds import trial_seconds
-from raybench.report.gather.uncertainty import Uncertainty, estimate_uncertainty
+from raybench.report.gather.uncertainty import Uncertainty
 from raybench.store import layout, ledger
 
 REFERENCE = "bob"
@@ -34,7 +33,6 @@ REFERENCE = "bob"
 class ReportData:
     """All that the sections read. A frame may be empty; its section then says why it shows nothing."""
 
-    results: Results
     ranking: Ranking
     uncertainty: Uncertainty
     """Of the ranking."""
@@ -59,6 +57,10 @@ class ReportData:
     """With published tables."""
     commands: Sequence[str]
     """Commands to reproduce the results and this report."""
+
+    @property
+    def results(self) -> Results:
+        return self.ranking.results
 
     @property
     def overall(self) -> pl.DataFrame:
@@ -108,8 +110,8 @@ def gather(
         RaybenchError: as `ranking.rank_results`.
     """
     criterion = criterion or Criterion()
-    results = compute_missing(results, criterion)
     ranking = rank_results(results, criterion, rule)
+    results = ranking.results
     measurements, tasks = results.measurements, list(ranking.tasks)
     experiments = [
         (storage, name)
@@ -125,11 +127,8 @@ def gather(
     ]
     records = [record for _, record in trials]
     return ReportData(
-        results=results,
         ranking=ranking,
-        uncertainty=estimate_uncertainty(
-            ranking.ranked, results, condition=ranking.condition, rule=ranking.rule
-        ),
+        uncertainty=ranking.uncertainty(),
         backbone_info=backbone_table(results),
         protocol_metrics=protocol_metrics(measurements, tasks),
         evaluators=evaluator_results(results, tasks, trials),
@@ -139,7 +138,7 @@ def gather(
         trial_seconds=trial_seconds(records),
         provenance=_provenance(measurements),
         reference=results.published or published(REFERENCE),
-        comparisons=ranking.comparisons or _compare_with_reference(ranking, results),
+        comparisons=ranking.comparisons or _compare_with_reference(ranking),
         commands=[
             *(f"raybench run SPEC.yaml --storage {s}    # the spec is below" for s in results.storages[:1]),
             report_command(results, criterion, ranking.rule),
@@ -147,12 +146,12 @@ def gather(
     )
 
 
-def _compare_with_reference(ranking: Ranking, results: Results) -> list[PublishedComparison]:
+def _compare_with_reference(ranking: Ranking) -> list[PublishedComparison]:
     """The comparison that every report makes; other published tables are compared with on request."""
-    if results.published is not None:
+    if ranking.results.published is not None:
         return []
-    paper = published(REFERENCE)
-    return [compare_with_published(ranking.aggregate_ranking, results.measurements, paper, ranking.rule)]
+    overall, measurements = ranking.aggregate_ranking, ranking.results.measurements
+    return [compare_with_published(overall, measurements, published(REFERENCE), ranking.rule)]
 
 
 def _provenance(measurements: pl.DataFrame) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def _rows(recommendation: Recommendation) -> list[dict[str, str]]:
 
 def _heading(recommendation: Recommendation) -> str:
     limits = recommendation.limits.summary
-    experiments = ", ".join(recommendation.ranking.experiments)
+    experiments = ", ".join(recommendation.ranking.results.experiments)
     return f"{experiments}: best backbones{f' with {limits}' if limits else ''}"
 
 
@@ -75,7 +75,7 @@ def _as_json(recommendation: Recommendation) -> str:
         "tasks": dict(ranking.tasks),
         "condition": ranking.condition,
         "rule": asdict(ranking.rule),
-        "sources": ranking.sources,
+        "sources": ranking.results.names,
         "notes": recommendation.notes,
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)

@@ -10,12 +10,11 @@ from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.zscores import add_task_columns
 from raybench.catalog.published import PublishedResults
 from raybench.metrics import METRICS
-from raybench.report.gather.criteria import CLEAN, Criterion
+from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.published_tables import PublishedComparison
 from raybench.report.gather.ranking import INTERVALS, SCORE_INTERVALS, Ranking, rank_results
-from raybench.report.gather.sources import Results, read_results
+from raybench.report.gather.sources import Results
 from raybench.report.render.columns import NO_VALUE, Rows, aligned, choose_format, markdown, number
-from raybench.store.files import StoragePath
 
 
 def rank_text(
@@ -48,20 +47,6 @@ def rank_text(
     if output_format == "table" and results.published is not None:
         return f"{text}\n{_reported(results.published)}"
     return text
-
-
-def rank_storage(
-    storage: StoragePath,
-    *,
-    experiment: str | None = None,
-    metric: str | None = None,
-    output_format: str = "table",
-    allow_missing: bool = False,
-) -> str:
-    """`rank_text` of one storage by the default rule; `allow_missing` ranks an incomplete table, marked."""
-    rule = RankingRule(missing="mean_of_rest" if allow_missing else "refuse")
-    results = read_results([storage], experiment=experiment)
-    return rank_text(results, Criterion(metric=metric), rule, output_format=output_format)
 
 
 def _reported(paper: PublishedResults) -> str:
@@ -115,7 +100,7 @@ def _as_json(ranking: Ranking) -> str:
     for row in ranking.ranked.sort("backbone", "task").iter_rows(named=True):
         tasks.setdefault(row["backbone"], {})[row["task"]] = {name: row[name] for name in columns}
     content = {
-        "experiments": ranking.experiments,
+        "experiments": ranking.results.experiments,
         "tasks": {
             task: {"metric": name, "direction": METRICS[name].direction}
             for task, name in ranking.tasks.items()
@@ -127,8 +112,8 @@ def _as_json(ranking: Ranking) -> str:
         "missing": [{"backbone": pair.backbone, "task": str(pair.task)} for pair in ranking.missing],
         "condition": ranking.condition,
         "rule": asdict(ranking.rule),
-        "sources": ranking.sources,
-        "conflicts": ranking.conflicts.to_dicts(),
+        "sources": ranking.results.names,
+        "conflicts": ranking.results.conflicts.to_dicts(),
         "intervals": ranking.uncertainty_note or None,
         "beside": [
             {
@@ -180,9 +165,10 @@ def _heading(ranking: Ranking) -> str:
     num_seeds = ranking.ranked["num_seeds"].to_list()
     low, high = min(num_seeds), max(num_seeds)
     seeds = f"{low} seed{'s' if low != 1 else ''}" if low == high else f"{low} to {high} seeds"
+    backbones = _count(ranking.aggregate_ranking.height, "backbone")
     return (
-        f"{', '.join(ranking.experiments)}: {_count(ranking.aggregate_ranking.height, 'backbone')} on "
-        f"{_count(len(ranking.tasks), 'task')}, measured on test, mean over {seeds}"
+        f"{', '.join(ranking.results.experiments)}: {backbones} on {_count(len(ranking.tasks), 'task')}, "
+        f"measured on test, mean over {seeds}"
     )
 
 
@@ -244,8 +230,8 @@ def _notes(ranking: Ranking) -> list[str]:
     notes = [*_metric_notes(ranking), _rule_note(ranking.rule), *ranking.notes]
     if ranking.uncertainty_note:
         notes.append(ranking.uncertainty_note)
-    if ranking.conflicts.height:
-        num_conflicts = ranking.conflicts.filter("is_kept").height
+    if ranking.results.conflicts.height:
+        num_conflicts = ranking.results.conflicts.filter("is_kept").height
         notes.append(
             f"{_count(num_conflicts, 'measurement')} found with different values; the preferred source "
             "decided (`--format json` lists them)."
@@ -263,13 +249,12 @@ def _metric_notes(ranking: Ranking) -> list[str]:
     tasks_by_metric: dict[str, list[str]] = {}
     for task, metric in ranking.tasks.items():
         tasks_by_metric.setdefault(metric, []).append(task)
-    under = "" if ranking.condition == CLEAN else f" under {ranking.condition}"
     notes = []
     for metric, tasks in tasks_by_metric.items():
         unit = ", %" if _is_fraction(metric) else ""
         better = ", lower is better" if METRICS[metric].direction == "min" else ""
         where = "Under the tasks" if len(tasks_by_metric) == 1 else f"Under {', '.join(tasks)}"
-        notes.append(f"{where}: {metric}{unit}{better}{under}.")
+        notes.append(f"{where}: {metric}{unit}{better}{ranking.under_condition}.")
     return notes
 
 

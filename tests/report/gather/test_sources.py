@@ -12,7 +12,7 @@ from raybench.core.errors import DuplicateMeasurementError, EmptyInputError, Unk
 from raybench.report.gather.published_tables import compare_with_published
 from raybench.report.gather.shifted_accuracy import shifted_accuracies
 from raybench.report.gather.sources import read_results
-from raybench.report.render.terminal import rank_storage, rank_text
+from raybench.report.render.terminal import rank_text
 from raybench.store.measurements import read_measurements
 from tests.report.results_on_disk import fill
 
@@ -52,7 +52,7 @@ def test_equal_measurements_of_two_sources_count_once(tmp_path, storage):
     again = fill(tmp_path)
     merged = read_results([storage, again])
     assert merged.measurements["sources"].to_list() == [[str(storage), str(again)]] * 18
-    assert rank_text(merged, output_format="csv") == rank_storage(storage, output_format="csv")
+    assert rank_text(merged, output_format="csv") == rank_text(read_results([storage]), output_format="csv")
     assert merged.conflicts.is_empty()
 
 
@@ -61,7 +61,7 @@ def test_a_contradiction_is_refused_unless_a_source_is_preferred(storage, other,
         read_results([storage, other])
     assert main(["rank", str(storage), str(other), "--prefer", str(storage), "--format", "json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    alone = json.loads(rank_storage(storage, output_format="json"))
+    alone = json.loads(rank_text(read_results([storage]), output_format="json"))
     assert content["ranking"] == alone["ranking"]
     kept = [row for row in content["conflicts"] if row["is_kept"]]
     assert kept

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.core.errors import (
     EmptyInputError,
     MissingMeasurementError,
@@ -14,7 +15,9 @@ from raybench.core.errors import (
     UnknownNameError,
 )
 from raybench.core.records import Measurement, Pair, Task, TrialRecord
-from raybench.report.render.terminal import FORMATS, rank_storage
+from raybench.report.gather.criteria import Criterion
+from raybench.report.gather.sources import read_results
+from raybench.report.render.terminal import FORMATS, rank_text
 from raybench.store import ledger
 from raybench.store.measurements import write_measurements
 from raybench.store.withdrawal import withdraw_results
@@ -40,6 +43,12 @@ def write(
         for metric, number in (("accuracy", value), ("nll", 1 - value))
     ]
     write_measurements(storage, experiment, f"{backbone}-{task}-{seed}", rows, {})
+
+
+def rank_storage(storage, *, experiment=None, metric=None, output_format="table", allow_missing=False):
+    rule = RankingRule(missing="mean_of_rest" if allow_missing else "refuse")
+    results = read_results([storage], experiment=experiment)
+    return rank_text(results, Criterion(metric=metric), rule, output_format=output_format)
 
 
 def save_spec(storage: Path, *backbones: str, experiment: str = "e") -> None:
