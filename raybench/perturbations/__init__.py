@@ -1,4 +1,4 @@
-"""Changes to pixels: augmentations and corruptions (by kornia), adversarial attacks (by foolbox)."""
+"""Changes to pixels: augmentations (kornia), ImageNet-C corruptions, adversarial attacks (foolbox; APGD)."""
 
 import os
 

@@ -1,10 +1,12 @@
 """Corruptions by name, and how one is applied: severities, seeds, bounds.
 
 Parameters are those of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations", ICLR 2019, as in the authors' ImageNet-C code for 224 pixels. Lengths in
-pixels (blur radii, displacements) grow with size / 224 for larger images and shrink with its square root for
-smaller ones. In proportion, a blur would vanish at 32 pixels; the authors' CIFAR-10-C, tuned separately, has
-lengths close to these.
+Corruptions and Perturbations", ICLR 2019, and formulas those of the authors' ImageNet-C code for 224 pixels,
+except frost. Unlike ImageNet-C's files, images are not rounded down to bytes and not saved as JPEG.
+
+Lengths in pixels (blur radii, displacements) grow with size / 224 for larger images and shrink with its
+square root for smaller ones. In proportion, a blur would vanish at 32 pixels; the authors' CIFAR-10-C, tuned
+separately, has lengths close to these.
 """
 
 import hashlib
