@@ -126,16 +126,16 @@ def estimate_uncertainty(
         else _TaskStatistics(task=str(task), metric=METRICS[group["metric"][0]], source="incomplete")
         for (task,), group in sorted(scores.group_by("task"))
     ]
-    complete = {found.task: found for found in tasks if found.source != "incomplete"}
+    complete = {entry.task: entry for entry in tasks if entry.source != "incomplete"}
     problem = _why_no_replicates(list(complete.values()), backbones)
     if problem:
         return Uncertainty(replicates=None, note=problem, rule=rule)
     negated = {
-        name for name, found in complete.items() if rule.turns_sign and found.metric.direction == "min"
+        name for name, entry in complete.items() if rule.turns_sign and entry.metric.direction == "min"
     }
     return Uncertainty(
         replicates=replicate(
-            {name: found.statistics for name, found in complete.items()},
+            {name: entry.statistics for name, entry in complete.items()},
             backbones,
             lower_is_better=negated,
             num_replicates=num_replicates,
@@ -144,8 +144,8 @@ def estimate_uncertainty(
         rule=rule,
         weights=_weights(scores, sorted(complete)) if rule.mean == "macro" else None,
         negated=frozenset(negated),
-        bounds={found.task: found.metric.bounds for found in tasks},
-        constant=frozenset(name for name, found in complete.items() if found.source == "constant"),
+        bounds={entry.task: entry.metric.bounds for entry in tasks},
+        constant=frozenset(name for name, entry in complete.items() if entry.source == "constant"),
     )
 
 
@@ -173,7 +173,7 @@ def _why_no_replicates(complete: Sequence[_TaskStatistics], backbones: Sequence[
         return "No task has a score of every backbone, so no interval can be given."
     if len(backbones) < 2:
         return "There is only one backbone, so there is no order to be uncertain about."
-    if all(found.source == "constant" for found in complete):
+    if all(entry.source == "constant" for entry in complete):
         return "No test examples are stored, and no seeds that differ, so no interval can be given."
     return ""
 
@@ -188,11 +188,11 @@ def _weights(scores: pl.DataFrame, tasks: list[str]) -> Array:
 def _note(tasks: Sequence[_TaskStatistics], num_replicates: int) -> str:
     """State what was resampled on which tasks."""
     by_source = {
-        source: [found for found in tasks if found.source == source]
+        source: [entry for entry in tasks if entry.source == source]
         for source in ("examples", "seeds", "constant", "incomplete")
     }
     resampled = by_source["examples"] + by_source["seeds"]
-    one_seed = [found for found in resampled if not found.has_several_seeds]
+    one_seed = [entry for entry in resampled if not entry.has_several_seeds]
     steps = ["resample test examples (the same draw for all backbones)"] if by_source["examples"] else []
     steps += ["add noise as large as the variance between seeds"] if len(one_seed) < len(resampled) else []
     sentences = [
@@ -205,11 +205,11 @@ def _note(tasks: Sequence[_TaskStatistics], num_replicates: int) -> str:
             f"There is one seed only{where}: the variance between seeds is unknown, and the intervals are "
             "too narrow."
         )
-    for reason, found in _by_reason(by_source["seeds"]).items():
-        sentences.append(f"Seeds only, because {reason}: {_names(found)}.")
-    for reason, found in _by_reason(by_source["constant"]).items():
+    for reason, entry in _by_reason(by_source["seeds"]).items():
+        sentences.append(f"Seeds only, because {reason}: {_names(entry)}.")
+    for reason, entry in _by_reason(by_source["constant"]).items():
         sentences.append(
-            f"Counted as exact, because all seeds agree and {reason}: {_names(found)}; the ranking's "
+            f"Counted as exact, because all seeds agree and {reason}: {_names(entry)}; the ranking's "
             "intervals are too narrow for that."
         )
     if by_source["incomplete"]:
@@ -220,14 +220,14 @@ def _note(tasks: Sequence[_TaskStatistics], num_replicates: int) -> str:
 def _by_reason(tasks: Sequence[_TaskStatistics]) -> dict[str, list[_TaskStatistics]]:
     """Why test examples were not resampled → tasks."""
     reasons: dict[str, list[_TaskStatistics]] = {}
-    for found in tasks:
-        resampling = found.metric.resampling
+    for entry in tasks:
+        resampling = entry.metric.resampling
         reason = "values per example are not stored"
         if isinstance(resampling, NotResampled):
-            reason = f"{found.metric.name} is not resampled ({resampling.reason})"
-        reasons.setdefault(reason, []).append(found)
+            reason = f"{entry.metric.name} is not resampled ({resampling.reason})"
+        reasons.setdefault(reason, []).append(entry)
     return reasons
 
 
 def _names(tasks: Sequence[_TaskStatistics]) -> str:
-    return ", ".join(sorted(found.task for found in tasks))
+    return ", ".join(sorted(entry.task for entry in tasks))
