@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.dataset_sources import FunctionSource
 from raybench.catalog.datasets import DATASETS as RAYBENCH_DATASETS
 from raybench.catalog.evaluators.info import CurveInfo, EvaluatorInfo, EvaluatorSettings
 from raybench.catalog.tasks import WITHOUT_GRADIENTS, ProtocolInfo
@@ -28,7 +29,13 @@ COLOUR_GRID = BackboneInfo(
     params_m=0.0,
 )
 
-DATASETS = [replace(RAYBENCH_DATASETS["digits"], name="tiny_digits")]
+DATASETS = [
+    replace(
+        RAYBENCH_DATASETS["digits"],
+        name="tiny_digits",
+        source=FunctionSource("tiny_plugin.rotated:read_rotated_digits"),
+    )
+]
 
 NEAREST_MEAN = ProtocolInfo(
     name="nearest_mean",
