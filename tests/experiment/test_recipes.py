@@ -159,6 +159,28 @@ def test_a_recipe_contains_backbones_and_datasets_that_the_spec_defines(tmp_path
     assert spec.backbones == original.backbones
 
 
+def test_a_dataset_keeps_the_settings_of_its_source_and_no_others(tmp_path):
+    (tmp_path / "x.parquet").touch()
+    spec_file = tmp_path / "own.yaml"
+    spec_file.write_text(
+        SPEC.replace(
+            "name: question",
+            "name: question\ndatasets: {mine: {parquet: x.parquet, image_column: jpeg, val_fraction: 0.1}}",
+        )
+        .replace("[linear_probe@digits, finetune@digits]", "[linear_probe@mine]")
+        .replace(", finetune: 3", "")
+    )
+    pair = Pair(backbone="mini_vit.random", task=Task("linear_probe", "mine"))
+    path = measured(tmp_path / "elsewhere", spec_file, pair, PROBED, CELL, {})
+    assert list(yaml.safe_load(path.read_text())["datasets"]["mine"].items()) == [
+        ("parquet", str(tmp_path / "x.parquet")),
+        ("splits", {}),
+        ("val_fraction", 0.1),
+        ("image_column", "jpeg"),
+    ]
+    assert load_spec(path).datasets == load_spec(spec_file).datasets
+
+
 def test_a_folder_named_in_the_task_becomes_an_absolute_path(tmp_path):
     (tmp_path / "images" / "cat").mkdir(parents=True)
     spec_file = tmp_path / "own.yaml"
