@@ -12,7 +12,7 @@ import torch
 import raybench
 from raybench.backbones.checkpoint import read_state_dict
 from raybench.core.errors import CheckpointError, SpecError, StorageError
-from raybench.evaluation.epoch_checkpoint import BEST, load_best
+from raybench.evaluation.finetune.checkpoint import BEST, load_best
 from raybench.spec import load_spec
 from raybench.store.artifacts import per_query_of
 

@@ -111,7 +111,7 @@ for _protocol in (
     ),
     ProtocolInfo(
         name="finetune",
-        entry_point="raybench.evaluation.finetune:finetune",
+        entry_point="raybench.evaluation.finetune.protocol:finetune",
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=FINETUNE,

@@ -1,4 +1,4 @@
-"""What protocols are: a factory of runs, each of which fits and reports. And the context they are given."""
+"""Interfaces of protocols: the context of a trial, the factory of runs, and what a run can do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from raybench.core.records import Hparams
+from raybench.core.records import Hparams, Split
 from raybench.evaluation.outcomes import EpochResult, SplitReport
 from raybench.store.files import StoragePath
 
@@ -16,28 +16,36 @@ if TYPE_CHECKING:
     from raybench.catalog.backbone_info import BackboneInfo
     from raybench.data.dataset import Dataset
     from raybench.evaluation.classifier import Classifier
-    from raybench.features.store import FeatureStore
+    from raybench.features.store import FeatureSet, FeatureStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialContext:
-    """Where a trial happens: the same for every hyperparameter choice of a pair."""
+    """Backbone, dataset and machine of a trial: everything but its hyperparameters and seed."""
 
     backbone_info: BackboneInfo
     dataset: Dataset
-    """Its test split is locked during search and open in the final stage; protocols need not know which."""
+    """Its test split is locked during the search and unlocked in the final stage."""
     store: FeatureStore
     device: torch.device
     checkpoint_dir: StoragePath
-    """Of this trial alone; what it holds is from an earlier attempt at the same trial."""
+    """The trial's own folder; files in it come from an interrupted attempt at the same trial."""
     num_threads: int = 1
+
+    def features(self, split: Split) -> FeatureSet:
+        """The backbone's pooled features of a split, computed if they are not stored yet.
+
+        Raises:
+            SplitLockedError: if `split` is test while the dataset is locked.
+        """
+        return self.store.get(self.backbone_info, self.dataset, split, device=self.device)
 
 
 class ProtocolRun(Protocol):
-    """One hyperparameter choice being carried out with one seed."""
+    """One choice of hyperparameters with one seed."""
 
     def run_epochs(self) -> Iterator[EpochResult]:
-        """Fit, and say after each epoch how val stands; may be abandoned after any of them.
+        """Train, and yield the metrics on val after each epoch; the caller may stop after any epoch.
 
         Raises:
             DivergedError: if the loss becomes NaN or infinite.
@@ -45,7 +53,7 @@ class ProtocolRun(Protocol):
         ...
 
     def report(self, split: Literal["val", "test"]) -> SplitReport:
-        """Measure what was best on val so far; needs at least one rung.
+        """Measure the model that was best on val so far; needs at least one epoch.
 
         Raises:
             SplitLockedError: if `split` is test while the dataset is locked.
@@ -59,25 +67,25 @@ class ClassifierRun(ProtocolRun, Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the logits' columns: the dataset's, unless the head brings its own."""
+        """Names of the logits' columns: the dataset's classes, unless the head comes with others."""
         ...
 
     def classifier(self) -> Classifier:
-        """The classifier that was best on val, frozen; needs at least one rung, or `restore`."""
+        """The classifier that was best on val, frozen; needs at least one epoch, or `restore`."""
         ...
 
     def state(self) -> Mapping[str, torch.Tensor]:
-        """What `restore` needs to make the same classifier without training."""
+        """The tensors from which `restore` makes the same classifier without training."""
         ...
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take the place of all rungs: afterwards `classifier` answers."""
+        """Load what `state` returned, instead of running epochs."""
         ...
 
 
 class ProtocolFactory(Protocol):
-    """Prepares a run; nothing is computed before its first rung is asked for."""
+    """Creates a run. Nothing is computed before its first epoch."""
 
     def __call__(self, context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
-        """`max_epochs` caps the hyperparameter `epochs` and so the length of the learning-rate schedule."""
+        """`max_epochs` caps the hyperparameter `epochs`, and so the length of the learning-rate schedule."""
         ...

@@ -1,24 +1,23 @@
 """The protocol `knn`: the classes of the nearest training features vote.
 
-One trial computes the neighbours of every val example once and tries every k and weighting on them. With
-`feature_norm` l2 neighbours are those of highest cosine similarity, otherwise of least euclidean distance.
+One trial finds the neighbours of every val example once and tries every k and weighting on them. With
+`feature_norm` l2, neighbours are those of highest cosine similarity, otherwise of least Euclidean distance.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from raybench.backbones.loading import load_backbone
-from raybench.catalog.search_spaces import packed_edges
 from raybench.catalog.tasks import PROTOCOLS
-from raybench.core.records import Hparams, HparamValue
-from raybench.evaluation.classifier import Classifier, report_of
+from raybench.core.records import Hparams
+from raybench.evaluation.classifier import Classifier
+from raybench.evaluation.classifier_run import BaseClassifierRun
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.exact_search import nearest_blocks
 from raybench.evaluation.feature_norm import FeatureNorm, resident
@@ -28,8 +27,8 @@ from raybench.evaluation.neighbour_vote import (
     squared_distances,
     vote_shares,
 )
-from raybench.evaluation.outcomes import EpochResult, Predictions, SplitReport
-from raybench.evaluation.selection import Cell, HeadScores, best_cell
+from raybench.evaluation.outcomes import EpochResult, Predictions
+from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid, best_cell
 from raybench.metrics import classification_metrics
 
 L2_SPREAD = 2.0
@@ -37,108 +36,79 @@ L2_SPREAD = 2.0
 
 
 def knn(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
-    """Prepare a vote.
+    """Prepare a kNN classifier.
 
     Hyperparameters: `feature_norm` (none, standardize, l2), and optionally a chosen cell: `k` and `weighting`
-    (`uniform` or a temperature). Nothing here is random and there is one epoch, so `seed` and `max_epochs`
-    change nothing.
+    (`uniform` or a temperature). Nothing is random and there is one epoch, so `seed` and `max_epochs` change
+    nothing.
     """
     return KnnRun(context, hparams)
 
 
-class KnnRun:
-    """Neighbours, found once per split and put to the vote for every cell."""
+class KnnRun(BaseClassifierRun):
+    """Neighbours found once per split; every cell of the grid is a vote among them."""
 
     def __init__(self, context: TrialContext, hparams: Hparams) -> None:
-        self._context = context
-        self._hparams = hparams
-        self._grid = PROTOCOLS["knn"].packed_grid(hparams)
-        self._is_packed = any(name not in hparams for name in self._grid)
+        super().__init__(context)
+        self._norm_kind = hparams.get("feature_norm", "l2")
+        self._grid = PackedGrid(PROTOCOLS["knn"].packed_grid(hparams), hparams)
         self._chosen: Cell | None = None
 
     def run_epochs(self) -> Iterator[EpochResult]:
-        """A single rung."""
-        train, val = self._features("train"), self._features("val")
-        cells = self._cells(len(train.targets))
+        """Yield a single result."""
+        val, cells = self._context.features("val"), self._cells()
         scores = HeadScores(len(cells))
         targets = torch.tensor(val.targets, device=self._context.device)
-        done = 0
-        for logits in self._logits(train, resident(val.features, self._context.device), cells):
-            scores.add(logits.transpose(1, 2), targets[done : done + len(logits)])
-            done += len(logits)
-        best = best_cell(scores.accuracy.tolist(), scores.nll.tolist(), cells)
+        for logits in self._logits(resident(val.features, self._context.device), cells):
+            scores.add(logits.transpose(1, 2), targets[scores.num_examples :][: len(logits)])
+        accuracy = scores.accuracy.tolist()
+        best = best_cell(accuracy, scores.nll.tolist(), cells)
         self._chosen = cells[best]
-        chosen = {**self._chosen, "epoch": 1}
-        predicted = self.predict("val")
-        yield EpochResult(
-            epoch=1,
-            metrics=classification_metrics(predicted.logits, predicted.targets, PROTOCOLS["knn"].metrics),
-            chosen=chosen,
-            grid=tuple({**c, "accuracy": a} for c, a in zip(cells, scores.accuracy.tolist(), strict=True))
-            if self._is_packed
-            else (),
-            edges=packed_edges(self._grid, chosen) if self._is_packed else {},
-        )
-
-    def report(self, split: Literal["val", "test"]) -> SplitReport:
-        """Metrics of the best cell, from `predict`."""
-        return report_of(self.predict(split), PROTOCOLS["knn"].metrics)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of the logits' columns."""
-        return self._context.dataset.class_names
+        predictions = self.predict("val")
+        metrics = classification_metrics(predictions.logits, predictions.targets, PROTOCOLS["knn"].metrics)
+        yield self._grid.result(1, cells, best, accuracy, metrics)
 
     def classifier(self) -> Classifier:
-        """Backbone and the vote of the training features; no gradient worth attacking."""
+        """Backbone and the vote of the training features; its gradients are useless for attacks."""
         backbone = load_backbone(self._context.backbone_info, device=self._context.device)
         return Classifier(backbone, NeighbourHead(self)).freeze()
 
     def state(self) -> Mapping[str, torch.Tensor]:
-        """Nothing: the training features are in the store."""
+        """Empty: the training features are stored."""
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take the cell that the hyperparameters name."""
-        self._chosen = self._cells(len(self._features("train").targets))[0]
+        """Choose the cell that the hyperparameters name."""
+        self._chosen = self._cells()[0]
 
     def vote(self, features: torch.Tensor) -> torch.Tensor:
         """Features [b, d] → log vote shares of the best cell, [b, c]."""
         if self._chosen is None:
-            raise RuntimeError("vote() needs a rung or restore(); call either first.")
-        blocks = self._logits(self._features("train"), features, (self._chosen,))
-        return torch.cat([block[:, 0] for block in blocks])
+            raise RuntimeError("no cell is chosen yet; iterate run_epochs() or call restore() first.")
+        return torch.cat([block[:, 0] for block in self._logits(features, (self._chosen,))])
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Log vote shares of the best cell, [n, c]."""
-        if self._chosen is None:
-            raise RuntimeError("predict() needs a rung; iterate run_epochs() first.")
-        found = self._features(split)
-        logits = self.vote(resident(found.features, self._context.device)).cpu().numpy()
-        return Predictions(ids=tuple(found.ids), targets=np.asarray(found.targets), logits=logits)
+        stored = self._context.features(split)
+        logits = self.vote(resident(stored.features, self._context.device)).cpu().numpy()
+        return Predictions(ids=tuple(stored.ids), targets=np.asarray(stored.targets), logits=logits)
 
-    def _cells(self, num_train: int) -> tuple[Cell, ...]:
-        """The grid without values of k that exceed the training set, or the one cell that hparams name."""
-        options: list[tuple[HparamValue, ...]] = []
-        for name, values in self._grid.items():
-            fitting = tuple(v for v in values if name != "k" or int(v) <= num_train)
-            options.append((self._hparams[name],) if name in self._hparams else fitting)
-        return tuple(dict(zip(self._grid, values, strict=True)) for values in itertools.product(*options))
+    def _cells(self) -> tuple[Cell, ...]:
+        """The grid without values of k above the size of the training set, or the given cell."""
+        return self._grid.cells(limits={"k": len(self._context.features("train").targets)})
 
-    def _logits(self, train: Any, queries: torch.Tensor, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
-        """[b, m, c] block by block, in the order of the queries."""
-        device = self._context.device
-        norm = FeatureNorm.fit(self._hparams.get("feature_norm", "l2"), train.features)  # type: ignore[arg-type]
+    def _logits(self, features: torch.Tensor, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
+        """Logits [b, m, c] of every cell, block by block in the order of `features`."""
+        device, train = self._context.device, self._context.features("train")
+        norm = FeatureNorm.fit(self._norm_kind, train.features)  # type: ignore[arg-type]
         gallery = norm.apply(resident(train.features, device).clone())
-        normalised = norm.apply(queries.clone())
+        queries = norm.apply(features.clone())
         labels = torch.tensor(train.targets, device=device)
         ks = torch.tensor([min(int(c["k"]), len(gallery)) for c in cells], dtype=torch.float64, device=device)
-        spread = (
-            L2_SPREAD if norm.kind == "l2" else 2.0 * float(gallery.double().var(dim=0, correction=0).sum())
-        )
+        spread = L2_SPREAD if norm.kind == "l2" else mean_squared_distance(gallery)
         start = 0
-        for neighbours in nearest_blocks(normalised, gallery, int(ks.max()), EuclideanOrder()):
-            block = normalised[start : start + len(neighbours.indices)]
+        for neighbours in nearest_blocks(queries, gallery, int(ks.max()), EuclideanOrder()):
+            block = queries[start : start + len(neighbours.indices)]
             start += len(block)
             shares = vote_shares(
                 squared_distances(neighbours, block),
@@ -148,10 +118,6 @@ class KnnRun:
                 spread=spread or 1.0,
             )
             yield smoothed_logits(shares, ks)
-
-    def _features(self, split: Literal["train", "val", "test"]) -> Any:
-        context = self._context
-        return context.store.get(context.backbone_info, context.dataset, split, device=context.device)
 
 
 class NeighbourHead(nn.Module):
@@ -163,3 +129,8 @@ class NeighbourHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self._run.vote(features)
+
+
+def mean_squared_distance(rows: torch.Tensor) -> float:
+    """Mean squared Euclidean distance of two rows [n, d] drawn at random."""
+    return 2.0 * float(rows.double().var(dim=0, correction=0).sum())

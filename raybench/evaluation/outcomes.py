@@ -1,4 +1,4 @@
-"""What protocols and evaluators give: epoch results, predictions, split reports, findings."""
+"""Results of protocols and evaluators: epoch results, predictions, split reports, findings."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from raybench.metrics import METRICS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """How a trial stands after one epoch; what early stopping and the learning curve read."""
+    """Metrics on val after one epoch; early stopping and learning curves use them."""
 
     epoch: int
     """Epochs completed, from 1."""
     metrics: Mapping[str, float]
-    """Bare metric name → value on val, of the best head."""
+    """Metric → value on val; of the best head where several are trained at once."""
     chosen: Mapping[str, HparamValue] = field(default_factory=dict)
-    """What the trial chose on val itself: the best head's packed hyperparameters and its `epoch`. Merged into
-    `hparams` they make a trial without a grid that trains this head alone."""
+    """What the trial itself chose on val: the best head's packed hyperparameters and its `epoch`. A trial
+    whose `hparams` include them trains this head alone."""
     grid: tuple[Mapping[str, HparamValue], ...] = ()
     """One entry per packed head: its hyperparameters and its `accuracy` on val."""
     edges: Mapping[str, str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class EpochResult:
         return tuple(MetricValue(split="val", metric=name, value=v) for name, v in self.metrics.items())
 
     def is_better(self, than: EpochResult | None, objective: str) -> bool:
-        """Whether this epoch is preferred: by `objective`, ties by nll; else the earlier epoch stays."""
+        """Whether this epoch is better by `objective`, or ties and has a lower `nll`."""
         if than is None:
             return True
         mine, theirs = self.metrics[objective], than.metrics[objective]
@@ -46,7 +46,7 @@ class EpochResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What the fitted classifier says about every example of a split, in the split's order."""
+    """Logits of every example of a split, in the split's order."""
 
     ids: tuple[str, ...]
     targets: Int[np.ndarray, " n"]
@@ -55,16 +55,16 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitReport:
-    """What a fitted run measured on one split."""
+    """A run's metrics on one split, with what they are computed from."""
 
     metrics: Mapping[str, float]
-    """Bare metric name → value."""
+    """Metric → value."""
     num_examples: int
     """Examples, or queries, that the values average over."""
     predictions: Predictions | None = None
     """Of classifiers; None where a protocol has no logits."""
     per_query: Mapping[str, Float[np.ndarray, " q"]] | None = None
-    """Bare metric name → one value per query, in the split's order; None where predictions say it all."""
+    """Of retrieval: metric → one value per query, in the split's order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +80,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All that an evaluator found out about one fitted classifier."""
+    """An evaluator's result for one fitted classifier."""
 
     findings: tuple[Finding, ...]
     curves: Mapping[str, tuple[Mapping[str, float | str], ...]] = field(default_factory=dict)
-    """Figure name → its rows, JSON-ready; drawn elsewhere."""
+    """Name of a figure → its rows, JSON-ready; the report draws it."""
     warnings: tuple[str, ...] = ()
-    """What makes the values doubtful, in sentences."""
+    """Sentences about what makes the values doubtful."""

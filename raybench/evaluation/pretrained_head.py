@@ -1,4 +1,4 @@
-"""The protocol `pretrained_head`: the classifier that a checkpoint came with, as it is; untrained."""
+"""The protocol `pretrained_head`: the classifier that is part of the checkpoint, without training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from raybench.core.errors import CheckpointError
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.feature_norm import FeatureNorm
-from raybench.evaluation.head_on_features import HeadOnFeatures
+from raybench.evaluation.linear_head import LinearHeadRun
 from raybench.evaluation.outcomes import EpochResult, Predictions
 
 
 def pretrained_head(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
-    """Prepare it. Nothing is chosen and nothing random: all arguments but the first change nothing."""
+    """Prepare the checkpoint's head. Nothing is chosen or random: only `context` matters."""
     return PretrainedHeadRun(context)
 
 
@@ -35,34 +35,34 @@ class HeadOutputs:
     """Class of the dataset → index of its output."""
 
 
-class PretrainedHeadRun(HeadOnFeatures):
-    """The checkpoint's linear head on stored features: all its classes compete, not the dataset's alone."""
+class PretrainedHeadRun(LinearHeadRun):
+    """The checkpoint's linear head on stored features; answers are chosen among all its classes."""
 
     def __init__(self, context: TrialContext) -> None:
-        super().__init__(context, kind="none")
+        super().__init__(context, "none")
         self._outputs: HeadOutputs | None = None
 
     @property
     def outputs(self) -> HeadOutputs:
         """The head's outputs, and which of them each class of the dataset is."""
         if self._outputs is None:
-            self._outputs = match_outputs(self._context.dataset.class_names, self._num_outputs())
+            num_outputs = int(self._fitted()[1].shape[1])
+            self._outputs = match_outputs(self._context.dataset.class_names, num_outputs)
         return self._outputs
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the head's outputs: the dataset's where it has as many, else ImageNet-1k's WordNet ids."""
+        """Names of the head's outputs: the dataset's if it has as many, else ImageNet-1k's WordNet ids."""
         return self.outputs.names
 
     def run_epochs(self) -> Iterator[EpochResult]:
-        """A single rung: the head on val.
+        """Yield a single result: the head on val.
 
         Raises:
             CheckpointError: if the checkpoint has no linear head, or its classes are not the dataset's.
         """
-        features = self._features("train").features
-        self._head = own_head(self._context)
-        self._norm = FeatureNorm.fit("none", features[:1])
+        self._norm = FeatureNorm.fit("none", self._context.features("train").features[:1])
+        self._head = checkpoint_head(self._context)
         yield EpochResult(epoch=1, metrics=self.report("val").metrics)
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
@@ -70,18 +70,13 @@ class PretrainedHeadRun(HeadOnFeatures):
         predictions = super().predict(split)
         return replace(predictions, targets=self.outputs.of_class[predictions.targets])
 
-    def _num_outputs(self) -> int:
-        if self._head is None:
-            raise RuntimeError("there is no head yet; iterate run_epochs() or call restore() first.")
-        return int(self._head.shape[1])
-
 
 def match_outputs(classes: Sequence[str], num_outputs: int) -> HeadOutputs:
-    """Which output of a head each class of a dataset is.
+    """Match the classes of a dataset with the outputs of a head.
 
     WordNet ids are looked up among ImageNet-1k's 1,000. Names that are exactly 0…n−1 are indices of outputs.
-    Other names are in the order of the outputs where there are as many, as sorted class folders are; a class
-    is then known by its position, so that equal names (ImageNet's two `crane`) stay apart.
+    Other names are in the order of the outputs if there are as many, as sorted class folders are; a class is
+    then known by its position, so that equal names (ImageNet's two `crane`) stay apart.
 
     Raises:
         CheckpointError: if the classes cannot be matched, or numbers among their names leave two orders open.
@@ -110,11 +105,11 @@ def match_outputs(classes: Sequence[str], num_outputs: int) -> HeadOutputs:
     return HeadOutputs(names=tuple(classes), of_class=np.arange(num_outputs))
 
 
-def own_head(context: TrialContext) -> torch.Tensor:
+def checkpoint_head(context: TrialContext) -> torch.Tensor:
     """The checkpoint's classifier as weights [d + 1, c], the last row its bias.
 
     Raises:
-        CheckpointError: if it has none, or one that is no linear layer.
+        CheckpointError: if there is none, or it is not a linear layer.
     """
     backbone = load_backbone(context.backbone_info, device=context.device, keep_head=True)
     head = backbone.head

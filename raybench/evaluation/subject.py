@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from raybench.catalog.datasets import DatasetInfo
@@ -17,12 +16,10 @@ from raybench.core.errors import UnknownNameError
 from raybench.core.preprocessing import Preprocessing
 from raybench.core.records import Split
 from raybench.core.registry import suggest
-from raybench.data.batches import batches
 from raybench.data.dataset import Dataset
 from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.contracts import ClassifierRun, TrialContext
 from raybench.evaluation.outcomes import Evaluation, Predictions
-from raybench.evaluation.precision import mixed_precision
 from raybench.features.process_cache import cached_dataset
 from raybench.features.store import suitable_batch_size
 from raybench.store.files import StoragePath
@@ -124,25 +121,12 @@ class Subject:
             features = np.asarray(found.features)
             logits = self.classifier.logits_of(features, len(self.class_names))
         else:
-            features, logits = self._forward(dataset, split)
+            features, logits = self.classifier.features_and_logits(
+                examples, self.batch_size, device=context.device, num_threads=context.num_threads
+            )
         return Representations(
             ids=tuple(examples.ids), targets=np.asarray(examples.targets), features=features, logits=logits
         )
-
-    def _forward(self, dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        features, logits = [], []
-        with torch.inference_mode(), mixed_precision(self.context.device):
-            for pixels in batches(
-                dataset.split(split),
-                self.preprocessing,
-                self.batch_size,
-                num_threads=self.context.num_threads,
-                device=self.context.device,
-            ):
-                found = self.classifier.backbone(pixels)
-                features.append(found.float().cpu())
-                logits.append(self.classifier.head(found).float().cpu())
-        return torch.cat(features).numpy(), torch.cat(logits).numpy()
 
 
 Settings = TypeVar("Settings", bound=EvaluatorSettings, contravariant=True)

@@ -71,5 +71,5 @@ def test_test_cannot_be_read_while_locked(context_of, digits):
 
 
 def test_prediction_before_fitting_is_a_bug_with_a_sentence(context_of, digits):
-    with pytest.raises(RuntimeError, match="needs a rung"):
+    with pytest.raises(RuntimeError, match="iterate run_epochs"):
         knn(context_of(digits), {}, 0, 1).predict("val")

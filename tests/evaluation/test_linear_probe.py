@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from raybench.catalog.search_spaces import LINEAR_PROBE_GRIDS
 from raybench.core.errors import DivergedError, SplitLockedError
-from raybench.evaluation.linear_probe import grid_cells, linear_probe
+from raybench.evaluation.linear_probe import linear_probe
 
 EPOCHS = 6
 GRADIENT = {"solver": "sgd", "feature_norm": "standardize", "batch_size": 256, "epochs": EPOCHS}
@@ -106,7 +107,7 @@ def test_epochs_are_capped_by_the_budget(context_of, digits):
 
 def test_the_regularisation_path_ends_before_the_weakest_strength(context_of, digits):
     _, (rung,) = run(context_of(digits), SOLVERS[2])
-    assert 8 < len(rung.grid) < len(grid_cells({"solver": "lbfgs"}))
+    assert 8 < len(rung.grid) < len(LINEAR_PROBE_GRIDS["lbfgs"]["inverse_l2"])
 
 
 def test_features_that_are_nan_end_as_diverged(context_of, digits):
@@ -124,5 +125,5 @@ def test_one_example_per_class_is_enough(context_of, digits):
 
 
 def test_prediction_before_fitting_is_a_bug_with_a_sentence(context_of, digits):
-    with pytest.raises(RuntimeError, match="needs at least one rung"):
+    with pytest.raises(RuntimeError, match="iterate run_epochs"):
         linear_probe(context_of(digits), GRADIENT, 0, EPOCHS).predict("val")

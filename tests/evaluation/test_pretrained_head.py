@@ -12,16 +12,16 @@ from raybench.backbones.imagenet import imagenet_wnids
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError
-from raybench.evaluation.pretrained_head import match_outputs, own_head
+from raybench.evaluation.pretrained_head import checkpoint_head, match_outputs
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
-def test_features_and_own_head_give_the_models_own_logits(tmp_path, name):
+def test_features_and_checkpoint_head_give_the_models_own_logits(tmp_path, name):
     checkpoint = tmp_path / "weights.safetensors"
     torch.manual_seed(0)
     save_file(timm.create_model(name).state_dict(), checkpoint)
     info = BackboneInfo(name=name, timm=name, weights="file", checkpoint=str(checkpoint))
-    weights = own_head(SimpleNamespace(backbone_info=info, device="cpu"))
+    weights = checkpoint_head(SimpleNamespace(backbone_info=info, device="cpu"))
     backbone = load_backbone(info, keep_head=True).freeze()
     pixels = torch.rand(4, 3, *[backbone.preprocessing.input_size] * 2)
     composed = torch.nn.functional.pad(backbone(pixels), (0, 1), value=1.0) @ weights

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from raybench.core.records import Pair, Task, TrialRequest
-from raybench.evaluation.epoch_checkpoint import load_state
+from raybench.evaluation.finetune.checkpoint import load_state
 from raybench.spec import load_spec
 from raybench.store import artifacts, ledger
 from raybench.store.files import file_sizes, glob_sorted
@@ -95,7 +95,7 @@ def test_a_trial_whose_node_is_lost_resumes_from_its_checkpoint_on_another(
     monkeypatch.setenv("RAYBENCH_CACHE", str(tmp_path / "another-node"))
     restored = []
     monkeypatch.setattr(
-        "raybench.evaluation.finetune.load_state",
+        "raybench.evaluation.finetune.protocol.load_state",
         lambda *where: restored.append(load_state(*where)) or restored[-1],
     )
     end(begin(spec, bucket, "finetune"))

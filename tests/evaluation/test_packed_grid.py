@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from raybench.core.errors import DivergedError
-from raybench.evaluation.selection import HeadScores, best_cell
+from raybench.evaluation.packed_grid import HeadScores, best_cell
 
 
 def scored(logits, targets, num_blocks):

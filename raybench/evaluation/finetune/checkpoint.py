@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: one file per purpose, replaced whole, so that a kill leaves the last one."""
+"""Checkpoints of a training run: the last epoch and the best one, each a file that is replaced whole."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ BEST = "best.pt"
 
 @dataclass(slots=True, kw_only=True)
 class TrainingState:
-    """Everything that the next epoch depends on. Random numbers do not: they follow from (seed, epoch)."""
+    """Everything the next epoch depends on. Random states are not needed: they follow from (seed, epoch)."""
 
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    rungs: list[EpochResult] = field(default_factory=list)
-    """Of the epochs completed; replayed on resumption so that the learning curve has no gap."""
+    results: list[EpochResult] = field(default_factory=list)
+    """Results of the completed epochs; a resumed run yields them again, so its learning curve is complete."""
 
 
 def save_state(folder: StoragePath, state: TrainingState) -> None:
-    """Write the state after an epoch; the state before stays readable until this one is whole."""
+    """Replace the state of the last epoch; the old file stays readable until the new one is complete."""
     content = {
         "weights": state.weights,
         "optimizer": state.optimizer,
         "scaler": state.scaler,
-        "rungs": [asdict(rung) for rung in state.rungs],
+        "rungs": [asdict(result) for result in state.results],  # The name that earlier versions wrote.
     }
     write_atomic(folder / LAST, lambda file: torch.save(content, file))
 
 
 def load_state(folder: StoragePath, device: torch.device) -> TrainingState | None:
-    """The state after the last completed epoch, or None where there is none."""
+    """The state after the last completed epoch, or None if there is none."""
     try:
         with open_binary(folder / LAST) as file:
             content = torch.load(file, map_location=device, weights_only=True)
@@ -47,12 +47,12 @@ def load_state(folder: StoragePath, device: torch.device) -> TrainingState | Non
         weights=content["weights"],
         optimizer=content["optimizer"],
         scaler=content["scaler"],
-        rungs=[EpochResult(**rung) for rung in content["rungs"]],
+        results=[EpochResult(**result) for result in content["rungs"]],
     )
 
 
 def save_best(folder: StoragePath, weights: dict[str, torch.Tensor]) -> None:
-    """Write the weights of the epoch that is best on val so far."""
+    """Replace the weights of the epoch that is best on val so far."""
     write_atomic(folder / BEST, lambda file: torch.save(weights, file))
 
 

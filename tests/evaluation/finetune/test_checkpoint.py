@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from raybench.evaluation.epoch_checkpoint import (
+from raybench.evaluation.finetune.checkpoint import (
     LAST,
     TrainingState,
     load_best,
@@ -21,17 +21,19 @@ def state(epoch):
     optimizer = torch.optim.AdamW(layer.parameters())
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    rungs = [
+    results = [
         EpochResult(epoch=e, metrics={"accuracy": e / 7}, chosen={"epoch": e}) for e in range(1, epoch + 1)
     ]
-    return TrainingState(weights=layer.state_dict(), optimizer=optimizer.state_dict(), scaler={}, rungs=rungs)
+    return TrainingState(
+        weights=layer.state_dict(), optimizer=optimizer.state_dict(), scaler={}, results=results
+    )
 
 
 def test_what_is_saved_comes_back_to_the_last_bit(any_storage):
     saved = state(3)
     save_state(any_storage / "new", saved)
     found = load_state(any_storage / "new", CPU)
-    assert found.rungs == saved.rungs
+    assert found.results == saved.results
     assert all(torch.equal(found.weights[k], saved.weights[k]) for k in saved.weights)
     first = saved.optimizer["state"][0]["exp_avg"]
     assert torch.equal(found.optimizer["state"][0]["exp_avg"], first)
@@ -52,7 +54,7 @@ def test_a_writer_killed_half_way_leaves_the_epoch_before(tmp_path, monkeypatch)
         patch.setattr(torch, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             save_state(tmp_path, state(2))
-    assert len(load_state(tmp_path, CPU).rungs) == 1
+    assert len(load_state(tmp_path, CPU).results) == 1
 
 
 def test_the_best_weights_are_kept_apart_from_the_last(any_storage):

@@ -5,7 +5,7 @@ import torch
 from raybench.core.preprocessing import Preprocessing
 from raybench.data.dataset import Examples
 from raybench.data.source import SourceSplit
-from raybench.evaluation.decoded_images import DecodedImages
+from raybench.evaluation.finetune.decoded_images import DecodedImages
 from tests.pixels import to_pixels
 
 CPU = torch.device("cpu")

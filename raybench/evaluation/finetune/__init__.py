@@ -1,0 +1,1 @@
+"""The protocol `finetune`: recipe, training, optimiser, schedule, checkpoints."""

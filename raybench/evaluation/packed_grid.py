@@ -1,0 +1,119 @@
+"""The packed grid of a trial: many heads scored on val in one pass, and the best one chosen."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from raybench.catalog.search_spaces import Grid, packed_edges
+from raybench.core.errors import DivergedError
+from raybench.core.records import Hparams, HparamValue
+from raybench.evaluation.outcomes import EpochResult
+
+Cell = Mapping[str, HparamValue]
+"""Packed hyperparameter → its value in one cell of the grid."""
+
+
+@dataclass(slots=True)
+class HeadScores:
+    """Accuracy and NLL of m heads on val, summed block by block: m·n·c logits never exist at once."""
+
+    num_heads: int
+    num_examples: int = 0
+    num_correct: np.ndarray | None = None
+    nll_sum: np.ndarray | None = None
+
+    def add(self, logits: Float[torch.Tensor, "b c m"], targets: Int[torch.Tensor, " b"]) -> None:
+        """Count one block. A head with a logit that is NaN or infinite gets an NLL that is not finite."""
+        true_logit = logits[torch.arange(len(targets), device=logits.device), targets]
+        correct = (logits.argmax(dim=1) == targets[:, None]).sum(dim=0)
+        nll = (logits.logsumexp(dim=1) - true_logit).double().sum(dim=0)
+        self.num_examples += len(targets)
+        self.num_correct = correct.cpu().numpy() + (0 if self.num_correct is None else self.num_correct)
+        self.nll_sum = nll.cpu().numpy() + (0.0 if self.nll_sum is None else self.nll_sum)
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " m"]:
+        """Share of val that each head classifies correctly; 0 for a head that diverged."""
+        if self.num_correct is None:
+            raise ValueError("no block has been scored yet.")
+        return np.where(np.isfinite(self.nll), self.num_correct / self.num_examples, 0.0)
+
+    @property
+    def nll(self) -> Float[np.ndarray, " m"]:
+        """Mean cross-entropy of each head, nats; NaN for a head that diverged."""
+        if self.nll_sum is None:
+            raise ValueError("no block has been scored yet.")
+        return self.nll_sum / self.num_examples
+
+
+class PackedGrid:
+    """The cells that one trial trains at once: the whole grid, or the one cell that `hparams` name."""
+
+    def __init__(self, grid: Grid, hparams: Hparams) -> None:
+        self._grid = grid
+        self._hparams = hparams
+        self.is_searched = any(name not in hparams for name in grid)
+        """Whether the trial chooses among cells; False if `hparams` name the cell."""
+
+    def cells(self, *, limits: Mapping[str, int] | None = None) -> tuple[Cell, ...]:
+        """All cells; values of the grid above a hyperparameter's limit are left out.
+
+        >>> PackedGrid({"k": (1, 5), "weighting": (0.1, 0.2)}, {"weighting": 0.2}).cells(limits={"k": 3})
+        ({'k': 1, 'weighting': 0.2},)
+        """
+        options: list[Sequence[HparamValue]] = []
+        for name, values in self._grid.items():
+            if name in self._hparams:
+                values = (self._hparams[name],)
+            elif limits and name in limits:
+                values = tuple(value for value in values if float(value) <= limits[name])
+            options.append(values)
+        return tuple(dict(zip(self._grid, values, strict=True)) for values in itertools.product(*options))
+
+    def result(
+        self,
+        epoch: int,
+        cells: Sequence[Cell],
+        best: int,
+        accuracy: Sequence[float],
+        metrics: Mapping[str, float],
+    ) -> EpochResult:
+        """An epoch's result: `metrics` of the cell `best`, and every cell's accuracy if there is a choice."""
+        chosen = {**cells[best], "epoch": epoch}
+        if not self.is_searched:
+            return EpochResult(epoch=epoch, metrics=metrics, chosen=chosen)
+        return EpochResult(
+            epoch=epoch,
+            metrics=metrics,
+            chosen=chosen,
+            grid=tuple({**cell, "accuracy": value} for cell, value in zip(cells, accuracy, strict=True)),
+            edges=packed_edges(self._grid, chosen),
+        )
+
+
+def best_cell(accuracy: Sequence[float], nll: Sequence[float], cells: Sequence[Cell]) -> int:
+    """Index of the most accurate head; ties by lower NLL, then by smaller hyperparameters in their order.
+
+    Raises:
+        DivergedError: if no head has a finite NLL.
+
+    >>> best_cell([0.9, 0.9, 0.8], [0.3, 0.2, 0.1], [{"lr": 0.1}, {"lr": 1.0}, {"lr": 2.0}])
+    1
+    """
+    finite = [i for i in range(len(cells)) if math.isfinite(nll[i])]
+    if not finite:
+        raise DivergedError(
+            f"all {len(cells)} heads diverged: every one has logits that are NaN or infinite on val; lower "
+            "the learning rates, or use feature_norm 'standardize'."
+        )
+    return min(finite, key=lambda i: (-accuracy[i], nll[i], [_sortable(v) for v in cells[i].values()]))
+
+
+def _sortable(value: HparamValue) -> tuple[bool, float, str]:
+    """Numbers before strings, each in its own order."""
+    return (True, 0.0, value) if isinstance(value, str) else (False, float(value), "")
