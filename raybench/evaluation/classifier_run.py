@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raybench.catalog.tasks import CLASSIFICATION_METRICS
 from raybench.evaluation.contracts import TrialContext
@@ -13,6 +13,9 @@ from raybench.metrics import classification_metrics
 
 class BaseClassifierRun(ABC):
     """A run whose metrics are computed from its logits."""
+
+    metrics: ClassVar[tuple[str, ...]] = CLASSIFICATION_METRICS
+    """What `report` measures: the metrics of the protocol's row."""
 
     def __init__(self, context: TrialContext) -> None:
         self._context = context
@@ -27,14 +30,14 @@ class BaseClassifierRun(ABC):
         return self._context.dataset.class_names
 
     def report(self, split: Literal["val", "test"]) -> SplitReport:
-        """The classification metrics of `predict`.
+        """The metrics of `predict`.
 
         Raises:
             SplitLockedError: if `split` is test while the dataset is locked.
         """
         predictions = self.predict(split)
         return SplitReport(
-            metrics=classification_metrics(predictions.logits, predictions.targets, CLASSIFICATION_METRICS),
+            metrics=classification_metrics(predictions.logits, predictions.targets, self.metrics),
             num_examples=len(predictions.targets),
             predictions=predictions,
         )

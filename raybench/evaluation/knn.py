@@ -29,7 +29,6 @@ from raybench.evaluation.neighbour_vote import (
 )
 from raybench.evaluation.outcomes import EpochResult, Predictions
 from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid, best_cell
-from raybench.metrics import classification_metrics
 
 L2_SPREAD = 2.0
 """Mean squared distance of unrelated points on the unit sphere; makes temperatures those of DINO."""
@@ -64,9 +63,7 @@ class KnnRun(BaseClassifierRun):
         accuracy = scores.accuracy.tolist()
         best = best_cell(accuracy, scores.nll.tolist(), cells)
         self._chosen = cells[best]
-        predictions = self.predict("val")
-        metrics = classification_metrics(predictions.logits, predictions.targets, PROTOCOLS["knn"].metrics)
-        yield self._grid.result(1, cells, best, accuracy, metrics)
+        yield self._grid.result(1, cells, best, accuracy, self.report("val").metrics)
 
     def classifier(self) -> Classifier:
         """Backbone and the vote of the training features; its gradients are useless for attacks."""

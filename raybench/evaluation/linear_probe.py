@@ -71,10 +71,9 @@ class LinearProbeRun(LinearHeadRun):
         best = best_cell(accuracy, scores.nll.tolist(), cells)
         head = weights.view(len(weights), -1, len(cells))[:, :, best].clone()
         best_logits = torch.cat([block[:, :, 0].cpu() for block, _ in self._scored(val, head, 1)]).numpy()
-        info = PROTOCOLS["linear_probe"]
-        metrics = classification_metrics(best_logits, np.asarray(val.targets), info.metrics)
+        metrics = classification_metrics(best_logits, np.asarray(val.targets), self.metrics)
         result = self._grid.result(epoch, cells, best, accuracy, metrics)
-        if result.is_better(self._best, info.objective):
+        if result.is_better(self._best, PROTOCOLS["linear_probe"].objective):
             self._best, self._head = result, head
         return result
 

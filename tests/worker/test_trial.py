@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from raybench.catalog.evaluators.calibration import CalibrationSettings
-from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.condition import CLEAN
 from raybench.core.errors import DivergedError
 from raybench.core.records import Pair, Task, TrialRequest
-from raybench.evaluation import finetune as finetuning
-from raybench.evaluation.classifier import Classifier, report_of
+from raybench.evaluation.classifier import Classifier
+from raybench.evaluation.classifier_run import BaseClassifierRun
 from raybench.evaluation.contracts import TrialContext
-from raybench.evaluation.outcomes import EpochResult, Evaluation, Finding, Predictions, SplitReport
+from raybench.evaluation.finetune import protocol as finetuning
+from raybench.evaluation.outcomes import EpochResult, Evaluation, Finding, Predictions
 from raybench.features import process_cache
 from raybench.features.store import FeatureStore
 from raybench.spec import ExperimentSpec, load_spec
@@ -56,11 +56,12 @@ def spec(tmp_path: Path) -> ExperimentSpec:
     return load_spec(path)
 
 
-class Scripted:
+class Scripted(BaseClassifierRun):
     """A protocol run with given accuracies on val; one of them may be an error to raise."""
 
     def __init__(self, context: TrialContext, script: Sequence[float | Exception]) -> None:
-        self._context, self._script = context, script
+        super().__init__(context)
+        self._script = script
 
     def run_epochs(self) -> Iterator[EpochResult]:
         self._context.checkpoint_dir.mkdir(parents=True, exist_ok=True)
@@ -75,13 +76,10 @@ class Scripted:
                 edges={"k": "low"},
             )
 
-    def report(self, split: str) -> SplitReport:
+    def predict(self, split: str) -> Predictions:
         examples = self._context.dataset.split(split)
         logits = np.eye(2, dtype=np.float32)[examples.targets]
-        predictions = Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
-        return report_of(predictions, PROTOCOLS["knn"].metrics)
-
-    class_names = ("even", "odd")
+        return Predictions(ids=tuple(examples.ids), targets=examples.targets, logits=logits)
 
     def classifier(self) -> Classifier:
         raise NotImplementedError

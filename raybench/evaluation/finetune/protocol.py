@@ -103,7 +103,7 @@ class FinetuneRun(BaseClassifierRun):
         logits = self._logits(model, "val")
         if not np.isfinite(logits).all():
             raise DivergedError(f"fine-tuning diverged in epoch {epoch}: logits on val are NaN or infinite.")
-        metrics = classification_metrics(logits, targets, PROTOCOLS["finetune"].metrics)
+        metrics = classification_metrics(logits, targets, self.metrics)
         return EpochResult(epoch=epoch, metrics=metrics, chosen={"epoch": epoch})
 
     def _logits(self, model: Classifier, split: Literal["val", "test"]) -> np.ndarray:
