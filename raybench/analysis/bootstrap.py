@@ -163,10 +163,9 @@ class _Draws:
 def _draw_means(statistics: Sequence[Sequence[PerExampleMean]], sign: float, sampler: _Sampler) -> _Draws:
     """Average seeds before resampling, because means are linear: one column per backbone, not per seed."""
     # float32: single-precision BLAS is twice as fast, and counts are exact in it.
-    values = [
-        np.float32(sign) * np.stack([statistic.values for statistic in seeds]).astype(np.float32)
-        for seeds in statistics
-    ]
+    values = [np.stack([mean.values for mean in seeds]).astype(np.float32) for seeds in statistics]
+    if sign < 0:
+        values = [-seeds for seeds in values]
     scores = [seeds.mean(axis=1, dtype=np.float64) for seeds in values]
     sampler.require_finite(scores)
     n = sampler.num_examples
