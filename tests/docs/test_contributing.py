@@ -149,11 +149,17 @@ def test_the_new_rows_pass_the_contract_tests(repository):
     assert re.search(r"\d+ passed|\.", output)
 
 
-def test_the_new_code_is_formatted_and_typed(repository):
-    files = sorted({change.file for change in changes() if change.kind == "new file"})
-    python(repository, "-m", "ruff", "check", *files)
-    python(repository, "-m", "ruff", "format", "--check", *files)
-    python(repository, "-m", "mypy", "--cache-dir", repository / ".mypy", *files)
+NEW_FILES = sorted({change.file for change in changes() if change.kind == "new file"})
+
+
+def test_the_new_code_is_formatted_and_linted(repository):
+    python(repository, "-m", "ruff", "check", *NEW_FILES)
+    python(repository, "-m", "ruff", "format", "--check", *NEW_FILES)
+
+
+@pytest.mark.slow
+def test_the_new_code_is_typed(repository):
+    python(repository, "-m", "mypy", "--cache-dir", repository / ".mypy", *NEW_FILES)
 
 
 def test_protocol_and_evaluator_are_measured(repository, storage):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from raybench.catalog.backbones import find_backbone
 from raybench.core.errors import SplitLockedError, StorageError, StorageUnavailableError
 from raybench.core.records import digest_of
 from raybench.features.store import FeatureStore
+from tests.processes import DEADLINE_SECONDS
 
 torch.set_num_threads(1)
 
@@ -259,9 +259,7 @@ def test_a_killed_writer_leaves_no_entry_and_no_lock(store, info, dataset):
     assert [path.name for path in store.root.glob("*.partial")]
     assert not store.has(info, dataset, "train")
     assert store.entries() == []
-    started = time.perf_counter()
-    found = store.get(info, dataset, "train", batch_size=3)
-    assert time.perf_counter() - started < 30  # The dead writer's lock blocks nobody.
+    found = store.get(info, dataset, "train", batch_size=3)  # The dead writer's lock blocks nobody.
     assert np.isfinite(found.features).all()
     assert not list(store.root.glob("*.partial"))
 
@@ -269,7 +267,7 @@ def test_a_killed_writer_leaves_no_entry_and_no_lock(store, info, dataset):
 @pytest.mark.slow
 def test_concurrent_processes_compute_features_once(store, info, dataset):
     writers = [start_writer(store.root, pause=0.2) for _ in range(3)]
-    outputs = [writer.communicate(timeout=120)[0] for writer in writers]
+    outputs = [writer.communicate(timeout=DEADLINE_SECONDS)[0] for writer in writers]
     counts = sorted(int(output.splitlines()[-1].split()[1]) for output in outputs)
     assert counts == [0, 0, 12]
     manifest = json.loads(next(store.root.glob("*/manifest.json")).read_text())

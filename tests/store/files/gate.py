@@ -5,6 +5,8 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from tests.processes import free_port
+
 
 class Gate:
     """Forwards a local port to `target` while it is open."""
@@ -12,8 +14,8 @@ class Gate:
     def __init__(self, target: int) -> None:
         self._target = target
         self._pairs: set[socket.socket] = set()
-        self._listener = self._listen(0)
-        self.port = int(self._listener.getsockname()[1])
+        self.port = free_port()  # Not assigned to another process while the gate is closed.
+        self._listener = self._listen(self.port)
         self._serve()
 
     @property
