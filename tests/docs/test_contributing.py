@@ -174,6 +174,12 @@ def test_protocol_and_evaluator_are_measured(repository, storage):
     assert 0.2 < values["flip_consistency"] < 1
 
 
+def test_the_evaluator_has_a_section_in_the_report(repository, storage, tmp_path):
+    page = tmp_path / "report.html"
+    python(repository, "-m", "raybench.cli", "report", storage, "-o", page)
+    assert "Horizontal flips" in page.read_text()
+
+
 def test_the_metric_ranks_a_finished_experiment(repository, storage):
     ranking = python(repository, "-m", "raybench.cli", "rank", storage, "--metric", ADDED["metrics"])
     assert "true_class_probability" in ranking
