@@ -67,7 +67,7 @@ class Change:
             assert not path.exists()
             path.write_text(self.code, encoding="utf-8")
         elif self.kind == "at the end":
-            path.write_text(path.read_text(encoding="utf-8") + self.code, encoding="utf-8")
+            path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{self.code}", encoding="utf-8")
         else:
             lines = self.code.splitlines(keepends=True)
             old = "".join(line[1:] for line in lines if line[0] in " -")
