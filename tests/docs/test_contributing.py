@@ -185,9 +185,9 @@ def test_the_metric_ranks_a_finished_experiment(repository, storage):
     assert "true_class_probability" in ranking
 
 
-def test_the_doctest_of_the_metric_is_true(repository):
+def test_the_doctests_of_the_metrics_are_true(repository):
     code = (
-        "import doctest; from raybench.metrics import classification\n"
-        "print(doctest.testmod(classification).failed)"
+        "import doctest; from raybench.metrics import classification, robustness\n"
+        "print(sum(doctest.testmod(module).failed for module in (classification, robustness)))"
     )
     assert python(repository, "-c", code) == "0\n"
