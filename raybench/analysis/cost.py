@@ -104,7 +104,7 @@ def recommend(
                 "backbone": row["backbone"],
                 "mean_zscore": row["mean_zscore"],
                 "reason": _reason(row, index, ranked.height, limits, words or {}),
-                "doubt": _doubt(row, rival, wins, unknown if index == 0 else []),
+                "doubt": _uncertainty(row, rival, wins, unknown if index == 0 else []),
                 **{name: row[name] for name, _, _ in limits},
             }
         )
@@ -154,7 +154,7 @@ def _reason(
     return f"{among}; {facts}" if facts else among
 
 
-def _doubt(
+def _uncertainty(
     row: Mapping[str, object],
     rival: Mapping[str, object] | None,
     wins: pl.DataFrame | None,

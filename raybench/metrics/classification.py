@@ -158,10 +158,10 @@ def classification_metrics(
 
 
 def _array_metric(name: str) -> ArrayMetric:
-    found = METRICS[name]
-    if not isinstance(found, ArrayMetric):
+    entry = METRICS[name]
+    if not isinstance(entry, ArrayMetric):
         raise TypeError(f"metric {name!r} is not a function of logits and targets.")
-    return found
+    return entry
 
 
 def _cross_entropy(logits: NDArray[Any], targets: NDArray[Any], reduction: str) -> torch.Tensor:

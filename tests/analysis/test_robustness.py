@@ -21,8 +21,8 @@ def test_agrees_with_scipys_regression():
     clean, shifted = rng.uniform(0.5, 0.9, 12), rng.uniform(0.2, 0.7, 12)
     line = stats.linregress(special.logit(clean), special.logit(shifted))
     found = effective_robustness(frame(clean, shifted)).join(frame(clean, shifted), on="backbone")
-    wanted = special.expit(line.intercept + line.slope * special.logit(found["clean"].to_numpy()))
-    assert found["expected"].to_numpy() == pytest.approx(wanted)
+    expected = special.expit(line.intercept + line.slope * special.logit(found["clean"].to_numpy()))
+    assert found["expected"].to_numpy() == pytest.approx(expected)
     assert found["slope"][0] == pytest.approx(line.slope)
     assert found["r_squared"][0] == pytest.approx(line.rvalue**2)
 

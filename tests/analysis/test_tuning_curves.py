@@ -1,4 +1,4 @@
-"""Best-of-k: against every subset, by hand, by law, and what half a budget would have said."""
+"""Best-of-k: against every subset, by hand, by law, and the ranking at half the budget."""
 
 from itertools import combinations
 
@@ -27,8 +27,8 @@ def trials(values: dict[str, list[float]], direction: str = "max") -> pl.DataFra
 @settings(deadline=None)
 @given(VALUES)
 def test_the_curve_is_the_mean_over_all_subsets(values):
-    wanted = [np.mean([max(s) for s in combinations(values, k)]) for k in range(1, values.size + 1)]
-    assert tuning_curves.expected_best(values) == pytest.approx(wanted, abs=1e-9)
+    expected = [np.mean([max(s) for s in combinations(values, k)]) for k in range(1, values.size + 1)]
+    assert tuning_curves.expected_best(values) == pytest.approx(expected, abs=1e-9)
 
 
 @settings(deadline=None)

@@ -86,8 +86,8 @@ def _statistic_of(
 def _has_value(statistic: Statistic, value: float) -> bool:
     """Whether the statistic of all its examples is the measured value."""
     (defined,) = _on_common_examples([[statistic]]) or [[statistic]]
-    found = defined[0].at(np.ones((1, defined[0].num_examples)))[0]
-    return bool(np.isclose(found, value, atol=1e-6))
+    value_of_all = defined[0].at(np.ones((1, defined[0].num_examples)))[0]
+    return bool(np.isclose(value_of_all, value, atol=1e-6))
 
 
 def _on_common_examples(statistics: list[list[Statistic]]) -> list[list[Statistic]] | None:
