@@ -1,20 +1,23 @@
 """Checks of KubeRay 1.7 and Kueue on a manifest, as far as they can be made without a cluster.
 
-The schemas are KubeRay's CRDs. Its operator validates more rules when it receives a manifest
-(ray-operator/controllers/ray/utils/validation.go); rules that our manifests could break are repeated here.
+The schemas are those of KubeRay's CRDs (crds/shorten.py). Its operator validates more rules when it receives
+a manifest (ray-operator/controllers/ray/utils/validation.go); rules that our manifests could break are
+repeated here.
 """
 
 import functools
+import gzip
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 
-from tests.infra.policy import ROOT, documents
+from tests.infra.policy import ROOT
 
-CRDS = ROOT.parent / "shared" / "crds"
+CRDS = Path(__file__).with_name("crds")
 QUEUE = "kueue.x-k8s.io/queue-name"
 BEHIND_ALPHA_GATES = ("networkPolicy", "tlsOptions", "historyServerOptions")
 """Fields that KubeRay 1.7 refuses unless its administrator has enabled them."""
@@ -41,12 +44,7 @@ def strict(schema: Any) -> Any:
 
 @functools.cache
 def _checker(kind: str) -> jsonschema.Draft202012Validator:
-    file = CRDS / f"ray.io_{kind.lower()}s.yaml"
-    if not file.exists():
-        pytest.skip("the schemas of KubeRay (../shared/crds) are absent")
-    (definition,) = documents(file.read_text())
-    versions = definition["spec"]["versions"]
-    (schema,) = [v["schema"]["openAPIV3Schema"] for v in versions if v["name"] == "v1"]
+    schema = json.loads(gzip.decompress((CRDS / f"{kind}.json.gz").read_bytes()))
     return jsonschema.Draft202012Validator(strict(schema))
 
 

@@ -18,7 +18,7 @@ INFRA = ROOT / "infra"
 PINNED_IMAGE = re.compile(r"^[\w./-]+:(?!latest\b)[\w.-]+(@sha256:[0-9a-f]{64})?$")
 SECRET_NAME = re.compile("(?i)token|password|secret|key")
 SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The C loader if PyYAML has it: the CRDs are 2 MB, and there are many renderings."""
+"""The C loader if PyYAML has it: there are many renderings."""
 
 
 def documents(text: str) -> list[dict[str, Any]]:
