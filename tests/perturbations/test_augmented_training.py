@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from raybench.backbones.backbone import Backbone
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.catalog.datasets import find_dataset
 from raybench.data.batches import batches
 from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset
-from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.contracts import TrialContext
-from raybench.evaluation.finetune import finetune
+from raybench.evaluation.finetune.protocol import finetune
 
 HPARAMS = {"lr": 1e-3, "weight_decay": 0.05, "layer_decay": 0.9, "drop_path": 0.0}
 BACKBONE = BackboneInfo(
@@ -37,13 +37,13 @@ def digits():
 def batches_of_an_epoch(digits, tmp_path, monkeypatch):
     """Pixels that the network is trained on, and those it is measured on, of one epoch of fine-tuning."""
     seen: dict[bool, list[torch.Tensor]] = {True: [], False: []}
-    forward = Classifier.forward
+    forward = Backbone.forward
 
     def spy(self, pixels):
         seen[self.training].append(pixels.clone())
         return forward(self, pixels)
 
-    monkeypatch.setattr(Classifier, "forward", spy)
+    monkeypatch.setattr(Backbone, "forward", spy)
 
     def _run(**hparams):
         context = TrialContext(
