@@ -1,61 +1,57 @@
-"""The evaluator `calibration`: does a confidence of 0.8 mean right in 80 of 100 cases?"""
+"""The evaluator `calibration`: agreement of confidence and accuracy, before and after temperature scaling."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from raybench.catalog.evaluators.calibration import INFO, CalibrationSettings
-from raybench.core.condition import Condition
-from raybench.evaluation.outcomes import Evaluation, Finding
-from raybench.evaluation.subject import Subject
+from raybench.core.condition import CLEAN, Condition
+from raybench.evaluation.fitted_classifier import FittedClassifier
+from raybench.evaluation.outcomes import Evaluation, MetricResult
 from raybench.evaluation.temperature import fit_temperature
 from raybench.metrics import classification_metrics
 from raybench.metrics.calibration import reliability
 
-CLEAN = "clean"
-SCALED = "temperature_scaled(fit=val)"
-FITTED = "temperature"
-"""Metrics that a protocol measures on clean images itself are not measured twice."""
-
-UNBOUNDED = (
-    "every one of {} val images is recognised, so the colder the better: the fitted temperature is where the "
-    "search ended, and one error on test costs much."
+SCALED = Condition("temperature_scaled", settings=(("fit", "val"),))
+TEMPERATURE = "temperature"
+ALL_CORRECT = (
+    "all {} val images are classified correctly, so the NLL falls with the temperature: the fitted one is "
+    "the end of the search range, and a single error on test costs much."
 )
 
 
-def calibration(subject: Subject, settings: CalibrationSettings) -> Evaluation:
-    """Calibration metrics on test before and after temperature scaling, from the logits that are there.
+def calibration(fitted: FittedClassifier, settings: CalibrationSettings) -> Evaluation:
+    """Calibration metrics on test before and after temperature scaling, from the predictions alone.
 
-    Nothing runs through a backbone. The temperature is fitted on val, which trained no weight.
+    The temperature is fitted on val, on which no weight was trained.
 
     Returns:
-        Every metric of the evaluator's row under `clean` (but for `nll`, which protocols measure themselves)
+        Every metric of the evaluator's row under `clean` (except `nll`, which protocols measure themselves)
         and `temperature_scaled(fit=val)`; the temperature; the curve `reliability`, whose counts are the
         confidence histogram.
     """
-    val, test = subject.predictions["val"], subject.predictions["test"]
+    val, test = fitted.predictions["val"], fitted.predictions["test"]
     temperature = fit_temperature(val.logits, val.targets)
-    names = [name for name in INFO.metrics if name != FITTED]
-    findings = []
+    names = [name for name in INFO.metrics if name != TEMPERATURE]
+    clean_names = [name for name in names if name != "nll"]
+    results = []
     rows: list[Mapping[str, float | str]] = []
-    for condition, logits in ((CLEAN, test.logits), (SCALED, test.logits / np.float32(temperature))):
-        wanted = names if condition == SCALED else [name for name in names if name != "nll"]
-        values = classification_metrics(logits, test.targets, wanted)
-        findings += [
-            Finding(
-                condition=Condition.parse(condition), metric=name, value=value, num_examples=len(test.targets)
-            )
-            for name, value in values.items()
+    for condition, logits, metrics in (
+        (CLEAN, test.logits, clean_names),
+        (SCALED, test.logits / np.float32(temperature), names),
+    ):
+        results += [
+            MetricResult(condition=condition, metric=name, value=value, num_examples=len(test.targets))
+            for name, value in classification_metrics(logits, test.targets, metrics).items()
         ]
-        rows += [{"condition": condition, **row} for row in reliability(logits, test.targets)]
-    findings.append(
-        Finding(
-            condition=Condition.parse(SCALED), metric=FITTED, value=temperature, num_examples=len(val.targets)
-        )
+        rows += [{"condition": str(condition), **row} for row in reliability(logits, test.targets)]
+    num_val = len(val.targets)
+    results.append(
+        MetricResult(condition=SCALED, metric=TEMPERATURE, value=temperature, num_examples=num_val)
     )
-    all_right = bool((val.logits.argmax(axis=1) == val.targets).all())
+    is_all_correct = bool((val.logits.argmax(axis=1) == val.targets).all())
     return Evaluation(
-        findings=tuple(findings),
+        results=tuple(results),
         curves={"reliability": tuple(rows)},
-        warnings=(UNBOUNDED.format(len(val.targets)),) if all_right else (),
+        warnings=(ALL_CORRECT.format(num_val),) if is_all_correct else (),
     )

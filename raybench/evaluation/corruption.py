@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from raybench.catalog.evaluators.corruption import ALEXNET_ERRORS, CorruptionSettings
 from raybench.core.condition import Condition
-from raybench.data.batches import batches
-from raybench.evaluation.outcomes import Evaluation, Finding
+from raybench.evaluation.fitted_classifier import FittedClassifier
+from raybench.evaluation.outcomes import Evaluation, MetricResult
 from raybench.evaluation.precision import mixed_precision
-from raybench.evaluation.subject import Subject
-from raybench.evaluation.subset import stated_subset
+from raybench.evaluation.subset import hashed_subset
 from raybench.metrics.corruption import (
     alexnet_normalized_mce,
     corruption_accuracy,
@@ -28,11 +28,11 @@ from raybench.store.files import read_bytes, write_atomic
 IMAGENET_CLASSES = 1000
 
 
-def corruption(subject: Subject, settings: CorruptionSettings) -> Evaluation:
-    """Damage a stated subset of test in every way and at every severity, and classify it.
+def corruption(fitted: FittedClassifier, settings: CorruptionSettings) -> Evaluation:
+    """Classify a subset of test under every corruption and severity.
 
-    One forward pass per damaged image; the clean accuracy on the same images is that of the predictions.
-    What is done is kept after every (corruption, severity), so an interrupted evaluator goes on from there.
+    One forward pass per corrupted image; the clean accuracy on the same images is that of the predictions.
+    Every (corruption, severity) is stored when done, so an interrupted evaluator resumes after the last one.
 
     Returns:
         `accuracy` per corruption and severity, `corruption_accuracy` per corruption, and over all corruptions
@@ -45,77 +45,78 @@ def corruption(subject: Subject, settings: CorruptionSettings) -> Evaluation:
 
     Source: Hendrycks & Dietterich, ICLR 2019, section 4.
     """
-    test = subject.predictions["test"]
-    positions = stated_subset(test.ids, settings.num_examples)
+    test = fitted.predictions["test"]
+    positions = hashed_subset(test.ids, settings.num_examples)
     clean_error = float(np.mean(test.logits[positions].argmax(axis=1) != test.targets[positions]))
-    findings: list[Finding] = []
+    severities = ("severities", "+".join(map(str, settings.severities)))
+    version = ("version", str(settings.version))
+    values: list[tuple[str, Condition, float]] = []
     rows: list[Mapping[str, float | str]] = []
     means: dict[str, float] = {}
-
-    def add(metric: str, condition: str, value: float) -> None:
-        findings.append(
-            Finding(
-                metric=metric, condition=Condition.parse(condition), value=value, num_examples=len(positions)
-            )
-        )
-
-    severities = "+".join(map(str, settings.severities))
-    version = f"version={settings.version}"
     for name in settings.corruptions:
         accuracies = []
         for severity in settings.severities:
-            accuracy = _kept_accuracy(subject, positions, CORRUPTIONS[name], severity)
+            accuracy = _stored_accuracy(fitted, positions, CORRUPTIONS[name], severity)
             accuracies.append(accuracy)
-            add("accuracy", f"{name}(severity={severity},{version})", accuracy)
+            condition = Condition(name, settings=(("severity", str(severity)), version))
+            values.append(("accuracy", condition, accuracy))
             rows.append({"corruption": name, "severity": severity, "accuracy": accuracy})
         means[name] = corruption_accuracy(accuracies)
-        add("corruption_accuracy", f"{name}(severities={severities},{version})", means[name])
+        condition = Condition(name, settings=(severities, version))
+        values.append(("corruption_accuracy", condition, means[name]))
     if settings.averaged:
-        over_all = f"corruption({_listed(settings.averaged)},severities={severities},{version})"
+        condition = Condition("corruption", _joined(settings.averaged), (severities, version))
         averaged = [means[name] for name in settings.averaged]
-        add("mean_corruption_error", over_all, mean_corruption_error(averaged))
-        add("relative_corruption_error", over_all, relative_corruption_error(averaged, clean_error))
-        if settings.is_imagenet_c and subject.context.dataset.num_classes == IMAGENET_CLASSES:
+        values.append(("mean_corruption_error", condition, mean_corruption_error(averaged)))
+        relative = relative_corruption_error(averaged, clean_error)
+        values.append(("relative_corruption_error", condition, relative))
+        if settings.is_imagenet_c and fitted.context.dataset.num_classes == IMAGENET_CLASSES:
             reference = [ALEXNET_ERRORS[name] for name in settings.averaged]
-            add("alexnet_normalized_mce", over_all, alexnet_normalized_mce(averaged, reference))
-    return Evaluation(findings=tuple(findings), curves={"corruption_accuracy": tuple(rows)})
+            normalized = alexnet_normalized_mce(averaged, reference)
+            values.append(("alexnet_normalized_mce", condition, normalized))
+    return Evaluation(
+        results=tuple(
+            MetricResult(metric=metric, condition=condition, value=value, num_examples=len(positions))
+            for metric, condition, value in values
+        ),
+        curves={"corruption_accuracy": tuple(rows)},
+    )
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    """All names where they are few, else how many and a digest."""
+def _joined(names: tuple[str, ...]) -> str:
+    """Up to five names; of more, their number and a digest."""
     if len(names) <= 5:
         return "+".join(names)
     return f"{len(names)}:{hashlib.sha256(' '.join(names).encode()).hexdigest()[:6]}"
 
 
-def _kept_accuracy(subject: Subject, positions: np.ndarray, damage: Corruption, severity: int) -> float:
-    """The accuracy, from an earlier attempt where it got that far."""
+def _stored_accuracy(
+    fitted: FittedClassifier, positions: Int[np.ndarray, " n"], corruption: Corruption, severity: int
+) -> float:
+    """`_accuracy`, read from a file if an interrupted attempt has written it."""
     version = CorruptionSettings.version
-    file = subject.checkpoint_dir / f"{damage.name}-{severity}-{len(positions)}-v{version}.json"
+    file = fitted.checkpoint_dir / f"{corruption.name}-{severity}-{len(positions)}-v{version}.json"
     try:
         return float(json.loads(read_bytes(file))["accuracy"])
     except (OSError, ValueError, KeyError):
-        accuracy = _accuracy(subject, positions, damage, severity)
+        accuracy = _accuracy(fitted, positions, corruption, severity)
         content = json.dumps({"accuracy": accuracy}).encode()
         write_atomic(file, lambda stream: stream.write(content))
         return accuracy
 
 
-def _accuracy(subject: Subject, positions: np.ndarray, damage: Corruption, severity: int) -> float:
-    context, test = subject.context, subject.predictions["test"]
-    stream = batches(
-        context.dataset.test.take(positions),
-        subject.preprocessing,
-        subject.batch_size,
-        num_threads=context.num_threads,
-        device=context.device,
-    )
-    answers, done = [], 0
+def _accuracy(
+    fitted: FittedClassifier, positions: Int[np.ndarray, " n"], corruption: Corruption, severity: int
+) -> float:
+    """Accuracy on the corrupted test images at `positions`."""
+    test = fitted.predictions["test"]
+    ids = [test.ids[position] for position in positions]
+    answers: list[np.ndarray] = []
+    start = 0
     with torch.inference_mode():
-        for pixels in stream:
-            ids = [test.ids[p] for p in positions[done : done + len(pixels)]]
-            done += len(pixels)
-            damaged = damage(pixels, severity, ids)
-            with mixed_precision(context.device):
-                answers.append(subject.classifier(damaged).argmax(dim=1).cpu().numpy())
+        for pixels in fitted.pixel_batches(fitted.context.dataset.test.take(positions)):
+            corrupted = corruption(pixels, severity, ids[start : start + len(pixels)])
+            start += len(pixels)
+            with mixed_precision(fitted.context.device):
+                answers.append(fitted.classifier(corrupted).argmax(dim=1).cpu().numpy())
     return float(np.mean(np.concatenate(answers) == test.targets[positions]))

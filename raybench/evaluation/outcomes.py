@@ -1,4 +1,4 @@
-"""Results of protocols and evaluators: epoch results, predictions, split reports, findings."""
+"""Results of protocols and evaluators: epoch results, predictions, split reports, evaluations."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class MetricResult:
     """One value that an evaluator measured on test."""
 
     condition: Condition
@@ -82,7 +82,7 @@ class Finding:
 class Evaluation:
     """An evaluator's result for one fitted classifier."""
 
-    findings: tuple[Finding, ...]
+    results: tuple[MetricResult, ...]
     curves: Mapping[str, tuple[Mapping[str, float | str], ...]] = field(default_factory=dict)
     """Name of a figure → its rows, JSON-ready; the report draws it."""
     warnings: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""A part of test that is the same for every backbone."""
+"""A subset of test that is the same for every backbone."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Int
 
 
-def stated_subset(ids: Sequence[str], num_examples: int | None) -> Int[np.ndarray, " k"]:
-    """Positions of `num_examples` examples, ascending: those whose ids hash lowest. All, where None or fewer.
+def hashed_subset(ids: Sequence[str], num_examples: int | None) -> Int[np.ndarray, " k"]:
+    """Positions of the `num_examples` examples whose ids hash lowest, ascending; all if None or fewer.
 
-    Nothing random and nothing that depends on the order: adding examples elsewhere moves few.
+    Does not depend on the order of `ids`, and changes little when examples are added.
 
-    >>> stated_subset(["a", "b", "c"], 2).tolist()
+    >>> hashed_subset(["a", "b", "c"], 2).tolist()
     [1, 2]
     """
     if num_examples is None or num_examples >= len(ids):

@@ -21,8 +21,8 @@ from raybench.core.records import (
 )
 from raybench.core.registry import load_entry_point
 from raybench.evaluation.contracts import ClassifierRun, ProtocolRun, TrialContext
+from raybench.evaluation.fitted_classifier import Evaluator, FittedClassifier
 from raybench.evaluation.outcomes import Evaluation, Predictions, SplitReport
-from raybench.evaluation.subject import Evaluator, Subject
 from raybench.spec import ExperimentSpec
 from raybench.store import artifacts, layout
 from raybench.store.files import StoragePath, remove_tree
@@ -125,7 +125,7 @@ class FinalStage:
             folder = layout.evaluator_dir(*self._trial, name)
             evaluator: Evaluator[Any] = load_entry_point(EVALUATORS[name].entry_point)
             try:
-                evaluation = evaluator(self._subject(run, predictions, folder), settings)
+                evaluation = evaluator(self._fitted(run, predictions, folder), settings)
             except RaybenchError as error:
                 failures[name] = f"{type(error).__name__}: {error}"
                 continue
@@ -138,29 +138,29 @@ class FinalStage:
             remove_tree(folder)
         return FinalResult(values=result.values, evaluations=result.evaluations, failures=failures)
 
-    def _subject(
+    def _fitted(
         self, run: ClassifierRun, predictions: Mapping[Split, Predictions], folder: StoragePath
-    ) -> Subject:
-        return Subject(
-            self._context,
-            run,
-            predictions,
+    ) -> FittedClassifier:
+        return FittedClassifier(
+            context=self._context,
+            run=run,
+            predictions=predictions,
             seed=self._request.seed,
             datasets=self._spec.datasets,
             storage=self._storage,
             checkpoint_dir=folder,
-            is_frozen_backbone=self._protocol.uses_features,
+            is_backbone_frozen=self._protocol.uses_features,
         )
 
     def _keep(
         self, name: str, evaluation: Evaluation, provenance: Mapping[str, Any]
     ) -> tuple[MetricValue, ...]:
-        """Write an evaluator's values; none if it has no findings, as `shift` without shifted datasets."""
-        if not evaluation.findings:
+        """Write an evaluator's values; none if it has no results, as `shift` without shifted datasets."""
+        if not evaluation.results:
             return ()
         values = [
-            (MetricValue(split="test", metric=f.metric, value=f.value, condition=f.condition), f.num_examples)
-            for f in evaluation.findings
+            (MetricValue(split="test", metric=r.metric, value=r.value, condition=r.condition), r.num_examples)
+            for r in evaluation.results
         ]
         info = {**provenance, "evaluator": name}
         if evaluation.warnings:

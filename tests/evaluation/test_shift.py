@@ -1,4 +1,4 @@
-"""Accuracy elsewhere, by hand and on real photographs' stand-ins."""
+"""Accuracy on shifted test sets, by hand."""
 
 from types import SimpleNamespace
 
@@ -9,9 +9,9 @@ from raybench.catalog.class_maps import CLASS_MAPS
 from raybench.catalog.datasets import Shift
 from raybench.catalog.evaluators.shift import ShiftSettings
 from raybench.core.errors import DataError
+from raybench.evaluation.fitted_classifier import SplitOutputs
 from raybench.evaluation.outcomes import Predictions
 from raybench.evaluation.shift import class_groups, grouped_answers, matched_accuracy, shift
-from raybench.evaluation.subject import Representations
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -20,7 +20,7 @@ def logits(*answers: int, num_classes: int = 3) -> np.ndarray:
     return 5 * np.eye(num_classes, dtype=np.float32)[list(answers)]
 
 
-def subject(shifted: dict[str, tuple[tuple[str, ...], Representations]], relations: dict[str, Shift]):
+def fitted_on(shifted: dict[str, tuple[tuple[str, ...], SplitOutputs]], relations: dict[str, Shift]):
     """A classifier right on all three clean test images, and what it says about shifted sets."""
     clean = Predictions(ids=("0", "1", "2"), targets=np.array([0, 1, 2]), logits=logits(0, 1, 2))
     info = SimpleNamespace(shifts=relations)
@@ -29,12 +29,12 @@ def subject(shifted: dict[str, tuple[tuple[str, ...], Representations]], relatio
         class_names=CLASSES,
         predictions={"test": clean},
         load_dataset=lambda name: SimpleNamespace(class_names=shifted[name][0], name=name),
-        represent=lambda dataset, split: shifted[dataset.name][1],
+        outputs=lambda dataset, split: shifted[dataset.name][1],
     )
 
 
-def seen(targets: list[int], answers: list[int], ids: tuple[str, ...] = ()) -> Representations:
-    return Representations(
+def outputs_of(targets: list[int], answers: list[int], ids: tuple[str, ...] = ()) -> SplitOutputs:
+    return SplitOutputs(
         ids=ids or tuple(map(str, targets)),
         targets=np.array(targets),
         features=np.zeros((len(targets), 1), dtype=np.float32),
@@ -43,15 +43,15 @@ def seen(targets: list[int], answers: list[int], ids: tuple[str, ...] = ()) -> R
 
 
 def values(evaluation):
-    return {(f.metric, str(f.condition)): (f.value, f.num_examples) for f in evaluation.findings}
+    return {(r.metric, str(r.condition)): (r.value, r.num_examples) for r in evaluation.results}
 
 
 def test_accuracy_gap_and_mean_by_hand():
     found = shift(
-        subject(
+        fitted_on(
             {
-                "sketch": (CLASSES, seen([0, 1, 2, 2], [0, 1, 0, 0])),
-                "paint": (CLASSES, seen([0, 1], [0, 1])),
+                "sketch": (CLASSES, outputs_of([0, 1, 2, 2], [0, 1, 0, 0])),
+                "paint": (CLASSES, outputs_of([0, 1], [0, 1])),
             },
             {"sketch": Shift(), "paint": Shift()},
         ),
@@ -70,13 +70,13 @@ def test_accuracy_gap_and_mean_by_hand():
 
 def test_classes_that_the_shifted_set_lacks_are_no_answer():
     only_two = ("owl", "cat")
-    answered_dog = Representations(
+    answered_dog = SplitOutputs(
         ids=("a",),
         targets=np.array([0]),
         features=np.zeros((1, 1), dtype=np.float32),
         logits=np.array([[0.0, 9.0, 1.0]], dtype=np.float32),
     )
-    found = values(shift(subject({"few": (only_two, answered_dog)}, {"few": Shift()}), ShiftSettings()))
+    found = values(shift(fitted_on({"few": (only_two, answered_dog)}, {"few": Shift()}), ShiftSettings()))
     assert found["accuracy", "shift(few)"] == (1.0, 1)
     assert found["accuracy", "matched(few)"] == (1.0, 2)  # The clean cat and owl.
 
@@ -87,7 +87,7 @@ def test_shape_bias_counts_images_that_one_cue_explains():
     ids = ("cat1-dog2", "cat2-dog1", "cat3-owl", "dog1-dog4")
     found = values(
         shift(
-            subject({"cues": (CLASSES, seen([0, 0, 0, 1], [0, 1, 1, 1], ids))}, {"cues": relation}),
+            fitted_on({"cues": (CLASSES, outputs_of([0, 0, 0, 1], [0, 1, 1, 1], ids))}, {"cues": relation}),
             ShiftSettings(),
         )
     )
@@ -95,7 +95,7 @@ def test_shape_bias_counts_images_that_one_cue_explains():
 
 
 def test_a_dataset_without_shifted_sets_gives_nothing():
-    assert shift(subject({}, {}), ShiftSettings()).findings == ()
+    assert shift(fitted_on({}, {}), ShiftSettings()).results == ()
 
 
 def test_numbers_as_class_names_are_class_ids():
@@ -110,7 +110,7 @@ def test_a_class_that_cannot_be_found_is_refused(relation):
 
 
 def test_an_id_without_a_second_cue_is_refused():
-    broken = subject({"cues": (CLASSES, seen([0], [0], ("cat",)))}, {"cues": Shift(cue="-([a-z]+)$")})
+    broken = fitted_on({"cues": (CLASSES, outputs_of([0], [0], ("cat",)))}, {"cues": Shift(cue="-([a-z]+)$")})
     with pytest.raises(DataError, match="finds no class of the set in the id 'cat'"):
         shift(broken, ShiftSettings())
 

@@ -19,7 +19,7 @@ from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.classifier_run import BaseClassifierRun
 from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.finetune import protocol as finetuning
-from raybench.evaluation.outcomes import EpochResult, Evaluation, Finding, Predictions
+from raybench.evaluation.outcomes import EpochResult, Evaluation, MetricResult, Predictions
 from raybench.features import process_cache
 from raybench.features.store import FeatureStore
 from raybench.spec import ExperimentSpec, load_spec
@@ -385,7 +385,7 @@ def test_an_evaluator_with_changed_settings_measures_again_and_replaces_its_valu
     def evaluator(subject, settings):
         measured_with.append(settings.digest)
         return Evaluation(
-            findings=(Finding(condition=CLEAN, metric="ece", value=next(number), num_examples=8),)
+            results=(MetricResult(condition=CLEAN, metric="ece", value=next(number), num_examples=8),)
         )
 
     with monkeypatch.context() as patched:

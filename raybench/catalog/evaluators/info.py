@@ -63,7 +63,7 @@ class EvaluatorInfo:
 
     name: str
     entry_point: str
-    """`package.module:name` of its function (`evaluation.subject.Evaluator`)."""
+    """`package.module:name` of its function (`evaluation.fitted_classifier.Evaluator`)."""
     doc: str
     needs: Needs
     """`predictions`: the final stage's logits; `features`: stored features, of other datasets too; `images`:
