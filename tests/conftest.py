@@ -5,12 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from raybench.store.files.location import CACHE_VARIABLE
 from raybench.store.files.s3 import S3Path
 from raybench.store.files.s3_client import client
 from tests.end_to_end import servers
 
+# No time limits: a loaded machine must not fail a test. The same examples everywhere; others are drawn with
+# `pytest --hypothesis-profile explore`.
+settings.register_profile(
+    "raybench", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile("explore", settings.get_profile("raybench"), derandomize=False)
+settings.load_profile("raybench")
 PREFIXES = itertools.count()
 
 
