@@ -31,7 +31,7 @@ def load_backbone(
     keep_head: bool = False,
     drop_path: float | None = None,
 ) -> Backbone:
-    """Build a backbone with its weights, in evaluation mode, float32.
+    """Build a backbone with its weights, in evaluation mode, float32; torch's random state stays as it was.
 
     Args:
         keep_head: keep the classifier that the checkpoint came with, as `Backbone.head`.
@@ -45,7 +45,8 @@ def load_backbone(
     preprocessing = preprocessing_of(info)
     adapter: type[Backbone] = ModuleBackbone if info.entry_point else TimmBackbone
     kwargs = {**info.kwargs, **({} if drop_path is None else {"drop_path_rate": drop_path})}
-    model = _WEIGHTS[info.weights](adapter, info, kwargs, keep_head)
+    with torch.random.fork_rng(devices=[]):  # Networks are initialised before their weights are loaded.
+        model = _WEIGHTS[info.weights](adapter, info, kwargs, keep_head)
     backbone = adapter(model, info, preprocessing, digest=_digest(info, model))
     if not keep_head:
         backbone.drop_head()
@@ -112,9 +113,8 @@ def _from_seed(
         raise CheckpointError(
             f"{info.name!r} is randomly initialised; a head that was never trained is not kept."
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(info.init_seed)
-        return adapter.create(info, {**kwargs, "num_classes": 0}, pretrained=False)
+    torch.manual_seed(info.init_seed)
+    return adapter.create(info, {**kwargs, "num_classes": 0}, pretrained=False)
 
 
 _WEIGHTS = {"timm": _published, "entry_point": _published, "file": _from_file, "random": _from_seed}

@@ -1,10 +1,13 @@
-"""Interfaces of protocols: the context of a trial, the factory of runs, and what a run can do."""
+"""Interfaces of protocols: the context of a trial, the factory of runs, and what every run can do.
+
+Runs that end in a classifier inherit from `classifier_run.ClassifierRun`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from raybench.core.records import Hparams, Split
 from raybench.evaluation.outcomes import EpochResult, SplitReport
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
 
     from raybench.catalog.backbone_info import BackboneInfo
     from raybench.data.dataset import Dataset
-    from raybench.evaluation.classifier import Classifier
     from raybench.features.store import FeatureSet, FeatureStore
 
 
@@ -58,28 +60,6 @@ class ProtocolRun(Protocol):
         Raises:
             SplitLockedError: if `split` is test while the dataset is locked.
         """
-        ...
-
-
-@runtime_checkable
-class ClassifierRun(ProtocolRun, Protocol):
-    """A run that ends in a classifier, which evaluators can measure further."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the logits' columns: the dataset's classes, unless the head comes with others."""
-        ...
-
-    def classifier(self) -> Classifier:
-        """The classifier that was best on val, frozen; needs at least one epoch, or `restore`."""
-        ...
-
-    def state(self) -> Mapping[str, torch.Tensor]:
-        """The tensors from which `restore` makes the same classifier without training."""
-        ...
-
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Load what `state` returned, instead of running epochs."""
         ...
 
 

@@ -19,7 +19,8 @@ from raybench.core.registry import suggest
 from raybench.data.batches import batches
 from raybench.data.dataset import Dataset, Examples
 from raybench.evaluation.classifier import Classifier
-from raybench.evaluation.contracts import ClassifierRun, TrialContext
+from raybench.evaluation.classifier_run import ClassifierRun
+from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.outcomes import Evaluation, Predictions
 from raybench.features.process_cache import cached_dataset
 from raybench.features.store import suitable_batch_size

@@ -17,7 +17,7 @@ from raybench.backbones.loading import load_backbone
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams
 from raybench.evaluation.classifier import Classifier
-from raybench.evaluation.classifier_run import BaseClassifierRun
+from raybench.evaluation.classifier_run import ClassifierRun
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.exact_search import nearest_blocks
 from raybench.evaluation.feature_norm import FeatureNorm, resident
@@ -44,7 +44,7 @@ def knn(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> 
     return KnnRun(context, hparams)
 
 
-class KnnRun(BaseClassifierRun):
+class KnnRun(ClassifierRun):
     """Neighbours found once per split; every cell of the grid is a vote among them."""
 
     def __init__(self, context: TrialContext, hparams: Hparams) -> None:

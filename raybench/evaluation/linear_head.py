@@ -13,7 +13,7 @@ from torch import nn
 
 from raybench.backbones.loading import load_backbone
 from raybench.evaluation.classifier import MAX_LOGITS, Classifier
-from raybench.evaluation.classifier_run import BaseClassifierRun
+from raybench.evaluation.classifier_run import ClassifierRun
 from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.feature_norm import FeatureNorm, NormKind, resident, with_ones
 from raybench.evaluation.outcomes import Predictions
@@ -40,7 +40,7 @@ class LinearHead(nn.Module):
         return with_ones(features) @ weights
 
 
-class LinearHeadRun(BaseClassifierRun, ABC):
+class LinearHeadRun(ClassifierRun, ABC):
     """A run that ends in a head [d + 1, c] on stored features; its last row is the bias."""
 
     def __init__(self, context: TrialContext, norm_kind: NormKind) -> None:

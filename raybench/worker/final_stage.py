@@ -20,7 +20,8 @@ from raybench.core.records import (
     TrialStatus,
 )
 from raybench.core.registry import load_entry_point
-from raybench.evaluation.contracts import ClassifierRun, ProtocolRun, TrialContext
+from raybench.evaluation.classifier_run import ClassifierRun
+from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.fitted_classifier import Evaluator, FittedClassifier
 from raybench.evaluation.outcomes import Evaluation, Predictions, SplitReport
 from raybench.spec import ExperimentSpec

@@ -28,7 +28,7 @@ class NoopRun:
         return SplitReport(metrics=VALUES, num_examples=len(examples), predictions=predictions)
 
 
-def noop(context: Any, hparams: Any, seed: int, max_epochs: int, fixed: Any = None) -> NoopRun:
+def noop(context: Any, hparams: Any, seed: int, max_epochs: int) -> NoopRun:
     return NoopRun(context)
 
 

@@ -16,7 +16,7 @@ from raybench.core.condition import CLEAN
 from raybench.core.errors import DivergedError
 from raybench.core.records import Pair, Task, TrialRequest
 from raybench.evaluation.classifier import Classifier
-from raybench.evaluation.classifier_run import BaseClassifierRun
+from raybench.evaluation.classifier_run import ClassifierRun
 from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.finetune import protocol as finetuning
 from raybench.evaluation.outcomes import EpochResult, Evaluation, MetricResult, Predictions
@@ -56,7 +56,7 @@ def spec(tmp_path: Path) -> ExperimentSpec:
     return load_spec(path)
 
 
-class Scripted(BaseClassifierRun):
+class Scripted(ClassifierRun):
     """A protocol run with given accuracies on val; one of them may be an error to raise."""
 
     def __init__(self, context: TrialContext, script: Sequence[float | Exception]) -> None:

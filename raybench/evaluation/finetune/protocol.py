@@ -18,7 +18,7 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import DivergedError
 from raybench.core.records import Hparams
 from raybench.evaluation.classifier import Classifier
-from raybench.evaluation.classifier_run import BaseClassifierRun
+from raybench.evaluation.classifier_run import ClassifierRun
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.finetune.checkpoint import load_best, load_state, save_best, save_state
 from raybench.evaluation.finetune.recipe import Recipe
@@ -36,7 +36,7 @@ def finetune(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int
     return FinetuneRun(context, Recipe.from_hparams(hparams, max_epochs), seed)
 
 
-class FinetuneRun(BaseClassifierRun):
+class FinetuneRun(ClassifierRun):
     """One network trained with one recipe."""
 
     def __init__(self, context: TrialContext, recipe: Recipe, seed: int) -> None:
