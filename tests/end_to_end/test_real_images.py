@@ -139,6 +139,7 @@ def test_every_measurement_states_the_preprocessing(measured):
     assert [json.loads(text) for text in stated] == [
         {
             "input_size": 224,
+            "crop_mode": "center",
             "crop_pct": 0.875,
             "interpolation": "bilinear",
             "mean": [0.5, 0.5, 0.5],
