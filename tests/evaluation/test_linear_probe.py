@@ -1,9 +1,14 @@
+import math
+
 import numpy as np
 import pytest
+import torch
 
 from raybench.catalog.search_spaces import LINEAR_PROBE_GRIDS
 from raybench.core.errors import DivergedError, SplitLockedError
+from raybench.evaluation.feature_norm import FeatureNorm
 from raybench.evaluation.linear_probe import linear_probe
+from raybench.evaluation.packed_heads import PackedHeads
 
 EPOCHS = 6
 GRADIENT = {"solver": "sgd", "feature_norm": "standardize", "batch_size": 256, "epochs": EPOCHS}
@@ -12,85 +17,144 @@ IDS = ["sgd", "adamw", "lbfgs"]
 
 
 def run(context, hparams, seed=0):
-    started = linear_probe(context, hparams, seed, EPOCHS)
-    return started, list(started.run_epochs())
+    fitted = linear_probe(context, hparams, seed, EPOCHS)
+    return fitted, list(fitted.run_epochs())
 
 
-def best_of(rungs):
+def best_of(results):
     best = None
-    for rung in rungs:
-        best = rung if rung.is_better(best, "accuracy") else best
+    for result in results:
+        best = result if result.is_better(best, "accuracy") else best
     return best
 
 
 @pytest.mark.parametrize("hparams", SOLVERS, ids=IDS)
 def test_digits_are_recognised(context_of, digits, hparams):
-    _, rungs = run(context_of(digits), hparams)
-    assert best_of(rungs).metrics["accuracy"] > 0.9
-    assert set(rungs[0].metrics) == {"accuracy", "top5_accuracy", "mean_class_accuracy", "nll"}
+    _, results = run(context_of(digits), hparams)
+    assert best_of(results).metrics["accuracy"] > 0.9
+    assert set(results[0].metrics) == {"accuracy", "top5_accuracy", "mean_class_accuracy", "nll"}
 
 
 @pytest.mark.parametrize("hparams", SOLVERS, ids=IDS)
 def test_the_chosen_head_trained_alone_equals_its_column_in_the_grid(context_of, digits, hparams):
     context = context_of(digits)
-    packed, rungs = run(context, hparams)
-    chosen = best_of(rungs).chosen
-    alone, alone_rungs = run(context, {**hparams, **chosen})
+    packed, results = run(context, hparams)
+    chosen = best_of(results).chosen
+    alone, alone_results = run(context, {**hparams, **chosen})
     # Products of 10 and of 520 columns are summed in another order, so not to the last bit.
     np.testing.assert_allclose(
         alone.predict("val").logits, packed.predict("val").logits, rtol=1e-3, atol=1e-3
     )
-    assert alone_rungs[-1].chosen == chosen
-    assert alone_rungs[-1].grid == ()
+    assert alone_results[-1].chosen == chosen
+    assert alone_results[-1].grid == ()
 
 
 @pytest.mark.parametrize("hparams", SOLVERS, ids=IDS)
 def test_the_same_seed_gives_the_same_last_bit(context_of, digits, hparams):
     context = context_of(digits)
-    (first, rungs), (second, again) = run(context, hparams), run(context, hparams)
-    assert rungs == again
+    (first, results), (second, again) = run(context, hparams), run(context, hparams)
+    assert results == again
     assert np.array_equal(first.predict("val").logits, second.predict("val").logits)
 
 
 @pytest.mark.parametrize("hparams", SOLVERS, ids=IDS)
-def test_what_it_predicts_is_what_its_best_rung_reported(context_of, digits, hparams):
-    started, rungs = run(context_of(digits), hparams)
-    found = started.predict("val")
-    share = float((found.logits.argmax(axis=1) == found.targets).mean())
-    assert share == best_of(rungs).metrics["accuracy"]
+def test_predictions_are_those_of_the_best_epoch(context_of, digits, hparams):
+    fitted, results = run(context_of(digits), hparams)
+    predictions = fitted.predict("val")
+    num_correct = int((predictions.logits.argmax(axis=1) == predictions.targets).sum())
+    assert num_correct / 400 == best_of(results).metrics["accuracy"]
 
 
 @pytest.mark.parametrize("hparams", SOLVERS, ids=IDS)
-def test_test_cannot_be_read_while_locked_and_can_in_the_final_stage(context_of, digits, hparams):
+def test_test_can_be_read_in_the_final_stage_only(context_of, digits, hparams):
     locked, _ = run(context_of(digits), hparams)
     with pytest.raises(SplitLockedError, match="locked"):
         locked.predict("test")
-    opened, _ = run(context_of(digits, is_unlocked=True), hparams)
-    found = opened.predict("test")
-    assert found.logits.shape == (397, 10)
-    assert found.logits.dtype == np.float32
-    assert found.ids[0] == "test/0"
+    unlocked, _ = run(context_of(digits, is_unlocked=True), hparams)
+    predictions = unlocked.predict("test")
+    assert predictions.logits.shape == (397, 10)
+    assert predictions.logits.dtype == np.float32
+    assert predictions.ids[0] == "test/0"
 
 
-def test_the_search_is_blind_to_the_content_of_test(context_of, digits):
-    _, rungs = run(context_of(digits), GRADIENT)
+def test_a_search_does_not_depend_on_test(context_of, digits):
+    _, results = run(context_of(digits), GRADIENT)
     other = {**digits, "test": (np.full((5, 64), 1e9, np.float32), np.arange(5))}
-    assert run(context_of(other), GRADIENT)[1] == rungs
+    assert run(context_of(other), GRADIENT)[1] == results
+
+
+CELL = {"lr": 0.05, "weight_decay": 0.01}
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adamw", None], ids=["sgd", "adamw", "default"])
+def test_heads_are_those_of_torchs_optimisers(context_of, digits, solver):
+    """The loop written out with `nn.Linear`, from the same start; without a solver it is AdamW."""
+    hparams = {**GRADIENT, **CELL, "epochs": 2, "solver": solver}
+    if solver is None:
+        del hparams["solver"]
+    fitted, _ = run(context_of(digits), hparams, seed=3)
+    norm = FeatureNorm.fit("standardize", digits["train"][0])
+    features, val = (norm.apply(torch.tensor(digits[name][0])) for name in ("train", "val"))
+    targets = torch.tensor(digits["train"][1])
+    start = PackedHeads(64, 10, [(0.05, 0.01)], solver="sgd", seed=3, device=torch.device("cpu")).head(0)
+    layer = torch.nn.Linear(64, 10)
+    layer.weight.data, layer.bias.data = start[:-1].T.contiguous(), start[-1].clone()
+    groups = [
+        {"params": [layer.weight], "weight_decay": 0.01},
+        {"params": [layer.bias], "weight_decay": 0.0},
+    ]
+    optimizer = (
+        torch.optim.SGD(groups, lr=0.05, momentum=0.9)
+        if solver == "sgd"
+        else torch.optim.AdamW(groups, lr=0.05)
+    )
+    for epoch in (1, 2):
+        order = torch.from_numpy(np.random.default_rng((3, epoch)).permutation(1000))
+        for step, batch in enumerate(order.split(256)):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.05 * 0.5 * (1 + math.cos(math.pi * (epoch - 1 + step / 4) / 2))
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(layer(features[batch]), targets[batch]).backward()
+            optimizer.step()
+    expected = layer(val).detach().numpy()
+    np.testing.assert_allclose(fitted.predict("val").logits, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_order_of_minibatches_follows_from_seed_and_epoch(context_of, digits, monkeypatch):
+    seen = []
+    inner = PackedHeads.step
+    monkeypatch.setattr(
+        PackedHeads,
+        "step",
+        lambda self, features, targets, lr_factor: (
+            seen.extend(targets.tolist()) or inner(self, features, targets, lr_factor)
+        ),
+    )
+    context, hparams = context_of(digits), {**GRADIENT, **CELL, "epochs": 2}
+    epochs = []
+    for seed in (0, 1, 0):
+        run(context, hparams, seed)
+        epochs += [seen[:1000], seen[1000:]]
+        seen.clear()
+    assert all(sorted(epoch) == sorted(digits["train"][1]) for epoch in epochs)
+    first, second, other_first, other_second, *again = epochs
+    assert again == [first, second]
+    assert len({tuple(epoch) for epoch in (first, second, other_first, other_second)}) == 4
 
 
 def test_every_cell_of_the_grid_is_reported_with_its_accuracy(context_of, digits):
-    _, rungs = run(context_of(digits), GRADIENT)
-    assert len(rungs[-1].grid) == 52
-    best = max(cell["accuracy"] for cell in rungs[-1].grid)
-    assert best == rungs[-1].metrics["accuracy"]
+    _, results = run(context_of(digits), GRADIENT)
+    assert len(results[-1].grid) == 52
+    best = max(cell["accuracy"] for cell in results[-1].grid)
+    assert best == results[-1].metrics["accuracy"]
 
 
-def test_a_best_cell_on_the_edge_of_the_grid_is_said_so(context_of, digits):
-    _, rungs = run(context_of(digits), {**GRADIENT, "solver": "adamw"})
-    for rung in rungs:
-        rates = sorted({cell["lr"] for cell in rung.grid})
-        on_edge = rung.chosen["lr"] in (rates[0], rates[-1])
-        assert ("lr" in rung.edges) == on_edge
+def test_a_best_cell_on_an_edge_of_the_grid_is_reported(context_of, digits):
+    _, results = run(context_of(digits), {**GRADIENT, "solver": "adamw"})
+    for result in results:
+        rates = sorted({cell["lr"] for cell in result.grid})
+        on_edge = result.chosen["lr"] in (rates[0], rates[-1])
+        assert ("lr" in result.edges) == on_edge
 
 
 def test_a_chosen_epoch_ends_training_without_shortening_the_schedule(context_of, digits):
@@ -106,8 +170,8 @@ def test_epochs_are_capped_by_the_budget(context_of, digits):
 
 
 def test_the_regularisation_path_ends_before_the_weakest_strength(context_of, digits):
-    _, (rung,) = run(context_of(digits), SOLVERS[2])
-    assert 8 < len(rung.grid) < len(LINEAR_PROBE_GRIDS["lbfgs"]["inverse_l2"])
+    _, (result,) = run(context_of(digits), SOLVERS[2])
+    assert 8 < len(result.grid) < len(LINEAR_PROBE_GRIDS["lbfgs"]["inverse_l2"])
 
 
 def test_features_that_are_nan_end_as_diverged(context_of, digits):
@@ -120,10 +184,10 @@ def test_one_example_per_class_is_enough(context_of, digits):
     features, targets = digits["train"]
     first = np.array([int(np.argmax(targets == c)) for c in range(10)])
     few = {**digits, "train": (features[first], targets[first])}
-    _, rungs = run(context_of(few), GRADIENT)
-    assert rungs[-1].metrics["accuracy"] > 0.3
+    _, results = run(context_of(few), GRADIENT)
+    assert results[-1].metrics["accuracy"] > 0.3
 
 
-def test_prediction_before_fitting_is_a_bug_with_a_sentence(context_of, digits):
+def test_predicting_before_fitting_is_refused(context_of, digits):
     with pytest.raises(RuntimeError, match="iterate run_epochs"):
         linear_probe(context_of(digits), GRADIENT, 0, EPOCHS).predict("val")

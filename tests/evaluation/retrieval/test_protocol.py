@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from raybench.catalog.retrieval import PRESETS, RETRIEVAL
 from raybench.catalog.search_spaces import defaults
@@ -31,6 +32,27 @@ def test_map_on_digits_equals_a_full_sort(context_of, digits):
     [rung] = retrieval(context_of(digits), PAPER, 0, 1).run_epochs()
     expected = brute_map(*(digits[s][0] for s in ("val", "train")), digits["val"][1], digits["train"][1])
     assert rung.metrics["map"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_whitening_is_learnt_on_train_not_on_the_queries(context_of, digits):
+    """PCA of train by scikit-learn, then a full sort. Queries are stretched, so that theirs differs."""
+    stretch = np.linspace(0.2, 5.0, 64, dtype=np.float32)
+    splits = {**digits, "val": (digits["val"][0] * stretch, digits["val"][1])}
+    report = retrieval(context_of(splits), {**PAPER, "normalisation": "pca_whiten"}, 0, 1).report("val")
+    train, val = (splits[name][0].astype(np.float64) for name in ("train", "val"))
+    by_train, by_queries = (
+        brute_map(*(whiten(learnt, rows) for rows in (val, train)), digits["val"][1], digits["train"][1])
+        for learnt in (train, val)
+    )
+    assert report.metrics["map"] == pytest.approx(by_train, abs=1e-4)
+    assert abs(by_train - by_queries) > 0.01
+
+
+def whiten(learnt, rows):
+    """Projections of `rows` on the principal axes of `learnt` with variance, divided by their deviations."""
+    pca = PCA().fit(learnt)
+    kept = pca.explained_variance_ > 1e-6 * pca.explained_variance_[0]
+    return (pca.transform(rows) / np.sqrt(np.maximum(pca.explained_variance_, 1e-12)))[:, kept]
 
 
 def test_every_query_keeps_its_values(context_of, digits):
