@@ -7,8 +7,8 @@ from raybench.evaluation.knn import knn
 
 
 def run(context, hparams):
-    started = knn(context, hparams, 0, 1)
-    return started, list(started.run_epochs())
+    fitted = knn(context, hparams, 0, 1)
+    return fitted, list(fitted.run_epochs())
 
 
 @pytest.mark.parametrize(("kind", "metric"), [("none", "euclidean"), ("l2", "cosine")])
@@ -18,27 +18,27 @@ def test_digits_are_classified_exactly_as_by_scikit_learn(context_of, digits, ki
     noise = np.random.default_rng(0)
     splits = {n: ((x + noise.normal(0, 0.01, x.shape)).astype(np.float32), y) for n, (x, y) in digits.items()}
     cell = {"k": k, "weighting": "uniform"}
-    started, _ = run(context_of(splits, is_unlocked=True), {"feature_norm": kind, **cell})
+    fitted, _ = run(context_of(splits, is_unlocked=True), {"feature_norm": kind, **cell})
     reference = KNeighborsClassifier(n_neighbors=k, metric=metric, algorithm="brute")
     reference.fit(splits["train"][0].astype(np.float64), splits["train"][1])
     expected = reference.predict_proba(splits["test"][0].astype(np.float64))
-    logits = started.predict("test").logits
+    logits = fitted.predict("test").logits
     np.testing.assert_array_equal(logits.argmax(axis=1), expected.argmax(axis=1))
     shares = (np.exp(logits.astype(np.float64)) * (k + 1) - 0.1) / k
     np.testing.assert_allclose(shares, expected, atol=1e-6)
 
 
 def test_one_trial_tries_every_k_and_weighting(context_of, digits):
-    _, (rung,) = run(context_of(digits), {"feature_norm": "l2"})
-    assert len(rung.grid) == 56
-    assert rung.metrics["accuracy"] == max(cell["accuracy"] for cell in rung.grid) > 0.97
+    _, (result,) = run(context_of(digits), {"feature_norm": "l2"})
+    assert len(result.grid) == 56
+    assert result.metrics["accuracy"] == max(cell["accuracy"] for cell in result.grid) > 0.97
 
 
 def test_the_chosen_cell_alone_gives_the_same_last_bit(context_of, digits):
     context = context_of(digits)
-    packed, (rung,) = run(context, {"feature_norm": "l2"})
-    alone, (again,) = run(context, {"feature_norm": "l2", **rung.chosen})
-    assert again.metrics == rung.metrics
+    packed, (result,) = run(context, {"feature_norm": "l2"})
+    alone, (again,) = run(context, {"feature_norm": "l2", **result.chosen})
+    assert again.metrics == result.metrics
     assert again.grid == ()
     assert np.array_equal(alone.predict("val").logits, packed.predict("val").logits)
 
@@ -46,28 +46,28 @@ def test_the_chosen_cell_alone_gives_the_same_last_bit(context_of, digits):
 def test_an_absurd_k_is_not_tried_on_a_small_training_set(context_of, digits):
     features, targets = digits["train"]
     few = {**digits, "train": (features[:15], targets[:15])}
-    _, (rung,) = run(context_of(few), {"feature_norm": "none"})
-    assert max(cell["k"] for cell in rung.grid) == 10
+    _, (result,) = run(context_of(few), {"feature_norm": "none"})
+    assert max(cell["k"] for cell in result.grid) == 10
 
 
 @pytest.mark.parametrize("kind", ["none", "standardize", "l2"])
 def test_the_scale_of_the_features_does_not_change_the_choice(context_of, digits, kind):
-    _, (rung,) = run(context_of(digits), {"feature_norm": kind})
+    _, (result,) = run(context_of(digits), {"feature_norm": kind})
     scaled = {name: (features * 64, targets) for name, (features, targets) in digits.items()}
     _, (again,) = run(context_of(scaled), {"feature_norm": kind})
-    assert again.chosen == rung.chosen
+    assert again.chosen == result.chosen
 
 
 def test_features_that_are_all_alike_are_answered(context_of, digits):
     alike = {name: (np.ones_like(features), targets) for name, (features, targets) in digits.items()}
-    _, (rung,) = run(context_of(alike), {"feature_norm": "none"})
-    assert 0.0 < rung.metrics["accuracy"] < 0.3
+    _, (result,) = run(context_of(alike), {"feature_norm": "none"})
+    assert 0.0 < result.metrics["accuracy"] < 0.3
 
 
 def test_test_cannot_be_read_while_locked(context_of, digits):
-    started, _ = run(context_of(digits), {"feature_norm": "l2"})
+    fitted, _ = run(context_of(digits), {"feature_norm": "l2"})
     with pytest.raises(SplitLockedError, match="locked"):
-        started.predict("test")
+        fitted.predict("test")
 
 
 def test_prediction_before_fitting_is_a_bug_with_a_sentence(context_of, digits):

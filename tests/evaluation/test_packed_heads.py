@@ -50,22 +50,22 @@ def one_linear_layer(lr, decay, solver):
 @pytest.mark.parametrize("solver", ["adamw"])
 @pytest.mark.parametrize("index", range(len(CELLS)))
 def test_adamw_equals_torchs_on_each_head(solver, index):
-    found = packed(CELLS, solver).head(index)
-    torch.testing.assert_close(found, one_linear_layer(*CELLS[index], solver), rtol=1e-4, atol=1e-5)
+    head = packed(CELLS, solver).head(index)
+    torch.testing.assert_close(head, one_linear_layer(*CELLS[index], solver), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("index", range(len(CELLS)))
 def test_sgd_equals_torchs_on_each_head(index):
     # With a schedule torch multiplies the velocity by the rate of the step, as here.
-    found = packed(CELLS, "sgd").head(index)
-    torch.testing.assert_close(found, one_linear_layer(*CELLS[index], "sgd"), rtol=1e-4, atol=1e-5)
+    head = packed(CELLS, "sgd").head(index)
+    torch.testing.assert_close(head, one_linear_layer(*CELLS[index], "sgd"), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adamw"])
 @pytest.mark.parametrize("index", range(len(CELLS)))
 def test_a_head_trained_alone_equals_its_column_in_the_grid(solver, index):
     alone = packed([CELLS[index]], solver).head(0)
-    torch.testing.assert_close(alone, packed(CELLS, solver).head(index), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(alone, packed(CELLS, solver).head(index), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adamw"])
