@@ -1,14 +1,4 @@
-"""Defects of the paper's released code (bob/inventory section 7) that raybench cannot have, and the tests that say so.
-
-| defect | shown by |
-| --- | --- |
-| 7.4 batch-norm drift in frozen networks | backbones/test_backbone.py: `test_training_a_head_on_a_frozen_backbone_…`; features/test_extraction.py: `test_extraction_leaves_a_training_backbone_as_it_was`; here: `test_every_trial_on_frozen_features_leaves_…` |
-| 7.6 one normalisation for all | backbones/test_backbone.py: `test_each_backbone_normalises_with_its_own_values`; backbones/test_real_checkpoints.py: `test_another_backbones_normalisation_would_be_seen` |
-| 7.10 selection on the reported split | here: all tests on test |
-| 7.8 two checkpoints under one label | backbones/test_checkpoint.py: `test_two_checkpoints_under_one_name_are_told_apart`, `test_averaged_and_raw_weights_…`; here: `test_a_weight_file_that_changed_…` and the ones after it |
-| 7.2 heads lost or doubled when weights load | backbones/test_checkpoint.py: `test_a_second_head_…`, `test_features_are_never_a_heads_output`, `test_a_missing_weight_is_named`; backbones/test_loading.py: `test_timms_weights_are_really_loaded_and_lose_their_head` |
-| 7.11 `pretrained: false` in disguise | backbones/test_loading.py: `test_an_architecture_without_weights_…`, `test_kwargs_cannot_switch_pretraining_off`; here: `test_a_twin_is_random_by_name_only` |
-"""  # noqa: E501 - a table.
+"""Defects of the code released with Goldblum et al. 2023, and the tests that raybench does not have them."""
 
 import json
 from collections.abc import Callable
@@ -22,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from raybench.backbones.checkpoint import checkpoint_path
+from raybench.backbones.loading import checkpoint_digest, load_backbone
 from raybench.catalog.backbones import find_backbone
 from raybench.catalog.search_spaces import defaults
 from raybench.catalog.tasks import PROTOCOLS
@@ -35,10 +26,70 @@ from raybench.features.store import FeatureStore
 from raybench.spec import ExperimentSpec, load_spec
 from raybench.store import ledger
 from raybench.store.measurements import read_measurements
+from raybench.tuning.study import PairStudy, StudyPlan
 from raybench.worker import trial
 from raybench.worker.trial import Trial
 
 torch.set_num_threads(1)
+TESTS = Path(__file__).parents[1]
+HERE = "end_to_end/test_paper_defects.py"
+DEFECTS = {
+    "1. The detectors with plain ViTs for OOD detection are trained by SGD, at the rate meant for AdamW.": [
+        "evaluation/finetune/test_optimizer.py::test_steps_are_adamws_with_clipped_gradients",
+        "evaluation/test_linear_probe.py::test_heads_are_those_of_torchs_optimisers",
+    ],
+    "2. Two backbones are retrieved by the outputs of a 1000-class head, one of them randomly initialised.": [
+        "backbones/test_checkpoint.py::test_features_are_never_the_output_of_a_head",
+        "backbones/test_checkpoint.py::test_a_second_head_under_another_name_is_refused",
+        "backbones/test_checkpoint.py::test_a_missing_weight_is_named",
+        "backbones/test_loading.py::test_timms_weights_are_loaded_and_their_head_is_dropped",
+    ],
+    "3. One ViT is built with 12 attention heads for one task and 6 for others; the shapes match.": [
+        f"{HERE}::test_another_number_of_attention_heads_is_another_backbone",
+    ],
+    "4. The linear probe moves the batch-norm statistics of the frozen network.": [
+        "backbones/test_backbone.py::test_training_a_head_on_a_frozen_backbone_does_not_move_batch_statistics",
+        "features/test_extraction.py::test_extraction_restores_a_backbone_in_training_mode",
+        f"{HERE}::test_every_trial_on_frozen_features_leaves_the_weights_and_features_as_they_were",
+    ],
+    "5. The linear probe takes the class token and so crashes for networks without one.": [
+        "backbones/test_feature_spec.py::test_without_a_class_token_tokens_are_averaged",
+        "contracts/test_backbones.py::test_features_have_the_stated_width_and_earlier_layers_are_available",
+        "contracts/test_protocols.py::test_it_learns",
+    ],
+    "6. Backbones get ImageNet's mean and deviation, whatever they were pretrained with.": [
+        "backbones/test_backbone.py::test_each_backbone_normalises_with_its_own_values",
+        "contracts/test_backbones.py::test_preprocessing_is_that_of_timms_config",
+    ],
+    "7. The reciprocal rank counts junk images and queries without positives; other metrics do not.": [
+        "evaluation/retrieval/test_ranks.py::test_ranks_equal_a_full_sort_with_ties_and_junk",
+        "evaluation/retrieval/test_query_gallery.py::test_listed_positives_are_asked_for_and_junk_is_passed_over",
+        "metrics/test_retrieval.py::test_a_query_without_positives_is_counted_and_left_out",
+    ],
+    "8. Different checkpoints are reported under one label.": [
+        "backbones/test_checkpoint.py::test_two_checkpoints_under_one_name_have_different_digests",
+        "backbones/test_checkpoint.py::test_averaged_and_raw_weights_in_one_file_are_refused",
+        f"{HERE}::test_a_weight_file_that_changed_under_its_name_is_refused",
+    ],
+    "9. Backbones are compared under recipes that differ.": [
+        f"{HERE}::test_all_backbones_are_searched_in_the_same_space",
+    ],
+    "10. Hyperparameters and epochs are chosen on the reported split, with one seed.": [
+        "contracts/test_protocols.py::test_during_a_search_it_cannot_read_test",
+        "contracts/test_protocols.py::test_in_the_final_stage_it_chooses_nothing_on_test",
+        f"{HERE}::test_what_a_search_finds_does_not_depend_on_test",
+    ],
+    "11. Configurations of pretrained backbones say `pretrained: false`.": [
+        "backbones/test_loading.py::test_an_architecture_without_weights_is_not_passed_off_as_pretrained",
+        "backbones/test_loading.py::test_kwargs_cannot_switch_pretraining_off",
+        f"{HERE}::test_a_twin_is_random_by_name_only",
+    ],
+    "12. The number of labels per class is ignored for most datasets.": [
+        "data/test_loading.py::test_few_shots_cap_train_and_val_and_leave_test_alone",
+        "spec/test_tasks.py::test_a_few_shot_version_of_a_torchvision_dataset_has_the_rows_splits",
+    ],
+}
+"""Defect → tests, as `file::function`."""
 SPEC = """
 name: defects
 backbones: [BACKBONE]
@@ -60,6 +111,56 @@ def draw(folder: Path, count: int, seed: int, *, are_labels_swapped: bool = Fals
             image = stripes if name == "vertical" else stripes.transpose(1, 0, 2)
             pixels = (image + rng.integers(0, 56, (32, 32, 3))).astype(np.uint8)
             Image.fromarray(pixels).save(folder / label / f"{i}.png")
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_every_defect_has_its_tests(defect):
+    for name in DEFECTS[defect]:
+        file, _, function = name.partition("::")
+        assert f"def {function}(" in (TESTS / file).read_text(encoding="utf-8"), name
+
+
+def test_all_twelve_defects_are_listed():
+    assert [int(defect.partition(".")[0]) for defect in DEFECTS] == list(range(1, 13))
+
+
+def test_another_number_of_attention_heads_is_another_backbone():
+    """Defect 3: the digest tells them apart, and all protocols load by the same row."""
+    info = find_backbone("mini_vit.supervised")
+    other = replace(info, kwargs={**info.kwargs, "num_heads": 2})
+    assert checkpoint_digest(other) != checkpoint_digest(info)
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = [load_backbone(one)(pixels) for one in (info, other)]
+    assert features[0].shape == features[1].shape
+    assert not torch.allclose(*features)
+
+
+@pytest.mark.parametrize("protocol", [name for name, info in PROTOCOLS.items() if info.space])
+def test_all_backbones_are_searched_in_the_same_space(protocol):
+    """Defect 9: as many trials of the same hyperparameters for every backbone, from the same first one."""
+    requests = []
+    for backbone in ("mini_resnet.supervised", "mini_vit.random"):
+        plan = StudyPlan(
+            experiment="defects",
+            space=PROTOCOLS[protocol].space_within(5),
+            objective=PROTOCOLS[protocol].objective,
+            sampler="qmc",
+            num_trials=6,
+            search_seed=0,
+            seeds=(0,),
+            max_epochs=5,
+            needs_features=False,
+        )
+        study = PairStudy(Pair(backbone=backbone, task=Task(protocol, "digits")), plan)
+        trials = filter(None, (study.next_request() for _ in range(6)))
+        requests.append(list(trials))
+    one, other = requests
+    assert len(one) == len(other) > 1
+    assert one[0].hparams == other[0].hparams
+    for first, second in zip(one, other, strict=True):
+        assert set(first.hparams) == set(second.hparams) == set(PROTOCOLS[protocol].space)
+        assert (first.seed, first.max_epochs) == (second.seed, second.max_epochs)
 
 
 SEARCHED = [name for name, info in PROTOCOLS.items() if info.space]
@@ -120,7 +221,7 @@ def splits_in(storage: Path) -> set[str]:
 
 @pytest.mark.parametrize("protocol", SEARCHED)
 def test_what_a_search_finds_does_not_depend_on_test(make_spec, tmp_path, protocol):
-    """7.10: with test labels turned into their opposite, the search is the same to the last bit."""
+    """Defect 10: with test labels turned into their opposite, the search is the same to the last bit."""
     found = []
     for is_swapped in (False, True):
         spec = make_spec(f"swapped_{is_swapped}", are_labels_swapped=is_swapped)
@@ -186,7 +287,7 @@ def test_a_search_trial_that_reads_test_fails_with_the_lock_as_its_reason(make_s
 
 
 def test_every_trial_on_frozen_features_leaves_the_weights_and_features_as_they_were(make_spec, tmp_path):
-    """7.4: the probe reads stored features of a frozen network; nothing it does can move them."""
+    """Defect 4: the probe reads stored features of a frozen network; nothing it does can move them."""
     spec, storage = make_spec("one"), tmp_path / "storage"
     carry_out(spec, storage, "features")
     files = sorted((storage / "features").glob("*/features.npy"))
@@ -201,7 +302,7 @@ def test_every_trial_on_frozen_features_leaves_the_weights_and_features_as_they_
 
 
 def test_a_weight_file_that_changed_under_its_name_is_refused(make_spec, tmp_path):
-    """7.8: one label never stands for two checkpoints, even when the file is overwritten mid-experiment."""
+    """Defect 8: one label never stands for two checkpoints, even if the file is overwritten meanwhile."""
     spec, storage = make_spec("one"), tmp_path / "storage"
     assert carry_out(spec, storage, "final").status == "completed"
     path = Path(spec.backbone("small").checkpoint)
@@ -233,7 +334,7 @@ def test_an_unchanged_copy_of_the_weights_is_the_same_backbone(make_spec, tmp_pa
 
 
 def test_a_twin_is_random_by_name_only(make_spec):
-    """7.11: what is not pretrained says so in its name, its method and its pretraining data."""
+    """Defect 11: what is not pretrained says so in its name, its method and its pretraining data."""
     spec = make_spec("one")
     assert spec.backbone("small").weights == "file"
     twin = find_backbone("resnet18.random")
