@@ -1,1 +1,1 @@
-"""One protocol or evaluator per file; `registry.py` lists them."""
+"""Protocols and evaluators, one file or folder each, and what they share."""

@@ -1,4 +1,4 @@
-"""Numbers too small for their exponent, which CPUs compute up to a hundred times slower."""
+"""Denormal floats, with which CPUs compute up to a hundred times slower."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

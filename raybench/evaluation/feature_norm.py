@@ -1,6 +1,6 @@
 """Normalisation of frozen features, fitted on train only and applied batch by batch.
 
-Features stay in the store's shared memory map: what is copied is one batch, never the whole split.
+Features stay in the store's memory map; one batch is copied at a time, never the whole split.
 """
 
 import warnings
@@ -23,16 +23,16 @@ BLOCK_ROWS = 8192
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureNorm:
-    """How a feature vector is changed before a head sees it."""
+    """Normalisation of a feature vector before the head."""
 
     kind: NormKind
     mean: Float[np.ndarray, " d"]
     scale: Float[np.ndarray, " d"]
-    """Multiplied after the mean is taken off: 1 / standard deviation, or 1 where a feature is constant."""
+    """Factor after centring: 1 / standard deviation, or 1 where a feature is constant."""
 
     @classmethod
     def fit(cls, kind: NormKind, features: Features) -> Self:
-        """Statistics of `features` (those of train), shape [n, d], accumulated in float64 in two passes.
+        """Fit to `features` [n, d] (those of train), in float64 and two passes.
 
         Raises:
             EmptyInputError: if there are no features.
@@ -48,13 +48,13 @@ class FeatureNorm:
             mean = sum(block.sum(axis=0, dtype=np.float64) for block in _blocks(features)) / len(features)
             squares = sum(np.square(block - mean).sum(axis=0) for block in _blocks(features))
             deviation = np.sqrt(squares / len(features))
-            # A constant feature's deviation is rounding noise; dividing by it would invent a signal.
+            # The deviation of a constant feature is rounding noise; dividing by it would amplify the noise.
             is_constant = deviation <= 1e-6 * np.maximum(1.0, np.abs(mean))
             scale = 1.0 / np.where(is_constant, 1.0, deviation)
         return cls(kind=kind, mean=mean.astype(np.float32), scale=scale.astype(np.float32))
 
     def apply(self, features: torch.Tensor) -> torch.Tensor:
-        """Change `features` [b, d] in place and return them."""
+        """Normalise `features` [b, d] in place and return them."""
         if self.kind == "standardize":
             device = features.device
             features.sub_(torch.from_numpy(self.mean).to(device))
@@ -65,12 +65,12 @@ class FeatureNorm:
 
 
 def resident(features: Features, device: torch.device) -> torch.Tensor:
-    """`features` [n, d] as a float32 tensor on `device`: without a copy on the CPU, with one on a GPU.
+    """`features` [n, d] as a float32 tensor on `device`; a view on the CPU, a copy on a GPU.
 
-    Never write into it: on the CPU it is the store's file.
+    Do not write to it: on the CPU it is the store's file.
     """
     with warnings.catch_warnings():
-        # The map is read-only on purpose; torch says once per process that writing would be undefined.
+        # torch warns once per process that writing to the read-only map would be undefined.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.asarray(features)).float().to(device)
 

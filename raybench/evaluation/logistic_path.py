@@ -1,13 +1,13 @@
-"""Logistic regression over a path of regularisation strengths, by L-BFGS, each fit starting from the last.
+"""Logistic regression by L-BFGS over a path of regularisation strengths; each fit starts from the one before.
 
 The objective is scikit-learn's `LogisticRegression(C=inverse_l2)`: the mean cross-entropy plus
-‖W‖² / (2·C·n), bias free. Strong regularisation comes first (there the answer is near zero, where we start),
-and every next fit has little left to do. Where val has become better neither in accuracy nor in NLL for eight
-strengths in a row, weaker ones are not tried. (Accuracy alone would end the path in its flat beginning, where
-weights are tiny and the order of the classes hardly moves.)
+‖W‖² / (2·C·n), without a penalty on the bias. The path starts with the strongest regularisation, whose
+solution is near the start at zero; every further fit needs few iterations. It ends when eight strengths in a
+row improve neither accuracy nor NLL on val. (By accuracy alone it would end at its flat beginning, where
+weights are tiny.)
 
-The normalisation of the features is folded into the weights, so the product reads the store's memory map
-itself; a whole normalised copy of the split would cost its size per trial.
+The normalisation is folded into the weights, so that products read the store's memory map directly; a
+normalised copy of the split would take its size in memory per trial.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class LogisticFit:
 
 
 class LogisticObjective:
-    """Loss and gradient of multinomial logistic regression on features [n, d] that are read, never copied."""
+    """Loss and gradient of multinomial logistic regression; the features [n, d] are not copied."""
 
     def __init__(
         self,

@@ -1,11 +1,10 @@
-"""Many linear heads trained in one stream of features: one matrix, one product, one closed-form gradient.
+"""Many linear heads trained at once on the same features, with one matrix product for all.
 
-The m heads of a grid lie side by side in one matrix [d + 1, c·m]; its last row is the bias. The m heads of
-a class are neighbours, so that a softmax runs along long rows (13 times faster than over ten classes at a
-time). A step costs two matrix products whatever m is, and a handful of in-place passes; DINOv2's loop over
-`nn.Linear`s costs m small products and m autograd graphs. Each head's arithmetic is that of
-`torch.optim.SGD` / `AdamW` on its own cross-entropy; only the order of summation depends on m, so a head
-trained alone equals its column in the grid up to rounding in the last bits, not to the last bit.
+The weights of m heads are one matrix [d + 1, c·m]; its last row is the bias. Columns are grouped by class, so
+that the softmax over classes runs along long rows (13 times faster than over ten classes at a time). A step
+takes two matrix products for any m; a loop over m `nn.Linear`s, as in DINOv2, takes m products and m autograd
+graphs. Each head is trained as by `torch.optim.SGD` or `AdamW` on its own cross-entropy. The order of
+summation depends on m, so a head trained alone equals its column of the grid up to rounding only.
 """
 
 from collections.abc import Sequence
@@ -36,10 +35,9 @@ class PackedHeads:
         seed: int,
         device: torch.device,
     ) -> None:
-        """`cells` holds one (learning rate, weight decay) per head. All heads start from the same weights.
+        """Start all heads from the same weights; `cells` holds one (learning rate, weight decay) per head.
 
-        Weight decay never touches the bias: as in scikit-learn, and so that standardised features keep their
-        class frequencies.
+        The bias does not decay, as in scikit-learn: with standardised features it holds class frequencies.
         """
         self.num_classes = num_classes
         self.num_heads = len(cells)
@@ -57,13 +55,13 @@ class PackedHeads:
         self._num_steps = 0
 
     def logits(self, features: Float[torch.Tensor, "b d1"]) -> Float[torch.Tensor, "b c m"]:
-        """Of every head for features that end in a column of ones."""
+        """Logits of every head; the last column of `features` is 1."""
         return (features @ self.weights).view(len(features), self.num_classes, self.num_heads)
 
     def step(
         self, features: Float[torch.Tensor, "b d1"], targets: Int[torch.Tensor, " b"], lr_factor: float
     ) -> None:
-        """One optimiser step of every head on one batch; `lr_factor` is the schedule's, in [0, 1]."""
+        """One optimiser step of every head on one batch; `lr_factor` in [0, 1] is that of the schedule."""
         error = self._softmax_error(features, targets)
         self._num_steps += 1
         if self.solver == "sgd":
@@ -78,7 +76,7 @@ class PackedHeads:
     def _softmax_error(self, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Gradient of the summed cross-entropy by the logits: softmax − one-hot, shape [b, c·m]."""
         logits = self.logits(features)
-        # Without a last dimension of 1, along which torch's softmax takes one number at a time.
+        # torch's softmax is slow along a last dimension of 1.
         flat = logits[..., 0] if self.num_heads == 1 else logits
         error = torch.softmax(flat, dim=1, out=flat)
         error[torch.arange(len(targets), device=error.device), targets] -= 1.0

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes confidences fit val, and changes no answer."""
+"""Temperature scaling: one factor for all logits that calibrates confidences and changes no answer."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 LOG_RANGE = (math.log(1e-2), math.log(1e2))
-"""Temperatures that are considered, as logarithms."""
+"""Range of the search, as logarithms."""
 
 
 def mean_nll(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"], temperature: float) -> float:
@@ -19,17 +19,17 @@ def mean_nll(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"], t
 
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"]) -> float:
-    """The temperature in [0.01, 100] of least NLL on these examples; 1 where nothing is better than 1.
+    """The temperature in [0.01, 100] of least NLL on these examples; 1 if no other is better.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2. The NLL is convex
     in 1 / temperature, so a bounded search in one dimension finds the minimum.
     """
-    found: Any = minimize_scalar(
+    result: Any = minimize_scalar(
         lambda log: mean_nll(logits, targets, math.exp(log)),
         bounds=LOG_RANGE,
         method="bounded",
         options={"xatol": 1e-6},
     )
-    temperature = math.exp(float(found.x))
+    temperature = math.exp(float(result.x))
     is_better = mean_nll(logits, targets, temperature) < mean_nll(logits, targets, 1.0)
     return temperature if is_better else 1.0

@@ -1,4 +1,4 @@
-"""A split's images as the network will see them, decoded once where that fits into memory."""
+"""Resized images of a split, decoded once if they fit into memory."""
 
 from __future__ import annotations
 
