@@ -62,13 +62,17 @@ def log_spaced(low_power: float, high_power: float, num: int) -> tuple[float, ..
     return tuple(float(f"{10 ** (low_power + i * step):.4g}") for i in range(num))
 
 
+LINEAR_PROBE_MINIBATCH = 256
+FINETUNE_MINIBATCH = 64
+"""Examples per optimiser step where hyperparameters name no `batch_size`."""
+
 LINEAR_PROBE: SearchSpace = {
     "solver": Choice(options=("sgd", "adamw", "lbfgs"), default="adamw"),
     # The paper's released linear_probe.py puts a BatchNorm without affine before the head of some backbones
     # only; here it is a choice for every backbone.
     "feature_norm": Choice(options=("standardize", "none", "l2"), default="standardize"),
     # Linear-evaluation recipes scale lr by batch/256; 1024 takes fewer steps for less time.
-    "batch_size": Choice(options=(256, 1024), default=256),
+    "batch_size": Choice(options=(256, 1024), default=LINEAR_PROBE_MINIBATCH),
     # Length of the schedule; 90 in the paper's released linear_probe.py. Scaled down by `fit_epochs`.
     "epochs": Int(low=10, high=100, default=100),
 }

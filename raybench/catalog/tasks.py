@@ -8,10 +8,12 @@ from raybench.catalog.evaluators.info import Needs
 from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
 from raybench.catalog.search_spaces import (
     FINETUNE,
+    FINETUNE_MINIBATCH,
     KNN,
     KNN_GRIDS,
     LINEAR_PROBE,
     LINEAR_PROBE_GRIDS,
+    LINEAR_PROBE_MINIBATCH,
     Grid,
     PackedGrids,
     SearchSpace,
@@ -21,7 +23,7 @@ from raybench.catalog.search_spaces import (
 from raybench.core.errors import UnknownNameError
 from raybench.core.records import Hparams, Task
 from raybench.core.registry import Registry
-from raybench.metrics.retrieval import RETRIEVAL_METRICS
+from raybench.metrics.retrieval import QUERIES_WITHOUT_POSITIVES, RETRIEVAL_METRICS
 
 WITHOUT_GRADIENTS: tuple[Needs, ...] = ("predictions", "features", "images")
 EVERYTHING: tuple[Needs, ...] = (*WITHOUT_GRADIENTS, "gradients")
@@ -92,7 +94,7 @@ for _protocol in (
         gpus=0.125,
         uses_features=True,
         evaluators=EVERYTHING,
-        minibatch=256,
+        minibatch=LINEAR_PROBE_MINIBATCH,
         doc="A linear classifier on frozen features; one trial trains a whole grid of heads.",
     ),
     ProtocolInfo(
@@ -120,14 +122,14 @@ for _protocol in (
         gpus=1,
         uses_features=False,
         evaluators=EVERYTHING,
-        minibatch=64,
+        minibatch=FINETUNE_MINIBATCH,
         doc="The whole backbone trained end to end with a new head.",
     ),
     ProtocolInfo(
         name="retrieval",
         category="retrieval",
         entry_point="raybench.evaluation.retrieval.protocol:retrieval",
-        metrics=RETRIEVAL_METRICS,
+        metrics=(*RETRIEVAL_METRICS, QUERIES_WITHOUT_POSITIVES),
         objective=RETRIEVAL_OBJECTIVE,
         space=RETRIEVAL,
         added_later=ADDED_LATER,

@@ -239,7 +239,7 @@ class TrialRecord:
     evaluations: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → digest of the settings it measured with; final stage only."""
     wall_seconds: float = 0.0
-    """Of the attempt that fitted it, plus those that only ran evaluators afterwards."""
+    """Of all attempts that contribute to it: training until it resumed, the rest, evaluators run later."""
     started_at: float = 0.0
     """Seconds since the epoch, UTC."""
 
@@ -260,8 +260,8 @@ class TrialRecord:
         return None
 
     @classmethod
-    def failed(cls, request: TrialRequest, reason: str, *, at: float = 0.0) -> "TrialRecord":
-        """Record of a trial whose process wrote none; it died at `at` seconds since the epoch."""
+    def of(cls, request: TrialRequest, status: TrialStatus, reason: str = "") -> "TrialRecord":
+        """A record of the request without results; `dataclasses.replace` adds them."""
         return cls(
             trial_id=request.trial_id,
             experiment=request.experiment,
@@ -270,7 +270,6 @@ class TrialRecord:
             index=request.index,
             hparams=dict(request.hparams),
             seed=request.seed,
-            status="failed",
+            status=status,
             reason=reason,
-            started_at=at,
         )

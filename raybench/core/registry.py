@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -70,6 +71,7 @@ class Registry(Mapping[str, T]):
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._failures: list[PluginError] = []
+        self._lock = threading.RLock()
 
     def add(self, name: str, entry: T) -> None:
         """Add a row of raybench itself.
@@ -104,9 +106,13 @@ class Registry(Mapping[str, T]):
 
     def load_plugins(self) -> tuple[PluginError, ...]:
         """Add the rows of plug-ins, once; return failures: broken plug-ins and names claimed twice."""
-        if self._row_type is None:
+        with self._lock:  # Another thread waits until the rows are complete.
+            if self._row_type is not None:
+                row_type, self._row_type = self._row_type, None  # First: plug-ins may look names up.
+                self._add_plugins(row_type)
             return tuple(self._failures)
-        row_type, self._row_type = self._row_type, None  # First: plug-ins may look names up while loading.
+
+    def _add_plugins(self, row_type: type[T]) -> None:
         plugins, self._failures = load_plugins(f"raybench.{self._kind}s", row_type)
         by_name: dict[str, list[PluginRow]] = {}
         for plugin in plugins:
@@ -122,7 +128,6 @@ class Registry(Mapping[str, T]):
                         "them, or uninstall one."
                     )
                 )
-        return tuple(self._failures)
 
     @property
     def failure_notes(self) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from raybench.catalog.dataset_info import DatasetInfo
+from raybench.catalog.dataset_sources import BUILT_IN, FunctionSource
+from raybench.catalog.datasets import DATASETS
 from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.core.registry import load_entry_point
@@ -64,8 +66,14 @@ def read_source(info: DatasetInfo) -> SourceData:
     """A dataset as its source has it; the one split of a test-only dataset is read as train.
 
     Raises:
-        DataError: a missing folder, column or split; another number of classes than `info.num_classes`.
+        DataError: a missing folder, column or split; another number of classes than `info.num_classes`; a
+            reader that no installed row names (a stored spec must not run code).
     """
+    if isinstance(info.source, FunctionSource) and not _is_installed(info.source):
+        raise DataError(
+            f"dataset {info.name!r} is read by {info.source.reader!r}, which no installed dataset row names; "
+            "install the package that adds it."
+        )
     splits = info.splits
     if info.test_only:
         only = splits.get("test", splits.get("train"))
@@ -78,6 +86,10 @@ def read_source(info: DatasetInfo) -> SourceData:
             f"{len(source.class_names)}: {', '.join(source.class_names[:5])}, ..."
         )
     return source
+
+
+def _is_installed(source: FunctionSource) -> bool:
+    return source.location in BUILT_IN or any(row.source == source for row in DATASETS.values())
 
 
 def _disjoint(splits: Mapping[Split, Examples]) -> tuple[dict[Split, Examples], dict[Split, int]]:

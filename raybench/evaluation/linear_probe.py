@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from raybench.catalog.search_spaces import LINEAR_PROBE_GRIDS
+from raybench.catalog.search_spaces import LINEAR_PROBE_GRIDS, LINEAR_PROBE_MINIBATCH
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
@@ -85,7 +85,7 @@ class GradientRun(LinearProbeRun):
         super().__init__(context, hparams)
         self._seed = seed
         self._epochs = min(int(hparams.get("epochs", max_epochs)), max_epochs)
-        self._batch_size = int(hparams.get("batch_size", 256))
+        self._batch_size = int(hparams.get("batch_size", LINEAR_PROBE_MINIBATCH))
 
     def _train(self, train: FeatureSet, val: FeatureSet, norm: FeatureNorm) -> Iterator[EpochResult]:
         device, cells = self._context.device, self._grid.cells()

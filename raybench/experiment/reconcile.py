@@ -103,7 +103,7 @@ def final_record(storage: StoragePath, request: TrialRequest, reason: str | None
         return record  # Written by this attempt, as `reopen` set it to `running` at the start.
     if record is None:
         reason = reason or "it ended without writing its record"
-        record = TrialRecord.failed(request, reason, at=time.time())
+        record = replace(TrialRecord.of(request, "failed", reason), started_at=time.time())
     elif reason is None:
         is_complete = bool(record.curve) and record.curve[-1].epoch >= request.max_epochs
         record = replace(record, status="completed" if is_complete else "stopped")

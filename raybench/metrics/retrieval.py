@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CUTOFFS = (1, 5, 10, 100)
+QUERIES_WITHOUT_POSITIVES = "queries_without_positives"
 
 
 def _declare_per_query(name: str, doc: str) -> None:
@@ -43,7 +44,7 @@ for _k in CUTOFFS:
         f"Share of queries with a positive among the first {_k} results; metric learning's recall@{_k}.",
     )
 declare(
-    "queries_without_positives",
+    QUERIES_WITHOUT_POSITIVES,
     direction="min",
     bounds=(0.0, float("inf")),
     resampling=NotResampled("it counts images of the dataset"),
@@ -156,4 +157,4 @@ def retrieval_means(per_query: dict[str, NDArray[Any]]) -> dict[str, float]:
             f"none of {len(first)} queries has a positive in the gallery; retrieval measures nothing here."
         )
     means = {name: float(values[has_positives].mean()) for name, values in per_query.items()}
-    return {**means, "queries_without_positives": float((~has_positives).sum())}
+    return {**means, QUERIES_WITHOUT_POSITIVES: float((~has_positives).sum())}

@@ -79,7 +79,8 @@ def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, An
         if name in now["datasets"]
     ]
     for where, row, other in pairs:
-        parts += [(f"{where}.{key}", row[key], other[key]) for key in row if key not in _DESCRIPTIVE]
+        keys = [key for key in {**row, **other} if key not in _DESCRIPTIVE]
+        parts += [(f"{where}.{key}", row.get(key), other.get(key)) for key in keys]
     return parts
 
 

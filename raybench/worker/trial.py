@@ -23,7 +23,7 @@ from raybench.features.store import FeatureStore
 from raybench.metrics import METRICS
 from raybench.spec import ExperimentSpec
 from raybench.store import layout, ledger
-from raybench.store.files import StoragePath, remove_tree
+from raybench.store.files import StoragePath, file_sizes, remove_tree
 from raybench.worker.attempt import Attempt
 from raybench.worker.final_stage import FinalResult, FinalStage
 from raybench.worker.memory import BatchReduction, is_out_of_memory
@@ -66,6 +66,8 @@ class Trial:
         self._started = time.perf_counter()
         self._batches = BatchReduction(self.protocol.minibatch, request.hparams)
         self._attempt: Attempt | None = None
+        self._resumed: TrialRecord | None = None
+        """Record of the interrupted training that this one resumes."""
 
     @property
     def checkpoint_dir(self) -> StoragePath:
@@ -127,12 +129,13 @@ class Trial:
             run = factory(context, self._batches.hparams, self.request.seed, self.request.max_epochs)
             if self.request.stage == "final" and (result := self._evaluate_earlier_fit(run, context)):
                 return result
+            self._resumed = self._resumable_record()
             self._attempt = Attempt(run=run, context=context, objective=self.protocol.objective)
         attempt = self._attempt
         # `is_over` trains one epoch ahead, wasted if early stopping ends the trial now. A trial that may be
         # stopped early instead takes one more step to find that no epoch is left.
         may_be_stopped = self.request.stage == "search" and self._spec.search.early_stopping != "none"
-        is_over = not attempt.train_epoch() or self._is_out_of_time()
+        is_over = not attempt.train_epoch() or self._is_out_of_time(attempt)
         if is_over or (not may_be_stopped and attempt.is_over()):
             return self._end(attempt)
         self._write(status="running")
@@ -188,12 +191,22 @@ class Trial:
         signed = value if value is None or objective.direction == "max" else -value
         return StepResult(epoch=attempt.latest.epoch, objective=signed, is_done=is_done)
 
-    def _is_out_of_time(self) -> bool:
+    def _resumable_record(self) -> TrialRecord | None:
+        """Record of an interrupted training whose checkpoint is still there."""
+        if not file_sizes(self.checkpoint_dir):
+            return None
+        return ledger.read_record(self._storage, self.request.experiment, self.request.trial_id)
+
+    def _is_out_of_time(self, attempt: Attempt) -> bool:
+        """Whether the budget's seconds are over; epochs done before an interruption are repeated first."""
         limit = self._spec.budget.wall_seconds
-        return limit is not None and self._seconds() > limit
+        num_resumed = len(self._resumed.curve) if self._resumed else 0
+        return limit is not None and len(attempt.curve) >= num_resumed and self._seconds() > limit
 
     def _seconds(self) -> float:
-        return time.perf_counter() - self._started
+        """Seconds of this training, with those before it was resumed."""
+        before = self._resumed.wall_seconds if self._resumed else 0.0
+        return before + time.perf_counter() - self._started
 
     def _load_pinned_dataset(self) -> Dataset:
         """The dataset, after checking that it and the backbone are unchanged since the experiment began."""
@@ -226,18 +239,10 @@ class Trial:
         return {**provenance_of(self._backbone, dataset, self._device), **reduced}
 
     def _write(self, *, status: TrialStatus, reason: str = "", result: FinalResult | None = None) -> None:
-        request, attempt = self.request, self._attempt
+        attempt = self._attempt
         best = attempt.best if attempt else None
-        record = TrialRecord(
-            trial_id=request.trial_id,
-            experiment=request.experiment,
-            pair=request.pair,
-            stage=request.stage,
-            index=request.index,
-            hparams=dict(request.hparams),
-            seed=request.seed,
-            status=status,
-            reason=reason,
+        record = replace(
+            TrialRecord.of(self.request, status, reason),
             values=result.values if result else best.values if best else (),
             chosen={**best.chosen, **self._batches.reduced} if best else {},
             edges=dict(best.edges) if best else {},

@@ -90,7 +90,7 @@ def _records(round_index: int, num_trials: int) -> list[TrialRecord]:
         )
         # The tracker adds `wall_seconds`, which makes NUM_METRICS.
         metrics = {f"val/metric_{m}": 0.01 * m for m in range(NUM_METRICS - 1)}
-        blank = TrialRecord.failed(request, "").as_dict()
+        blank = TrialRecord.of(request, "failed").as_dict()
         times = {"wall_seconds": 1.0, "started_at": time.time()}
         records.append(TrialRecord(**{**blank, "status": "completed", "metrics": metrics, **times}))
     return records

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,24 @@ def test_a_plugin_may_look_up_rows_while_it_is_loaded(install, toys, monkeypatch
         ball="larger_toys:BALL",
     )
     assert toys["large_ball"].name == "large_ball"
+
+
+def test_a_second_thread_waits_until_all_rows_are_loaded(install, toys, monkeypatch):
+    seen: list[list[str]] = []
+    second = threading.Thread(target=lambda: seen.append(list(toys)))
+    monkeypatch.setattr("builtins.second_thread", second, raising=False)
+    install(
+        "slow_toys",
+        """
+        second_thread.start()
+        second_thread.join(0.1)
+        CAR = Toy("car")
+        """,
+        car="slow_toys:CAR",
+    )
+    assert list(toys) == ["ball", "car"]
+    second.join()
+    assert seen == [["ball", "car"]]
 
 
 @pytest.mark.parametrize(

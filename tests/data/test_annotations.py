@@ -9,6 +9,7 @@ import pytest
 
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.dataset_sources import FunctionSource
+from raybench.data import loading
 from raybench.data.loading import load_dataset
 from raybench.data.shape_scenes import CLASS_NAMES, generate
 from raybench.data.source import SourceData, SourceSplit
@@ -37,7 +38,9 @@ def info(request, tmp_path, monkeypatch):
     module.read = read
     monkeypatch.setitem(sys.modules, module.__name__, module)
     source = FunctionSource("package_with_scenes:read")
-    return DatasetInfo(name="scenes", source=source, annotation=request.param)
+    info = DatasetInfo(name="scenes", source=source, annotation=request.param)
+    monkeypatch.setattr(loading, "DATASETS", {info.name: info})
+    return info
 
 
 def test_splits_are_carved_from_all_images_and_targets_stay_with_them(info):

@@ -4,12 +4,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raybench.catalog.dataset_sources import FolderSource
+from raybench.catalog.dataset_sources import FolderSource, FunctionSource
 from raybench.catalog.datasets import DatasetInfo, find_dataset
 from raybench.core.errors import DataError
 from raybench.data.loading import load_dataset
 
 SPLITS = ("train", "val", "test")
+
+
+def test_a_reader_that_no_installed_row_names_is_not_called():
+    info = DatasetInfo(name="theirs", source=FunctionSource("os:system"))
+    with pytest.raises(DataError, match="'theirs' is read by 'os:system', which no installed dataset row"):
+        load_dataset(info)
 
 
 def folder(root, **options):

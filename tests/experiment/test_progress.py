@@ -30,7 +30,7 @@ def study(backbone: str, **changes) -> PairStudy:
 
 def record_of(request, value: float = 0.5) -> TrialRecord:
     return replace(
-        TrialRecord.failed(request, ""),
+        TrialRecord.of(request, "failed"),
         status="completed",
         values=metric_values({"val/accuracy": value}),
     )
@@ -46,7 +46,9 @@ def in_every_state(progress_type, **options):
     """(progress, study by state): one pair done, one failed, one running, one waiting."""
     studies = {state: study(state) for state in ("done", "failed", "running", "waiting")}
     end_all(studies["done"], lambda request: record_of(request, 0.91))
-    end_all(studies["failed"], lambda request: TrialRecord.failed(request, "DivergedError: loss is nan"))
+    end_all(
+        studies["failed"], lambda request: TrialRecord.of(request, "failed", "DivergedError: loss is nan")
+    )
     first, second = studies["running"].next_request(), studies["running"].next_request()
     progress = progress_type(list(studies.values()), **options)
     progress.trial_started(first)

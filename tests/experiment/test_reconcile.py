@@ -61,7 +61,7 @@ def completed(request: TrialRequest, accuracy: float = 0.5, **changes) -> TrialR
     metrics = {"val/accuracy": accuracy}
     if request.stage == "final":
         metrics["test/accuracy"] = accuracy
-    done = replace(TrialRecord.failed(request, ""), status="completed", values=metric_values(metrics))
+    done = replace(TrialRecord.of(request, "failed"), status="completed", values=metric_values(metrics))
     return replace(done, **changes)
 
 
@@ -185,7 +185,7 @@ def test_a_killed_trial_has_failed_though_its_record_says_running(spec, tmp_path
 def test_the_status_of_an_earlier_attempt_is_not_taken_for_this_ones(spec, tmp_path):
     request = request_of(spec)
     earlier = replace(
-        TrialRecord.failed(request, "the mount was away"),
+        TrialRecord.of(request, "failed", "the mount was away"),
         values=metric_values({"test/accuracy": 0.5}),
     )
     ledger.write_record(tmp_path, earlier)
@@ -204,7 +204,7 @@ def test_a_worker_that_dies_after_writing_its_record_has_completed_its_trial(spe
 
 def test_the_reason_that_a_hanging_worker_wrote_is_kept(spec, tmp_path):
     request = request_of(spec)
-    hung = TrialRecord.failed(request, "one step took longer than 5 s and was ended")
+    hung = TrialRecord.of(request, "failed", "one step took longer than 5 s and was ended")
     ledger.write_record(tmp_path, hung)
     assert final_record(tmp_path, request, "its process died") == hung
 

@@ -1,5 +1,7 @@
 """Additions extend an experiment; any other change conflicts with its measurements."""
 
+from dataclasses import replace
+
 import pytest
 
 from raybench.spec import diff, load_spec
@@ -63,6 +65,15 @@ def test_a_budget_conflicts_by_its_limits_and_not_by_its_name(change):
     assert "max_epochs.linear_probe: 30 → 100" in made.conflicts
     assert "budget.wall_seconds: 1800.0 → None" in made.conflicts
     assert not any("quick" in conflict for conflict in made.conflicts)
+
+
+def test_a_backbone_row_that_gains_or_loses_its_entry_point_conflicts(write):
+    without = load_spec(write())
+    row = replace(without.backbones[0], entry_point="package.module:build")
+    built = without.model_copy(update={"backbones": [row, *without.backbones[1:]]})
+    where = f"backbones.{row.name}.entry_point"
+    assert diff(without, built).conflicts == [f"{where}: None → package.module:build"]
+    assert diff(built, without).conflicts == [f"{where}: package.module:build → None"]
 
 
 def test_resources_change_nothing(change):

@@ -36,7 +36,7 @@ class Unreachable(TrialListener):
             raise StorageUnavailableError("the bucket does not answer")
 
     def collect(self, request: TrialRequest, reason: str | None) -> TrialRecord:
-        return TrialRecord.failed(request, "")
+        return TrialRecord.of(request, "failed")
 
 
 def test_an_unreachable_storage_ends_the_run_once_the_running_trials_have_ended():
@@ -79,7 +79,7 @@ class Collecting(TrialListener):
 
 
 def completed(request: TrialRequest) -> TrialRecord:
-    failed = TrialRecord.failed(request, "")
+    failed = TrialRecord.of(request, "failed")
     return replace(failed, status="completed", values=metric_values({"val/accuracy": 0.5}))
 
 

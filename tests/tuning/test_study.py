@@ -23,7 +23,7 @@ PLAN = StudyPlan(
 
 
 def record_of(request: TrialRequest, value: float, **changes) -> TrialRecord:
-    blank = TrialRecord.failed(request, "")
+    blank = TrialRecord.of(request, "failed")
     chosen = {"epoch": 2}
     return replace(
         blank,
@@ -123,7 +123,7 @@ def test_a_recipe_skips_the_search():
 def test_a_pair_whose_trials_all_fail_gives_the_reason():
     study = PairStudy(PAIR, PLAN)
     while (request := study.next_request()) is not None:
-        study.complete(request, TrialRecord.failed(request, "DivergedError: loss is nan"))
+        study.complete(request, TrialRecord.of(request, "failed", "DivergedError: loss is nan"))
     assert study.is_finished
     assert study.failure == "all 4 search trials failed; the last: DivergedError: loss is nan"
 
@@ -131,7 +131,7 @@ def test_a_pair_whose_trials_all_fail_gives_the_reason():
 def test_one_failed_trial_does_not_stop_the_pair():
     study = PairStudy(PAIR, PLAN)
     bad = study.next_request()
-    study.complete(bad, TrialRecord.failed(bad, "out of memory"))
+    study.complete(bad, TrialRecord.of(bad, "failed", "out of memory"))
     run_to_the_end(study)
     assert study.failure is None
 

@@ -110,13 +110,24 @@ def make_trial(spec: ExperimentSpec, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def make_finetune(spec: ExperimentSpec, tmp_path: Path) -> Callable[[str], Trial]:
-    """A trial of the stage that trains the whole backbone for an epoch on the drawn images."""
+def make_finetune(spec: ExperimentSpec, tmp_path: Path) -> Callable[..., Trial]:
+    """A trial of the stage that trains the whole backbone on the drawn images."""
     path = tmp_path / "small.yaml"
     path.write_text(SPEC.replace("knn@drawn", "finetune@drawn").replace("[calibration]", "[]"))
     tuned = load_spec(path)
 
-    def make(stage: str) -> Trial:
+    def make(
+        stage: str,
+        max_epochs: int = 1,
+        early_stopping: str = "none",
+        wall_seconds: float | None = None,
+    ) -> Trial:
+        changed = tuned.model_copy(
+            update={
+                "search": tuned.search.model_copy(update={"early_stopping": early_stopping}),
+                "budget": replace(tuned.budget, wall_seconds=wall_seconds),
+            }
+        )
         request = TrialRequest(
             experiment="small",
             pair=replace(PAIR, task=Task("finetune", "drawn")),
@@ -124,9 +135,9 @@ def make_finetune(spec: ExperimentSpec, tmp_path: Path) -> Callable[[str], Trial
             index=0,
             hparams={"lr": 1e-3, "weight_decay": 0.05},
             seed=3,
-            max_epochs=1,
+            max_epochs=max_epochs,
         )
-        return Trial(request, tuned, tmp_path / "storage", device="cpu", num_threads=1)
+        return Trial(request, changed, tmp_path / "storage", device="cpu", num_threads=1)
 
     return make
 
@@ -417,6 +428,30 @@ def test_seconds_of_both_attempts_are_added_when_evaluators_run_in_a_second_one(
     clock.seconds = 1002.0
     run(second)
     assert record_of(second, storage).wall_seconds == 42.0
+
+
+def test_a_resumed_training_adds_the_seconds_before_it_was_interrupted(make_finetune, storage, monkeypatch):
+    clock = SimpleNamespace(seconds=0.0)
+    fake_time = SimpleNamespace(perf_counter=lambda: clock.seconds, time=lambda: 1e9)
+    monkeypatch.setattr(trial, "time", fake_time)
+    first = make_finetune("search", max_epochs=2, early_stopping="asha")
+    clock.seconds = 40.0
+    assert not first.step().is_done
+    assert record_of(first, storage).wall_seconds == 40.0
+    clock.seconds = 1000.0
+    second = make_finetune("search", max_epochs=2, early_stopping="asha")
+    clock.seconds = 1002.0
+    run(second)
+    record = record_of(second, storage)
+    assert (record.status, len(record.curve), record.wall_seconds) == ("completed", 2, 42.0)
+
+
+def test_a_resumed_training_out_of_time_keeps_the_epochs_it_had_finished(make_finetune, storage):
+    first = make_finetune("search", max_epochs=3, early_stopping="asha")
+    first.step(), first.step()
+    second = make_finetune("search", max_epochs=3, early_stopping="asha", wall_seconds=1e-9)
+    run(second)
+    assert [point.epoch for point in record_of(second, storage).curve] == [1, 2]
 
 
 def test_an_evaluator_that_cannot_measure_records_its_reason_and_keeps_the_clean_values(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from raybench.catalog.search_spaces import FINETUNE_MINIBATCH
 from raybench.core.records import Hparams
-
-BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class Recipe:
             drop_path=float(hparams.get("drop_path", 0.0)),
             epochs=epochs,
             last_epoch=min(int(hparams.get("epoch", epochs)), epochs),
-            batch_size=int(hparams.get("batch_size", BATCH_SIZE)),
+            batch_size=int(hparams.get("batch_size", FINETUNE_MINIBATCH)),
             min_crop=float(hparams.get("min_crop", 0.5)),
             flip=bool(hparams.get("flip", False)),
             color_jitter=float(hparams.get("color_jitter", 0.0)),

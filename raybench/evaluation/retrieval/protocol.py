@@ -22,7 +22,12 @@ from raybench.evaluation.retrieval.query_expansion import expanded_queries
 from raybench.evaluation.retrieval.query_gallery import QueryGallery
 from raybench.evaluation.retrieval.ranks import ranks_of_positives
 from raybench.evaluation.retrieval.whitening import Normalisation, normalised
-from raybench.metrics.retrieval import RETRIEVAL_METRICS, retrieval_means, retrieval_values
+from raybench.metrics.retrieval import (
+    QUERIES_WITHOUT_POSITIVES,
+    RETRIEVAL_METRICS,
+    retrieval_means,
+    retrieval_values,
+)
 
 
 def retrieval(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> RetrievalRun:
@@ -60,7 +65,7 @@ class RetrievalRun:
         values = [retrieval_values(ranks) for ranks in self._ranks(split)]
         per_query = {name: np.array([row[name] for row in values]) for name in RETRIEVAL_METRICS}
         means = retrieval_means(per_query)
-        num_measured = len(values) - int(means["queries_without_positives"])
+        num_measured = len(values) - int(means[QUERIES_WITHOUT_POSITIVES])
         return SplitReport(metrics=means, num_examples=num_measured, per_query=per_query)
 
     def _ranks(self, split: Literal["val", "test"]) -> Iterator[Int[np.ndarray, " p"]]:
