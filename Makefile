@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STORAGE ?= runs
 
-.PHONY: install quickstart test test-all lint types check picture audit benchmark clean
+.PHONY: install quickstart test test-all lint format types check picture audit benchmark clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,10 @@ test-all: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 types: install
 	$(BIN)/mypy

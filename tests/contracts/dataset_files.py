@@ -17,6 +17,9 @@ import torchvision
 from PIL import Image
 from scipy.io import savemat
 
+from raybench.catalog.dataset_info import DatasetInfo
+from raybench.catalog.dataset_sources import FolderSource
+from raybench.catalog.datasets import DATASETS
 from raybench.data.shape_scenes import CLASS_NAMES, NUM_IDENTITIES
 
 
@@ -239,6 +242,19 @@ def copydays(root: Path) -> Expected:
     return Expected(("any",), (2, 0, 1))
 
 
+def split_folders(info: DatasetInfo) -> Callable[[Path], Expected]:
+    """Class folders below the split folders that the row names."""
+
+    def write_folders(root: Path) -> Expected:
+        names = tuple(f"class_{i:05d}" for i in range(info.num_classes or 2))
+        counts = TRAIN_VAL_TEST if "val" in info.splits else TRAIN_TEST
+        for split, label, image in members(len(names), counts):
+            draw(root / info.source.location / info.splits[split], f"{names[label]}/{image}.png")
+        return expected(names, *((3, 2, 2) if "val" in info.splits else (4, 1, 2)))
+
+    return write_folders
+
+
 def built_in(class_names: tuple[str, ...], *sizes: int) -> Callable[[Path], Expected]:
     """A dataset without files: the real one."""
     return lambda root: Expected(class_names, sizes)
@@ -271,6 +287,11 @@ COPIES: Mapping[str, Callable[[Path], Expected]] = {
         f"{name}{suffix}": revisited(name, suffix)
         for name in ("roxford5k", "rparis6k")
         for suffix in ("", "_easy", "_medium", "_hard", "_medium_1m", "_hard_1m", "_tuned")
+    },
+    **{
+        row.name: split_folders(row)
+        for row in DATASETS.values()
+        if isinstance(row.source, FolderSource) and row.queries is None
     },
 }
 """Row of the catalogue → writes a copy of it below a data folder and says what loading must give."""

@@ -16,11 +16,11 @@ from tests.processes import DEADLINE_SECONDS
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ADDED = {
-    "backbones": "resnet26.bt_in1k",
-    "datasets": "rendered_sst2",
-    "protocols": "nearest_mean",
-    "metrics": "true_class_probability",
-    "evaluators": "flip",
+    "backbones": ["resnet26.bt_in1k"],
+    "datasets": ["imagenette", "rendered_sst2"],
+    "protocols": ["nearest_mean"],
+    "metrics": ["true_class_probability", "flip_consistency"],
+    "evaluators": ["flip"],
 }
 SPEC = """
 name: added
@@ -70,11 +70,15 @@ class Change:
             path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{self.code}", encoding="utf-8")
         else:
             lines = self.code.splitlines(keepends=True)
-            old = "".join(line[1:] for line in lines if line[0] in " -")
-            new = "".join(line[1:] for line in lines if line[0] in " +")
+            new = "".join(line[1:] for line in lines)
             text = path.read_text(encoding="utf-8")
-            assert text.count(old) == 1, f"{self.file} does not contain this exactly once:\n{old}"
-            path.write_text(text.replace(old, new), encoding="utf-8")
+            assert text.count(self.context) == 1, f"{self.file} needs this exactly once:\n{self.context}"
+            path.write_text(text.replace(self.context, new), encoding="utf-8")
+
+    @property
+    def context(self) -> str:
+        """Lines of a diff that are there already."""
+        return "".join(line[1:] for line in self.code.splitlines(keepends=True) if line[0] == " ")
 
 
 def changes() -> list[Change]:
@@ -83,13 +87,13 @@ def changes() -> list[Change]:
         r"^`([\w/.]+)`(?: \((new file|at the end)\))?:\n|^```(?:python|diff)\n(.*?)^```", re.M | re.S
     )
     section = TEXT.partition("\n## Additions")[2].partition("\n## Your own package")[0]
-    found, file, kind = [], "", ""
+    result, file, kind = [], "", ""
     for match in pattern.finditer(section):
         if match[1]:
             file, kind = match[1], match[2] or ""
         else:
-            found.append(Change(file, kind, match[3]))
-    return found
+            result.append(Change(file, kind, match[3]))
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +144,28 @@ def test_the_new_rows_are_in_the_catalogue(repository):
         f"print(json.dumps({{kind: [row['name'] for row in LISTINGS[kind]()] for kind in {list(ADDED)}}}))"
     )
     names = json.loads(python(repository, "-c", code))
-    assert all(name in names[kind] for kind, name in ADDED.items())
+    assert all(set(added) <= set(names[kind]) for kind, added in ADDED.items())
+
+
+def test_the_examples_add_lines_at_places_that_they_leave_in_place(repository):
+    # So the text stays true once somebody has followed it.
+    for change in changes():
+        if not change.kind:
+            assert not re.search("^-", change.code, re.M)
+            assert (repository / change.file).read_text(encoding="utf-8").count(change.context) == 1
 
 
 def test_the_new_rows_pass_the_contract_tests(repository):
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", "-k", " or ".join(ADDED.values())]
+    options = [
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow",
+        "-k",
+        " or ".join(name for names in ADDED.values() for name in names),
+    ]
     output = python(repository, "-m", "pytest", *options, "tests/contracts")
     assert re.search(r"\d+ passed|\.", output)
 
@@ -177,11 +198,11 @@ def test_protocol_and_evaluator_are_measured(repository, storage):
 def test_the_evaluator_has_a_section_in_the_report(repository, storage, tmp_path):
     page = tmp_path / "report.html"
     python(repository, "-m", "raybench.cli", "report", storage, "-o", page)
-    assert "Horizontal flips" in page.read_text()
+    assert "Flips" in page.read_text()
 
 
 def test_the_metric_ranks_a_finished_experiment(repository, storage):
-    ranking = python(repository, "-m", "raybench.cli", "rank", storage, "--metric", ADDED["metrics"])
+    ranking = python(repository, "-m", "raybench.cli", "rank", storage, "--metric", ADDED["metrics"][0])
     assert "true_class_probability" in ranking
 
 
