@@ -1,8 +1,11 @@
 """Classification metrics, by torchmetrics, with the conventions that torchmetrics leaves to the caller.
 
 All take logits, shape [n, c] (any real numbers, the larger the likelier), and true class ids in [0, c), shape
-[n]; all raise what `validation.validated_tensors` raises. Of equal logits the lower class id is the answer;
-which of them are among the five best is up to `torch.topk`.
+[n]; all raise what `validation.validated_tensors` raises.
+
+Ties (docs/ties.md): of equal highest logits the lowest class id is the predicted class, and every other class
+is placed last among the classes with its logit. So top-1 is always within top-5, and a class that a head
+cannot tell from the rest (one without a vote in kNN) is not among its five best.
 """
 
 from __future__ import annotations
@@ -21,16 +24,29 @@ if TYPE_CHECKING:
 TOP_K = 5
 
 
+def places_of_true_class(metric: str, logits: NDArray[Any], targets: NDArray[Any]) -> torch.Tensor:
+    """Place of each example's true class among its logits, int64, [n]; 0 is the predicted class.
+
+    The predicted class is the lowest id among the highest logits. The place of any other class is the number
+    of other classes with a logit at least as high: among equal logits it comes last, whatever its id.
+
+    >>> import numpy as np
+    >>> places_of_true_class("accuracy", np.array([[2.0, 1.0, 2.0, 1.0]] * 4), np.arange(4)).tolist()
+    [0, 3, 1, 3]
+    """
+    scores, labels = validated_tensors(metric, logits, targets)
+    num_as_high = (scores >= scores.gather(1, labels[:, None])).sum(dim=1)
+    return (num_as_high - 1).masked_fill(scores.argmax(dim=1) == labels, 0)
+
+
 def _correct(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
-    """1 where the highest logit is the true class."""
-    return PerExampleMean((logits.argmax(axis=1) == targets).astype("float64"))
+    """1 where the predicted class is the true class."""
+    return PerExampleMean((places_of_true_class("accuracy", logits, targets) < 1).double().numpy())
 
 
 def _correct_in_top5(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:
-    """1 where `torch.topk`, which torchmetrics uses, finds the true class among five."""
-    scores, labels = validated_tensors("top5_accuracy", logits, targets)
-    best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
-    return PerExampleMean((best == labels[:, None]).any(dim=1).double().numpy())
+    """1 where the true class is among the first five."""
+    return PerExampleMean((places_of_true_class("top5_accuracy", logits, targets) < TOP_K).double().numpy())
 
 
 def _recalls(logits: NDArray[Any], targets: NDArray[Any]) -> RatioOfSums:
@@ -60,21 +76,22 @@ def accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     Returns:
         A fraction in [0, 1]: 1 is perfect, the share of the most frequent class is chance.
 
-    Source: torchmetrics `multiclass_stat_scores`, micro average.
+    Source: torchmetrics `multiclass_accuracy`, micro average; equal highest logits: the lowest class id.
 
     >>> import numpy as np
     >>> accuracy(np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0], [1.0, 0.0]]), np.array([0, 1, 1, 0]))
     0.75
     """
-    return _top_k_accuracy("accuracy", logits, targets, 1)
+    return _share_within("accuracy", logits, targets, 1)
 
 
 @metric("top5_accuracy", direction="max", bounds=(0.0, 1.0), resampling=_correct_in_top5)
 def top5_accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Share of images whose true class is among the five highest logits (all of them if c < 5).
 
-    With five classes or fewer the value is always 1; it is computed all the same, so that tasks with few and
-    many classes have the same table columns.
+    Of classes with equal logits, those that do not all fit among the five are left out, except the predicted
+    class: see `places_of_true_class`. With five classes or fewer the value is always 1; it is computed all
+    the same, so that tasks with few and many classes have the same table columns.
 
     Args:
         logits: shape [n, c].
@@ -83,13 +100,14 @@ def top5_accuracy(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     Returns:
         A fraction in [0, 1]: 1 is perfect, 5 / c is chance on balanced classes.
 
-    Source: torchmetrics `multiclass_stat_scores`, micro average, top_k = min(5, c).
+    Source: torchmetrics `multiclass_accuracy`, micro average, top_k = min(5, c), where no logits are equal;
+    torchmetrics leaves ties to `torch.topk`, whose choice differs between processors.
 
     >>> import numpy as np
     >>> top5_accuracy(np.array([[6.0, 5, 4, 3, 2, 1], [6.0, 5, 4, 3, 2, 1]]), np.array([4, 5]))
     0.5
     """
-    return _top_k_accuracy("top5_accuracy", logits, targets, min(TOP_K, logits.shape[-1]))
+    return _share_within("top5_accuracy", logits, targets, TOP_K)
 
 
 @metric("mean_class_accuracy", direction="max", bounds=(0.0, 1.0), resampling=_recalls)
@@ -171,10 +189,7 @@ def _cross_entropy(logits: NDArray[Any], targets: NDArray[Any], reduction: str) 
     return cross_entropy(scores.double(), labels, reduction=reduction)
 
 
-def _top_k_accuracy(name: str, logits: NDArray[Any], targets: NDArray[Any], k: int) -> float:
-    """Count by torchmetrics and divide in float64: its own quotient is float32 (0.9624999761581421)."""
-    from torchmetrics.functional.classification import multiclass_stat_scores
-
-    scores, labels = validated_tensors(name, logits, targets)
-    counts = multiclass_stat_scores(scores, labels, num_classes=scores.shape[1], average="micro", top_k=k)
-    return int(counts[0]) / len(labels)
+def _share_within(metric: str, logits: NDArray[Any], targets: NDArray[Any], k: int) -> float:
+    """Share of examples whose true class has one of the first k places, divided in float64."""
+    places = places_of_true_class(metric, logits, targets)
+    return int((places < k).sum()) / len(places)

@@ -40,6 +40,7 @@ WRONG = (1e3 * np.eye(10)[(CLASSES + 1) % 10], CLASSES)
 LAST = (-1e3 * np.eye(10), CLASSES)  # The true class is the least likely of ten.
 TWO_WRONG = (1e3 * np.eye(2)[[1, 0]], np.array([0, 1]))
 UNIFORM = (np.zeros((10, 10)), CLASSES)  # The answer is class 0 for all; right once, with confidence 1/10.
+RANKED = (np.tile(np.arange(10.0), (10, 1)), CLASSES)  # One ranking of the classes for all images.
 EMPTY, NAN = np.array([]), np.array([math.nan, 0.0])
 SCORES = (np.array([2.0, 3.0]), np.array([0.0, 1.0]))
 H200 = sum(1 / rank for rank in range(1, 201))
@@ -86,7 +87,13 @@ def mean_of_fractions(measure: Callable[..., float], **changes: Any) -> Case:
 
 
 def of_classes(
-    direction: str, worst: float, chance: float, *, wrong: Any = WRONG, bounds: tuple[float, float] = (0, 1)
+    direction: str,
+    worst: float,
+    chance: float,
+    *,
+    wrong: Any = WRONG,
+    guess: Any = UNIFORM,
+    bounds: tuple[float, float] = (0, 1),
 ) -> Case:
     """A metric of logits and targets: 1 where higher is better and 0 where lower is, on RIGHT."""
     return Case(
@@ -94,13 +101,13 @@ def of_classes(
         bounds=bounds,
         perfect=(RIGHT, 1 if direction == "max" else 0),
         worst=(wrong, worst),
-        chance=(UNIFORM, chance),
+        chance=(guess, chance),
     )
 
 
 CASES: dict[str, Case] = {
     "accuracy": of_classes("max", 0, 1 / 10),
-    "top5_accuracy": of_classes("max", 0, 5 / 10, wrong=LAST),
+    "top5_accuracy": of_classes("max", 0, 5 / 10, wrong=LAST, guess=RANKED),
     "mean_class_accuracy": of_classes("max", 0, 1 / 10),
     "nll": of_classes("min", 1000, math.log(10), bounds=(0, INF)),
     "brier": of_classes("min", 2, 1 - 1 / 10, bounds=(0, 2)),

@@ -50,6 +50,18 @@ def test_an_absurd_k_is_not_tried_on_a_small_training_set(context_of, digits):
     assert max(cell["k"] for cell in result.grid) == 10
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_classes_without_a_vote_are_not_among_the_five_best(context_of, digits, k):
+    context = context_of(digits)
+    fitted, (result,) = run(context, {"feature_norm": "l2", "k": k, "weighting": "uniform"})
+    predictions = fitted.predict("val")
+    # A class without a vote has the logit of 1/10 of a neighbour's vote.
+    true_logits = predictions.logits[np.arange(len(predictions.targets)), predictions.targets]
+    num_voted = int((true_logits > np.log(0.15 / (k + 1))).sum())
+    assert round(result.metrics["top5_accuracy"] * len(predictions.targets)) == num_voted
+    assert num_voted < len(predictions.targets)
+
+
 @pytest.mark.parametrize("kind", ["none", "standardize", "l2"])
 def test_the_scale_of_the_features_does_not_change_the_choice(context_of, digits, kind):
     _, (result,) = run(context_of(digits), {"feature_norm": kind})

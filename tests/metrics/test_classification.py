@@ -1,14 +1,20 @@
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, top_k_accuracy_score
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from raybench.metrics.classification import (
     accuracy,
     classification_metrics,
     mean_class_accuracy,
     negative_log_likelihood,
+    places_of_true_class,
     top5_accuracy,
 )
+from raybench.metrics.registry import METRICS
 
 ALL = (accuracy, top5_accuracy, mean_class_accuracy, negative_log_likelihood)
 
@@ -87,3 +93,70 @@ def test_accuracy_is_the_exact_fraction_not_a_float32():
 def test_several_metrics_at_once_keep_their_names_and_order():
     found = classification_metrics(*drawn(0), ["nll", "accuracy"])
     assert list(found) == ["nll", "accuracy"]
+
+
+tied_logits = st.integers(2, 12).flatmap(
+    lambda num_classes: st.lists(
+        st.lists(st.integers(0, 3), min_size=num_classes, max_size=num_classes), min_size=1, max_size=8
+    )
+)
+"""Logits of few distinct values, so that most are tied."""
+
+
+def count_correct(metric, logits, target):
+    targets = np.full(len(logits), target)
+    return METRICS[metric].resampling(logits, targets).values
+
+
+@given(tied_logits)
+def test_the_predicted_class_is_always_among_the_five_best(rows):
+    logits = np.array(rows, np.float32)
+    for target in range(logits.shape[1]):
+        right, among_five = (count_correct(name, logits, target) for name in ("accuracy", "top5_accuracy"))
+        assert (right <= among_five).all()
+
+
+@given(tied_logits)
+def test_at_most_five_classes_are_among_the_five_best_and_one_is_the_first(rows):
+    logits = np.array(rows, np.float32)
+    targets = range(logits.shape[1])
+    assert (sum(count_correct("accuracy", logits, target) for target in targets) == 1).all()
+    assert (sum(count_correct("top5_accuracy", logits, target) for target in targets) <= 5).all()
+
+
+@given(tied_logits, st.randoms(use_true_random=False))
+def test_places_below_the_first_do_not_depend_on_the_order_of_classes(rows, random):
+    logits = np.array(rows, np.float32)
+    order = list(range(logits.shape[1]))
+    random.shuffle(order)
+    predicted, num_seen = logits.argmax(axis=1), logits.shape[1]
+    for position, target in enumerate(order):
+        places = places_of_true_class("top5_accuracy", logits, np.full(len(logits), target)).numpy()
+        moved = places_of_true_class(
+            "top5_accuracy", logits[:, order], np.full(len(logits), position)
+        ).numpy()
+        # Which of several highest is the predicted one, is up to the order; no other class moves.
+        is_highest = logits[:, target] == logits[np.arange(len(logits)), predicted]
+        assert (places == moved)[~is_highest].all()
+        assert (places < num_seen).all()
+
+
+def test_equal_logits_predict_class_0_and_place_no_other_class_among_the_five():
+    logits, targets = np.zeros((10, 10)), np.arange(10)
+    assert accuracy(logits, targets) == top5_accuracy(logits, targets) == 0.1
+    assert accuracy(logits, np.zeros(10, np.int64)) == top5_accuracy(logits, np.zeros(10, np.int64)) == 1.0
+
+
+def test_ties_that_fit_among_the_five_count_and_ties_that_straddle_the_fifth_place_do_not():
+    fits, straddles = [9.0, 8, 7, 6, 6, 1, 0], [9.0, 8, 7, 6, 5, 5, 0]
+    assert [top5_accuracy(np.array([fits]), np.array([target])) for target in range(7)] == [1] * 5 + [0] * 2
+    assert [top5_accuracy(np.array([straddles]), np.array([t])) for t in range(7)] == [1] * 4 + [0] * 3
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_agrees_with_torchmetrics_where_no_logits_are_equal(k):
+    logits, targets = drawn(5)
+    theirs = multiclass_accuracy(
+        torch.from_numpy(logits), torch.from_numpy(targets), num_classes=10, average="micro", top_k=k
+    )
+    assert round({1: accuracy, 5: top5_accuracy}[k](logits, targets) * 300) == round(float(theirs) * 300)
