@@ -12,7 +12,7 @@ from raybench.catalog.search_spaces import Float, edges, extension
 from raybench.catalog.tasks import protocol_of
 from raybench.core.condition import CLEAN
 from raybench.core.records import HparamValue, Pair, TrialRecord, digest_of
-from raybench.experiment.spec_entries import backbone_entry, dataset_entries, task_entry
+from raybench.experiment.spec_entries import backbone_entry, dataset_entries, evaluator_entry, task_entry
 from raybench.spec.experiment import ExperimentSpec
 from raybench.store import layout, ledger
 from raybench.store.files import StoragePath, write_atomic
@@ -54,18 +54,19 @@ def make_recipe(
         winner: the best search trial; None without a search.
         finals: completed final trials, at least one; all with the same hyperparameters.
     """
-    protocol, dataset = pair.task.protocol, spec.dataset_of(pair.task)
-    hparams = {**finals[0].hparams, **_smaller_batches(finals)}
+    protocol = pair.task.protocol
+    evaluators = spec.evaluators_of(protocol).items()
     content: dict[str, Any] = {
         "backbones": [backbone_entry(spec.backbone(pair.backbone))],
-        "tasks": [task_entry(pair.task, dataset)],
-        **dataset_entries(dataset),
+        "tasks": [task_entry(spec, pair.task)],
+        **dataset_entries(spec, pair),
         "budget": spec.budget.name,
         "max_epochs": {protocol: spec.max_epochs_of(protocol)},
         "seeds": sorted(record.seed for record in finals),
-        "evaluators": [{name: settings} if settings else name for name, settings in spec.evaluators.items()],
-        "hparams": hparams,
+        "evaluators": [evaluator_entry(spec, name, settings) for name, settings in evaluators],
     }
+    hparams = {**finals[0].hparams, **_smaller_batches(finals)}
+    content |= {"hparams": hparams} if hparams else {}  # `pretrained_head` has none.
     resources = spec.resources.model_dump(exclude_none=True)
     content |= {"resources": resources} if resources else {}
     readable = "".join(c if c.isascii() else "_" for c in pair.slug[:80])

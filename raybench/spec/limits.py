@@ -62,8 +62,11 @@ def check_seeds(seeds: list[int] | None, report: Report) -> None:
 def check_hparams(
     hparams: Mapping[str, HparamValue] | None, num_trials: int | None, protocols: list[str], report: Report
 ) -> None:
-    """Report hyperparameters of a recipe that a protocol lacks, of a wrong type, or missing."""
-    if not hparams:
+    """Report hyperparameters of a recipe that a protocol lacks, of a wrong type, or missing.
+
+    `batch_size` may be any whole number: memory may have allowed only a smaller one than the space offers.
+    """
+    if hparams is None:
         return
     if num_trials is not None:
         report(
@@ -76,7 +79,10 @@ def check_hparams(
         }
         for name, value in hparams.items():
             location = ("hparams", name)
-            if name not in space and name not in packed:
+            if name == "batch_size" and PROTOCOLS[protocol].minibatch is not None:
+                if type(value) is not int or value < 1:
+                    report(location, f"`hparams.batch_size` must be a whole number from 1, got {value!r}.")
+            elif name not in space and name not in packed:
                 known = [*space, *packed]
                 hint = suggest(name, known) or "."
                 report(
@@ -109,7 +115,7 @@ def resolve_preset(
 ) -> dict[str, HparamValue]:
     """The hyperparameters that a preset fixes; empty if there is a problem, which is reported."""
     location = ("preset",)
-    if hparams:
+    if hparams is not None:
         report(location, "`preset` and `hparams` both fix the hyperparameters; keep one.")
     if num_trials is not None:
         report(("search", "num_trials"), "`preset` fixes the hyperparameters, so there is nothing to search.")

@@ -62,7 +62,7 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     check_resources(parts.value("resources", {}), report)
     check_seeds(parts.value("seeds", []), report)
     hparams = _fixed_hparams(parts, num_trials, protocols, report)
-    _check_uses(tasks, datasets, report, is_chosen=not hparams)
+    _check_uses(tasks, datasets, report, is_chosen=hparams is None)
     if reported or document.problems or shape is None or budget is None:
         raise SpecError(str(path), _sentences(document, reported))
     spec = ExperimentSpec(
@@ -130,7 +130,7 @@ def _fixed_hparams(
     """Hyperparameters that `hparams` or `preset` fixes; None if they are to be searched."""
     hparams = parts.value("hparams", None)
     check_hparams(hparams, num_trials, protocols, report)
-    completed = complete_recipe(hparams, protocols) if hparams else None
+    completed = None if hparams is None else complete_recipe(hparams, protocols)
     if preset := parts.value("preset", None):
         return resolve_preset(preset, completed, num_trials, protocols, report)
     return completed

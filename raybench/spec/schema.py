@@ -106,7 +106,7 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     """Names, or one-key mappings `{NAME: PRESET}` and `{NAME: {SETTING: VALUE}}`; read by `evaluators.py`."""
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
-    hparams: dict[str, HparamValue] | None = Field(default=None, min_length=1)
+    hparams: dict[str, HparamValue] | None = None
     preset: str | None = None
     """Name of hyperparameters that the protocol's row fixes, in place of `hparams`: `paper`."""
     found: dict[str, Any] = {}

@@ -168,11 +168,22 @@ RECIPE = "{lr: 1.0e-3, weight_decay: 0.05, layer_decay: 0.75, drop_path: 0.1}"
             "`hparams` of finetune lacks weight_decay, layer_decay, drop_path; a recipe fixes them all.",
         ),
         (RECIPE.replace("0.05", "some"), "`hparams.weight_decay` must be a number, got 'some'."),
+        (
+            "{}",
+            "`hparams` of finetune lacks lr, weight_decay, layer_decay, drop_path; a recipe fixes them all.",
+        ),
+        ("{batch_size: 0.5}", "`hparams.batch_size` must be a whole number from 1, got 0.5."),
+        ("{batch_size: 0}", "`hparams.batch_size` must be a whole number from 1, got 0."),
     ],
 )
 def test_a_recipe_that_does_not_fit_its_protocol_is_refused(problems, hparams, message):
     sentences = problems(tasks="[finetune@digits]", search="{sampler: qmc}", hparams=hparams)
     assert any(message in problem for problem in sentences)
+
+
+def test_a_recipe_of_a_protocol_without_hyperparameters_may_fix_none(write):
+    spec = load_spec(write(tasks="[pretrained_head@digits]", search="{sampler: qmc}", hparams="{}"))
+    assert spec.hparams == {}
 
 
 @pytest.mark.parametrize(("named", "meant"), [("", "single"), (", scales: multi", "multi")])
