@@ -13,6 +13,12 @@ MAX_LABELLED_POINTS = 12
 """With more points in a scatter plot, names would overlap; the table below it lists them."""
 MAX_LINES = 8
 """Lines per chart: the palette has eight colours."""
+MAX_ROWS = 60
+"""Rows of a chart with one row per backbone; the table below it holds all backbones."""
+MAX_COLUMNS = 40
+"""Columns of a heat map."""
+MAX_PANELS = 24
+"""Panels per chart."""
 
 
 @at_both_sizes
@@ -50,9 +56,14 @@ def heat_map(
     order: tuple[list[str], list[str]],
     domain: tuple[float, float],
 ) -> Chart:
-    """Cells with their numbers in them; blue is high, red is low, white the middle of `domain`."""
+    """Cells with their numbers in them; blue is high, red is low, white the middle of `domain`.
+
+    Args:
+        order: columns and rows; rows of `frame` with others are left out.
+    """
     low, high = domain
-    base = alt.Chart(frame).encode(
+    shown = frame.filter(pl.col(x).is_in(order[0]), pl.col(y).is_in(order[1])).select(x, y, value)
+    base = alt.Chart(shown).encode(
         x=alt.X(f"{x}:N", sort=order[0], title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
         y=alt.Y(f"{y}:N", sort=order[1], title=None),
     )
@@ -108,8 +119,14 @@ def _with_label_sides(frame: pl.DataFrame, x: str, y: str) -> pl.DataFrame:
 
 @at_both_sizes
 def critical_difference_diagram(size: Size, ranks: pl.DataFrame, groups: pl.DataFrame) -> Chart:
-    """Mean ranks, best on top; a vertical bar joins backbones that Nemenyi's test cannot tell apart."""
+    """Mean ranks, best on top; a vertical bar joins backbones that Nemenyi's test cannot tell apart.
+
+    Args:
+        ranks: backbone, mean_rank, best first.
+        groups: `backbones` (list); names that `ranks` lacks are left out.
+    """
     order = ranks["backbone"].to_list()
+    shown = set(order)
     y = alt.Y("backbone:N", sort=order, title=None, axis=alt.Axis(grid=True))
     x = alt.X("mean_rank:Q", title="mean rank over tasks (1 is best)", scale=alt.Scale(zero=False))
     points = alt.Chart(ranks).mark_point(filled=True, size=70, opacity=1, color=PALETTE[0]).encode(x=x, y=y)
@@ -121,6 +138,7 @@ def critical_difference_diagram(size: Size, ranks: pl.DataFrame, groups: pl.Data
             (name, worst + gap * (number + 1), number)
             for number, names in enumerate(groups["backbones"], 1)
             for name in names
+            if name in shown
         ]
         joined = alt.Chart(pl.DataFrame(rows, schema=["backbone", "x", "group"], orient="row"))
         bar = joined.mark_line(strokeWidth=5, color=PALETTE[1], strokeCap="round")

@@ -59,7 +59,8 @@ def at_both_sizes(build: Callable[Concatenate[Size, Arguments], Chart]) -> Calla
 
 def svg_of(chart: Chart, size: Size, *, background: str | None = None) -> str:
     """The chart as SVG text, transparent by default."""
-    spec = chart.to_dict() | {"config": _config(size), "background": background}
+    with alt.data_transformers.disable_max_rows():  # Altair's limit is 5,000; sections cut charts.
+        spec = chart.to_dict() | {"config": _config(size), "background": background}
     return str(vl_convert.vegalite_to_svg(spec))
 
 

@@ -8,6 +8,8 @@ import polars as pl
 
 from raybench.report.render.drawing import Drawing
 
+MAX_LISTED = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -27,10 +29,16 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A bulleted list."""
+    """A bulleted list; of more than MAX_LISTED items the first are shown."""
 
     items: Sequence[str]
     kind: ClassVar[str] = "listing"
+
+    @property
+    def shown(self) -> list[str]:
+        """The first items, then how many more there are."""
+        rest = len(self.items) - MAX_LISTED
+        return [*self.items[:MAX_LISTED], *([f"and {rest} more"] if rest > 0 else [])]
 
 
 @dataclass(frozen=True, slots=True)

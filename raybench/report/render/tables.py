@@ -1,6 +1,7 @@
 """Frames → cells of an HTML table, and CSV."""
 
 import base64
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from raybench.report.render.columns import NO_VALUE
 
 MAX_ROWS = 60
 """A longer table shows its first rows; its CSV holds all of them."""
+MAX_PLAIN_BYTES = 500_000
+"""A longer CSV is compressed: 500 backbones × 100 tasks make tables of 5 to 20 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,11 @@ class TableView:
     columns: Sequence[Column]
     num_rows: int
     """Of the frame, shown or not."""
-    csv_base64: str
+    suffix: str
+    """`.csv`, or `.csv.gz` for a long table."""
+    media_type: str
+    base64: str
+    """Content of the download."""
 
     @property
     def is_cut(self) -> bool:
@@ -46,13 +53,16 @@ class TableView:
 
 def table_view(frame: pl.DataFrame) -> TableView:
     """The first MAX_ROWS rows with formatted cells, and the whole frame as CSV."""
-    shown = frame.head(MAX_ROWS)
+    shown, content = frame.head(MAX_ROWS), csv_text(frame).encode()
+    is_plain = len(content) <= MAX_PLAIN_BYTES
     return TableView(
         columns=[
             Column(_heading(series.name), _cells(series), series.dtype.is_numeric()) for series in shown
         ],
         num_rows=frame.height,
-        csv_base64=base64.b64encode(csv_text(frame).encode()).decode(),
+        suffix=".csv" if is_plain else ".csv.gz",
+        media_type="text/csv;charset=utf-8" if is_plain else "application/gzip",
+        base64=base64.b64encode(content if is_plain else gzip.compress(content, mtime=0)).decode(),
     )
 
 

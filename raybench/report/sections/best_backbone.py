@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from raybench.report.gather.report_data import ReportData
-from raybench.report.render.parts import Listing, Part, Text
+from raybench.report.render.parts import Listing, Part, Table, Text
 
 CONFIDENCE = 0.95
 
@@ -66,9 +66,12 @@ def _best_of_groups(report_data: ReportData, overall: pl.DataFrame) -> list[Part
 
 
 def _missing_pairs(report_data: ReportData) -> list[Part]:
-    if not report_data.ranking.missing:
+    missing = report_data.ranking.missing
+    if not missing:
         return []
+    frame = pl.DataFrame({"backbone": [p.backbone for p in missing], "task": [str(p.task) for p in missing]})
     return [
         Text("This ranking is incomplete: some pairs have no score, so backbones differ in their tasks."),
-        Listing([f"no score: {pair.backbone} on {pair.task}" for pair in report_data.ranking.missing]),
+        Listing([f"no score: {pair.backbone} on {pair.task}" for pair in missing]),
+        Table(frame, "Pairs without a score", "missing_pairs", is_folded=True),
     ]

@@ -9,7 +9,7 @@ from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
 from raybench.report.render.parts import Absent, Figure, Part, Table, Text
-from raybench.report.sections.chart_selection import top_backbones
+from raybench.report.sections.chart_selection import first_panels, top_backbones
 
 
 def robustness_beyond_accuracy(report_data: ReportData) -> Sequence[Part]:
@@ -33,6 +33,7 @@ def _comparison(report_data: ReportData, table: pl.DataFrame) -> list[Part]:
     mean = table.group_by("backbone").agg(pl.col("effective_robustness").sort().mean())
     best = mean.sort("effective_robustness", "backbone", descending=[True, False]).row(0, named=True)
     shown, note = top_backbones(report_data, table)
+    shown, panels_note = first_panels(shown, "condition")
     drawing = charts.agreement(
         shown,
         x="clean",
@@ -50,7 +51,7 @@ def _comparison(report_data: ReportData, table: pl.DataFrame) -> list[Part]:
         Figure(
             drawing,
             "Accuracy under shift over clean accuracy, one panel per shift.",
-            f"Below the dashed line accuracy is lost; {note}",
+            f"Below the dashed line accuracy is lost; {note}{panels_note}",
         ),
         Table(table, "Effective robustness", "effective_robustness", is_folded=True),
     ]

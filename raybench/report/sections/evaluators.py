@@ -10,7 +10,7 @@ from raybench.report.gather.evaluator_results import EvaluatorResults
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
 from raybench.report.render.parts import Absent, Figure, Listing, Part, Table, Text
-from raybench.report.sections.chart_selection import top_backbones
+from raybench.report.sections.chart_selection import first_panels, top_backbones
 
 
 def evaluator_section(report_data: ReportData, name: str) -> Sequence[Part]:
@@ -49,7 +49,7 @@ def _curve(report_data: ReportData, curve: CurveInfo, rows: pl.DataFrame) -> lis
     if curve.series is not None and curve.has_panel_per_series:
         figures = [
             _figure(report_data, curve, group, facet=curve.series, where=str(task))
-            for (task,), group in sorted(rows.group_by("task"))
+            for (task,), group in sorted(first_panels(rows, "task")[0].group_by("task"))
         ]
     else:
         figures = [_figure(report_data, curve, rows, facet="task", where="all tasks")]
@@ -62,6 +62,7 @@ def _figure(
     keys = ["backbone", curve.x, facet]
     means = rows.drop_nulls([curve.x, curve.y]).group_by(keys).agg(pl.col(curve.y).sort().mean()).sort(keys)
     shown, note = top_backbones(report_data, means)
+    shown, panels_note = first_panels(shown, facet)
     drawing = charts.lines(
         shown,
         x=curve.x,
@@ -71,4 +72,4 @@ def _figure(
         has_diagonal=curve.has_diagonal,
     )
     alt = f"{curve.y_title} over {curve.x_title}, one line per backbone, on {where}."
-    return Figure(drawing, alt, f"{curve.title}: {where}, first seed, {note}")
+    return Figure(drawing, alt, f"{curve.title}: {where}, first seed, {note}{panels_note}")

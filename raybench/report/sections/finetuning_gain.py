@@ -7,6 +7,7 @@ from raybench.metrics import METRICS
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
 from raybench.report.render.parts import Figure, Part, Table, Text
+from raybench.report.sections.chart_selection import first_panels
 
 
 def finetuning_gain(report_data: ReportData) -> Sequence[Part]:
@@ -22,8 +23,9 @@ def finetuning_gain(report_data: ReportData) -> Sequence[Part]:
         f"{family} {sign * scale * gain:+{digits}} {unit} and {moved:+.1f} ranks over {num} pairs"
         for family, gain, moved, num in families.iter_rows()
     )
+    shown, panels_note = first_panels(compared, "dataset")
     drawing = charts.agreement(
-        compared,
+        shown,
         x="one",
         y="other",
         titles=("linear probe", "fine-tuned"),
@@ -38,7 +40,8 @@ def finetuning_gain(report_data: ReportData) -> Sequence[Part]:
         Figure(
             drawing,
             f"{metric.name} fine-tuned over {metric.name} of a linear probe, on {datasets}.",
-            f"{'Below' if sign < 0 else 'Above'} the dashed line fine-tuning is better than a linear probe.",
+            f"{'Below' if sign < 0 else 'Above'} the dashed line fine-tuning is better than a linear probe."
+            f"{panels_note}",
         ),
         Table(
             compared.rename({"one": "linear_probe", "other": "finetune"}),

@@ -8,6 +8,7 @@ from raybench.analysis.zscores import add_task_columns
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
 from raybench.report.render.parts import Absent, Figure, Part, Table, Text
+from raybench.report.sections.chart_selection import cut_note
 
 INTERVALS = ("zscore_low", "zscore_high", "rank_low", "rank_high", "p_first", "p_top")
 FIRST_COLUMNS = ("overall_rank", "backbone", "mean_zscore", *INTERVALS, "mean_rank")
@@ -23,18 +24,25 @@ def ranking(report_data: ReportData) -> Sequence[Part]:
             intervals.select("backbone", *INTERVALS), on="backbone", how="left", maintain_order="left"
         )
         drawing = charts.intervals(
-            intervals, "mean_zscore", "zscore_low", "zscore_high", "mean z-score, 95 % interval"
+            intervals.head(charts.MAX_ROWS),
+            "mean_zscore",
+            "zscore_low",
+            "zscore_high",
+            "mean z-score, 95 % interval",
         )
     else:
-        drawing = charts.bars(overall.drop_nulls("mean_zscore"), "mean_zscore", "mean z-score (no interval)")
-    best_first = ", ".join(overall["backbone"].head(5))
+        shown = overall.drop_nulls("mean_zscore").head(charts.MAX_ROWS)
+        drawing = charts.bars(shown, "mean_zscore", "mean z-score (no interval)")
+    names = overall["backbone"].to_list()
+    best_first = ", ".join(names[:5])
+    caption = f"Mean z-score over tasks.{cut_note(names[: charts.MAX_ROWS], names, 'backbones')}"
     columns = [name for name in FIRST_COLUMNS if name in overall.columns]
     return [
         Text(
             "A z-score says by how many standard deviations a backbone is better than the task's mean; "
             "the ranking is by its mean over tasks. p top: probability of being among the first three."
         ),
-        Figure(drawing, f"Mean z-score per backbone. Best first: {best_first}.", "Mean z-score over tasks."),
+        Figure(drawing, f"Mean z-score per backbone. Best first: {best_first}.", caption),
         Table(overall.select(*columns, pl.exclude(columns)), "Ranking", "ranking"),
     ]
 
@@ -43,14 +51,16 @@ def score_table(report_data: ReportData) -> Sequence[Part]:
     """Backbones × tasks."""
     order, tasks = report_data.overall["backbone"].to_list(), list(report_data.ranking.tasks)
     ranked, scores = report_data.ranking.ranked, report_data.scores
+    rows, columns = order[: charts.MAX_ROWS], tasks[: charts.MAX_COLUMNS]
+    cut = cut_note(rows, order, "backbones") + cut_note(columns, tasks, "tasks")
     drawing = charts.heat_map(
-        ranked, x="task", y="backbone", value="zscore", order=(tasks, order), domain=(-2.0, 2.0)
+        ranked, x="task", y="backbone", value="zscore", order=(columns, rows), domain=(-2.0, 2.0)
     )
     values = scores.select("backbone", "task", "metric", "direction", "value", "num_seeds")
     if report_data.uncertainty.replicates is not None:
         intervals = report_data.uncertainty.score_intervals()
-        columns = ("backbone", "task", "low", "high", "standard_error")
-        values = values.join(intervals.select(columns), on=["backbone", "task"], how="left")
+        added = ("backbone", "task", "low", "high", "standard_error")
+        values = values.join(intervals.select(added), on=["backbone", "task"], how="left")
     metrics = "; ".join(f"{task}: {metric}" for task, metric in report_data.ranking.tasks.items())
     wide = add_task_columns(report_data.overall.select("backbone"), ranked)
     parts: list[Part] = [
@@ -58,7 +68,7 @@ def score_table(report_data: ReportData) -> Sequence[Part]:
         Figure(
             drawing,
             "Heat map of z-scores, backbones by tasks; the table below holds the numbers.",
-            "z-scores; blue is better.",
+            f"z-scores; blue is better.{cut}",
         ),
         Table(wide, "Scores on test", "scores_wide"),
         Table(values.sort("task", "backbone"), "Scores with 95 % intervals", "scores", is_folded=True),
@@ -76,14 +86,15 @@ def win_matrix(report_data: ReportData) -> Sequence[Part]:
         return [Absent(uncertainty.note)]
     wins = uncertainty.win_probabilities()
     order = uncertainty.ranking_intervals()["backbone"].to_list()
+    shown = order[: charts.MAX_COLUMNS]
     drawing = charts.heat_map(
-        wins, x="other", y="backbone", value="probability", order=(order, order), domain=(0.0, 1.0)
+        wins, x="other", y="backbone", value="probability", order=(shown, shown), domain=(0.0, 1.0)
     )
     return [
         Figure(
             drawing,
             "Matrix of the probability that the row's backbone beats the column's.",
-            "P(row beats column) in mean z-score.",
+            f"P(row beats column) in mean z-score.{cut_note(shown, order, 'backbones')}",
         ),
         Table(wins, "P(A beats B)", "win_probabilities", is_folded=True),
     ]

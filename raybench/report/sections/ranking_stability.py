@@ -15,6 +15,7 @@ from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
 from raybench.report.render.parts import Figure, Part, Table, Text
+from raybench.report.sections.chart_selection import cut_note
 
 SIGNIFICANCE = 0.05
 MIN_TASKS = 3
@@ -32,6 +33,7 @@ def differences(report_data: ReportData) -> Sequence[Part]:
     difference = critical_difference(test["num_backbones"], test["num_tasks"])
     groups = indistinct_groups(scores)
     ranks = alternative_rankings(scores).sort("mean_rank", "backbone").select("backbone", "mean_rank")
+    shown, names = ranks.head(charts.MAX_ROWS), ranks["backbone"].to_list()
     is_significant = test["p_value"] < SIGNIFICANCE
     verdict = "not all backbones are equal" if is_significant else "no difference is established"
     return [
@@ -41,9 +43,9 @@ def differences(report_data: ReportData) -> Sequence[Part]:
             "test takes tasks as the sample and ignores the uncertainty that test examples bring."
         ),
         Figure(
-            charts.critical_difference_diagram(ranks, groups),
+            charts.critical_difference_diagram(shown, groups),
             "Critical-difference diagram: mean ranks and groups that cannot be told apart.",
-            "Mean rank over tasks.",
+            f"Mean rank over tasks.{cut_note(shown['backbone'].to_list(), names, 'backbones')}",
         ),
         Table(groups, "Groups that cannot be told apart", "indistinct_groups", is_folded=True),
     ]

@@ -16,7 +16,7 @@ from raybench.core.errors import EmptyInputError
 from raybench.report.gather.report_data import ReportData
 from raybench.report.render import charts
 from raybench.report.render.parts import Absent, Figure, Part, Table, Text
-from raybench.report.sections.chart_selection import top_backbones
+from raybench.report.sections.chart_selection import first_panels, top_backbones
 
 NO_SEARCH = "no search trial with an objective on val is in the ledger."
 
@@ -41,10 +41,11 @@ def _best_of_k(report_data: ReportData, curves: pl.DataFrame) -> Part:
     if max(curves["k"].to_list()) < 2:
         return Absent("every pair had one search trial only; a best-of-k curve needs 2.")
     shown, note = top_backbones(report_data, curves)
+    shown, tasks_note = first_panels(shown, "task")
     return Figure(
         charts.lines(shown, x="k", y="expected", titles=("trials k", "expected best on val"), facet="task"),
         "Expected best objective on val over the number of trials, one panel per task.",
-        f"Expected best of k trials: a curve that still rises calls for a longer search; {note}",
+        f"Expected best of k trials: a curve that still rises calls for a longer search; {note}{tasks_note}",
     )
 
 

@@ -1,11 +1,12 @@
 """Frames as cells of an HTML table."""
 
 import base64
+import gzip
 
 import polars as pl
 import pytest
 
-from raybench.report.render.tables import MAX_ROWS, csv_text, table_view
+from raybench.report.render.tables import MAX_PLAIN_BYTES, MAX_ROWS, csv_text, table_view
 
 
 def cells(values, dtype=None):
@@ -40,10 +41,19 @@ def test_a_long_table_is_cut_but_its_csv_is_complete():
     frame = pl.DataFrame({"n": range(MAX_ROWS + 1), "groups": [["a", "b"]] * (MAX_ROWS + 1)})
     view = table_view(frame)
     assert (view.is_cut, len(view.rows), view.num_rows) == (True, MAX_ROWS, MAX_ROWS + 1)
-    text = base64.b64decode(view.csv_base64).decode()
+    text = base64.b64decode(view.base64).decode()
     assert text == csv_text(frame)
     assert text.splitlines()[-1] == f"{MAX_ROWS},a; b"
     assert not table_view(frame.head(MAX_ROWS)).is_cut
+
+
+def test_a_huge_csv_is_compressed_and_complete():
+    frame = pl.DataFrame({"n": range(MAX_PLAIN_BYTES // 4)})
+    view = table_view(frame)
+    assert (view.suffix, view.media_type) == (".csv.gz", "application/gzip")
+    assert gzip.decompress(base64.b64decode(view.base64)).decode() == csv_text(frame)
+    assert table_view(frame) == view
+    assert table_view(frame.head(9)).suffix == ".csv"
 
 
 def test_an_empty_frame_has_headings_only():
