@@ -7,7 +7,6 @@ DISK/<key>/shared          empty marker: the bucket is known to hold this entry 
 BUCKET/<key>.lock          lease of the one machine that computes it
 """
 
-import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,19 @@ from raybench.core.errors import StorageUnavailableError
 from raybench.features.entry import (
     MANIFEST,
     begin_entry,
+    damaged_file,
     files_are_complete,
-    is_complete,
     partial_of,
+    publish_entry,
     read_manifest,
 )
-from raybench.store.files import ExclusiveLock, exclusive_lock, file_sizes, retry_transient
+from raybench.store.files import (
+    ExclusiveLock,
+    exclusive_lock,
+    file_sizes,
+    flush_to_disk,
+    retry_transient,
+)
 from raybench.store.files.s3 import S3Path
 
 UPLOADED = "shared"
@@ -47,7 +53,7 @@ class FeatureCacheSync:
         return self._manifest(key) is not None
 
     def download(self, key: str) -> bool:
-        """Copy the entry to this disk, whose lock is held; False if the bucket has no complete entry.
+        """Copy the entry to this disk, whose lock is held; False if the bucket has no intact entry.
 
         Raises:
             StorageUnavailableError: if the bucket stays unreachable or the disk is full.
@@ -61,9 +67,11 @@ class FeatureCacheSync:
             partial = partial_of(self._disk, key)
             for name in manifest["file_bytes"]:
                 (source / name).download(partial / name)
-            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+                flush_to_disk(partial / name)
+            if damaged_file(partial, manifest) is not None:
+                return False
             (partial / UPLOADED).touch()
-            partial.rename(self._disk / key)
+            publish_entry(self._disk, key, manifest)
         except FileNotFoundError:
             return False  # Removed meanwhile by `raybench cache --clear`.
         except OSError as error:
@@ -71,7 +79,7 @@ class FeatureCacheSync:
                 f"cannot copy {str(source)!r} to {str(self._disk)!r} ({error}); free space there, or let "
                 "RAYBENCH_CACHE name another folder."
             ) from error
-        return is_complete(self._disk / key)
+        return True
 
     def upload(self, key: str) -> None:
         """Copy the entry to the bucket, its manifest last.

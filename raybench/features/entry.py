@@ -1,7 +1,12 @@
-"""One entry of the feature store on disk: written as `KEY.partial`, renamed to `KEY` when complete."""
+"""One entry of the feature store on disk: written as `KEY.partial`, renamed to `KEY` when complete.
+
+The manifest holds the size and the checksum of every other file. Each process verifies the checksums of an
+entry once, before it first uses it. Entries of versions that stored no checksums are verified by size only.
+"""
 
 import functools
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,23 +17,53 @@ from jaxtyping import Float32
 
 from raybench.core.errors import StorageUnavailableError
 from raybench.data.source import Targets
-from raybench.store.files import StoragePath, read_bytes, retry_transient
+from raybench.store.files import StoragePath, flush_to_disk, read_bytes, retry_transient
+from raybench.store.files.checksums import checksum_of_file
 
 MANIFEST = "manifest.json"
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether an entry is complete. Renaming is atomic, but a power failure may have truncated a file.
+    """Whether every file of an entry has the size and the checksum that its manifest states.
 
     Waits for an unreachable storage, because an entry taken for absent would be computed again.
     """
     manifest = read_manifest(folder)
-    try:
-        return manifest is not None and files_are_complete(
-            manifest, {name: (folder / name).stat().st_size for name in manifest["file_bytes"]}
-        )
-    except OSError:
-        return False
+    return manifest is not None and damaged_file(folder, manifest) is None
+
+
+def damaged_file(folder: Path, manifest: Mapping[str, Any]) -> str | None:
+    """The first file of an entry that is missing or differs from its manifest; None if none is."""
+    checksums = manifest.get("file_checksums")
+
+    def is_intact(path: Path, size: int) -> bool:
+        if path.stat().st_size != size:
+            return False
+        return checksums is None or checksum_of_file(path) == checksums.get(path.name)
+
+    for name, size in manifest["file_bytes"].items():
+        try:
+            if not retry_transient(functools.partial(is_intact, folder / name, size)):
+                return str(name)
+        except OSError:
+            return str(name)
+    return None
+
+
+def describe_damage(folder: Path) -> str | None:
+    """A sentence about a damaged entry; None if it is intact or absent."""
+    if not folder.exists():
+        return None
+    manifest = read_manifest(folder)
+    name = MANIFEST if manifest is None else damaged_file(folder, manifest)
+    if name is None:
+        return None
+    origin = manifest or {}
+    return (
+        f"stored features of {origin.get('backbone', 'a backbone')} on {origin.get('dataset', 'a dataset')} "
+        f"({origin.get('split', 'one split')}) are damaged: {str(folder / name)!r} is not as it was written; "
+        "they are computed again."
+    )
 
 
 def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
@@ -39,6 +74,8 @@ def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
     """
     try:
         manifest = json.loads(read_bytes(folder / MANIFEST))
+        if "file_checksums" in manifest:
+            manifest["file_checksums"] = dict(manifest["file_checksums"])
         return {**manifest, "file_bytes": dict(manifest["file_bytes"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -97,17 +134,28 @@ def write_entries(
             content = {**manifest, "shape": list(features.shape)}
             retry_transient(functools.partial(_commit, root, key, content, targets, ids))
     except OSError as error:
-        raise StorageUnavailableError(
-            f"the feature store {str(root)!r} cannot be written ({error})."
-        ) from error
+        for key in manifests:
+            shutil.rmtree(partial_of(root, key), ignore_errors=True)
+        raise cannot_write(root, error) from error
+
+
+def cannot_write(root: Path, error: OSError) -> StorageUnavailableError:
+    """The error of a feature store whose folder is full, read-only or unreachable."""
+    return StorageUnavailableError(f"the feature store {str(root)!r} cannot be written ({error}).")
 
 
 def _map_arrays(root: Path, keys: Iterable[str], num: int, widths: Sequence[int]) -> list[np.ndarray]:
-    """Memory-mapped array [num, width] in the partial folder of each key."""
+    """Memory-mapped array [num, width] in the partial folder of each key, its disk space reserved.
+
+    Without the reservation, a disk that fills up during the forward passes kills the process by SIGBUS.
+    """
 
     def make(key: str, width: int) -> np.ndarray:
         path = partial_of(root, key) / "features.npy"
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(num, width))
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(num, width))
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return array
 
     return [
         retry_transient(functools.partial(make, key, width)) for key, width in zip(keys, widths, strict=True)
@@ -121,7 +169,23 @@ def _commit(root: Path, key: str, manifest: Mapping[str, Any], targets: Targets,
         return  # An earlier attempt renamed it, but its answer was lost.
     np.save(partial / "targets.npy", targets)
     (partial / "ids.json").write_text(json.dumps(ids))
-    sizes = {file.name: file.stat().st_size for file in partial.iterdir() if file.name != MANIFEST}
-    content = {**manifest, "key": key, "file_bytes": sizes}
-    (partial / MANIFEST).write_text(json.dumps(content, indent=1))
+    files = sorted(file for file in partial.iterdir() if file.name != MANIFEST)
+    for file in files:
+        flush_to_disk(file)
+    content = {
+        **manifest,
+        "key": key,
+        "file_bytes": {file.name: file.stat().st_size for file in files},
+        "file_checksums": {file.name: checksum_of_file(file) for file in files},
+    }
+    publish_entry(root, key, content)
+
+
+def publish_entry(root: Path, key: str, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of an entry whose other files are on disk, and rename the entry into place."""
+    partial = partial_of(root, key)
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    flush_to_disk(partial / MANIFEST)
+    flush_to_disk(partial)
     partial.rename(root / key)
+    flush_to_disk(root)

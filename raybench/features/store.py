@@ -3,7 +3,7 @@
 ROOT/<key>/features.npy    float32 [n, d], memory-mapped: processes on one machine share the pages
           targets.npy      [n, ...], as the dataset has them; int64 [n] where they are classes
           ids.json         n example ids
-          manifest.json    provenance and file sizes; written last
+          manifest.json    provenance, and sizes and checksums of the other files; written last
 ROOT/<key>.partial/        being written, or left by a killed writer: never read, replaced by the next writer
 ROOT/<key>.lock            held by the writer
 
@@ -12,7 +12,7 @@ If ROOT is in a bucket, these files are a copy on the machine's disk: see `cache
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,12 +28,19 @@ from raybench.backbones.loading import checkpoint_digest
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.backbones.scales import load_at_scale
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.core.errors import StorageUnavailableError
 from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Dataset
 from raybench.data.source import Targets
 from raybench.features.cache_sync import FeatureCacheSync
-from raybench.features.entry import MANIFEST, files_are_complete, is_complete, read_manifest, write_entries
+from raybench.features.entry import (
+    MANIFEST,
+    cannot_write,
+    describe_damage,
+    files_are_complete,
+    is_complete,
+    read_manifest,
+    write_entries,
+)
 from raybench.features.extraction import extract_features
 from raybench.store.files import (
     StoragePath,
@@ -84,12 +91,22 @@ def suitable_batch_size(device: torch.device | str, input_size: int) -> int:
 class FeatureStore:
     """Features by backbone and dataset split, in one folder that any number of processes may share."""
 
-    def __init__(self, root: StoragePath, *, num_halvings: int = 0) -> None:
-        """`num_halvings`: how often to halve the batch size, after running out of memory."""
+    def __init__(
+        self,
+        root: StoragePath,
+        *,
+        num_halvings: int = 0,
+        on_damage: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        """`num_halvings`: how often to halve the batch size, after running out of memory.
+
+        `on_damage` is called with a sentence about every damaged entry, before it is replaced.
+        """
         self.root = root
         self._disk = local_folder(root)
         self._sync = None if isinstance(root, Path) else FeatureCacheSync(root, self._disk)
         self.num_halvings = num_halvings
+        self._on_damage = on_damage
         self.num_forward_images = 0
         """Images that this object has passed through a backbone; stays 0 if all features are stored."""
 
@@ -116,8 +133,7 @@ class FeatureStore:
             SplitLockedError: test was requested of a locked dataset.
             StorageUnavailableError: the store's folder cannot be written, or stays unreachable.
         """
-        key = self.key(info, dataset, split, spec)
-        folder = self._disk / key
+        folder = self._disk / (key := self.key(info, dataset, split, spec))
         specs = [spec] if self._is_ready(key) else list(dict.fromkeys([spec, *prefetch]))
         self.ensure(info, dataset, [split], device=device, batch_size=batch_size, specs=specs)
         return FeatureSet(
@@ -156,6 +172,8 @@ class FeatureStore:
         missing = sorted(key for key in keys if not self._is_ready(key))
         for key in missing:
             self._lock(key, locks)
+            if sentence := describe_damage(self._disk / key):
+                self._on_damage(sentence)
         # Another process may have written them while this one waited, here or on another machine.
         missing = [key for key in missing if not self._is_available(key)]
         if self._sync is not None:
@@ -261,8 +279,8 @@ class FeatureStore:
     def _is_available(self, key: str) -> bool:
         """Whether the entry is ready, perhaps after a download; the disk's lock is held.
 
-        A download replaces what was computed here while the bucket was unreachable: another machine may have
-        computed it since, and all machines must read the same bits.
+        A download replaces what was computed here while the bucket was unreachable, because another machine
+        may have computed it since, and all machines must read the same bits.
         """
         return self._is_ready(key) or (self._sync is not None and self._sync.download(key))
 
@@ -278,7 +296,5 @@ class FeatureStore:
         try:
             retry_transient(functools.partial(self._disk.mkdir, parents=True, exist_ok=True))
         except OSError as error:
-            raise StorageUnavailableError(
-                f"the feature store {str(self._disk)!r} cannot be written ({error})."
-            ) from error
+            raise cannot_write(self._disk, error) from error
         retry_transient(lambda: locks.enter_context(exclusive_lock(self._disk / f"{key}.lock")))

@@ -84,6 +84,8 @@ class ExperimentSearcher(Searcher):
         if trial_id not in self._running:
             return
         study, request = self._running.pop(trial_id)
+        for sentence in (result or {}).get("notes", ()):
+            self._listener.note(sentence)
         reason = self.failure_reasons.pop(trial_id, "its process died") if error else None
         if self.stopped_by is None and reason is not None and StorageUnavailableError.__name__ in reason:
             self.stopped_by = reason.partition(": ")[2] or reason

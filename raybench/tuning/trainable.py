@@ -62,7 +62,8 @@ class TrialTrainable(tune.Trainable):
             result = trial.step()
         # Tune's schedulers take numbers only; a failed trial reports no objective.
         objective = {} if result.objective is None else {"objective": result.objective}
-        return {"epoch": result.epoch, "done": result.is_done, **objective}
+        notes = {"notes": trial.notes} if trial.notes else {}
+        return {"epoch": result.epoch, "done": result.is_done, **objective, **notes}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)

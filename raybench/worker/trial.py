@@ -68,6 +68,8 @@ class Trial:
         self._attempt: Attempt | None = None
         self._resumed: TrialRecord | None = None
         """Record of the interrupted training that this one resumes."""
+        self.notes: list[str] = []
+        """Sentences for the user, such as that damaged features were computed again."""
 
     @property
     def checkpoint_dir(self) -> StoragePath:
@@ -217,7 +219,11 @@ class Trial:
         return dataset
 
     def _feature_store(self) -> FeatureStore:
-        return FeatureStore(layout.features_dir(self._storage), num_halvings=self._batches.num_halvings)
+        return FeatureStore(
+            layout.features_dir(self._storage),
+            num_halvings=self._batches.num_halvings,
+            on_damage=self.notes.append,
+        )
 
     def _make_context(self) -> TrialContext:
         dataset = self._load_pinned_dataset()

@@ -1,6 +1,7 @@
 """The feature store in a bucket: computed once, memory-mapped by each machine from its own disk."""
 
 import errno
+import json
 import threading
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from raybench.store.files import (
     write_atomic,
 )
 from raybench.store.files import lease as lease_module
+from raybench.store.files.checksums import checksum_of
 from raybench.store.files.s3 import S3Path
 from raybench.store.files.s3_client import client
 
@@ -110,10 +112,14 @@ def test_an_upload_by_another_machine_replaces_the_copy_computed_here(node, info
             node("a").get(info, dataset, "val")
     store = node("b")
     store.get(info, dataset, "val")
-    sent = store.root / store.key(info, dataset, "val") / "features.npy"
+    entry = store.root / store.key(info, dataset, "val")
+    sent = entry / "features.npy"
     other = bytearray(read_bytes(sent))  # The last bits of another kind of machine.
     other[-4:] = np.float32(42.0).tobytes()
+    manifest = json.loads(read_bytes(entry / "manifest.json"))
+    manifest["file_checksums"]["features.npy"] = checksum_of(bytes(other))
     write_atomic(sent, lambda file: file.write(other))
+    write_atomic(entry / "manifest.json", lambda file: file.write(json.dumps(manifest).encode()))
     monkeypatch.setattr(FeatureCacheSync, "upload", None)
     assert node("a").get(info, dataset, "val").features[-1, -1] == 42.0
     assert read_bytes(sent) == bytes(other)

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, SimpleNamespace
+from typing import ClassVar
 
 from ray.tune.search import Searcher
 
@@ -37,6 +38,20 @@ class Unreachable(TrialListener):
 
     def collect(self, request: TrialRequest, reason: str | None) -> TrialRecord:
         return TrialRecord.of(request, "failed")
+
+
+def test_sentences_of_a_trial_are_shown_when_it_ends():
+    class Listener(Unreachable):
+        notes: ClassVar[list[str]] = []
+
+        def note(self, line: str) -> None:
+            self.notes.append(line)
+
+    study = PairStudy(REQUEST.pair, PLAN)
+    searcher = ExperimentSearcher([study], Listener(), make_config=lambda r: {}, num_slots=lambda: 1)
+    searcher.suggest("first")
+    searcher.on_trial_complete("first", {"epoch": 0, "notes": ["features are damaged"]})
+    assert Listener.notes == ["features are damaged"]
 
 
 def test_an_unreachable_storage_ends_the_run_once_the_running_trials_have_ended():

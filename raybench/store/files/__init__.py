@@ -8,6 +8,7 @@ atomic      atomic writes: a rename in a folder, one PUT or multipart upload in 
 reading     read and list files
 locks       mutual exclusion: a kernel file lock in a folder, a renewed lease object (`lease`) in a bucket
 location    parse addresses; the local folder for what must lie on a disk
+checksums   reveal damaged files
 retry       retry transient errors with backoff
 s3          objects as paths; `s3_client` holds the boto3 client and translates its errors
 
@@ -20,7 +21,13 @@ boto3 is imported only when an object is accessed. The alternatives do not fit:
 - pyarrow's file system has no conditional writes, which leases need.
 """
 
-from raybench.store.files.atomic import remove, remove_tree, write_atomic, write_if_absent
+from raybench.store.files.atomic import (
+    flush_to_disk,
+    remove,
+    remove_tree,
+    write_atomic,
+    write_if_absent,
+)
 from raybench.store.files.location import (
     StoragePath,
     absolute_path,
@@ -46,6 +53,7 @@ __all__ = [
     "absolute_path",
     "exclusive_lock",
     "file_sizes",
+    "flush_to_disk",
     "glob_sorted",
     "is_local_path",
     "local_folder",

@@ -108,6 +108,18 @@ def _link_if_absent(path: Path, content: bytes) -> None:
                 temporary.replace(path)
 
 
+def flush_to_disk(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Of a folder on some network file systems.
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def _write_error(path: StoragePath, error: OSError) -> StorageUnavailableError:
     return StorageUnavailableError(
         f"cannot write {str(path)!r}: {error.strerror or error}; free space or choose another storage folder."
