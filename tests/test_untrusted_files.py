@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import raybench
-from raybench.backbones.checkpoint import read_state_dict
+from raybench.backbones.state_dict_file import read_state_dict
 from raybench.core.errors import CheckpointError, SpecError, StorageError
 from raybench.evaluation.finetune.checkpoint import BEST, load_best
 from raybench.spec import load_spec

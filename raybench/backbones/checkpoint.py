@@ -1,29 +1,23 @@
-"""Weight files: read without running code, loaded key by key."""
+"""Weight files: where they are, their identity, and loading them key by key."""
 
 import hashlib
-import pickle
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from raybench.backbones.state_dict_file import StateDict
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError
 
-StateDict = dict[str, torch.Tensor]
 PACKAGE_PREFIX = "package:"
 MINI_WEIGHTS = Path(__file__).parent / "mini" / "weights"
 """Folder that `package:` in a checkpoint path stands for."""
 CLOCK_RESOLUTION_NS = 2 * 10**9
 """Coarsest modification times of a common file system (FAT): 2 s."""
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-"""Key prefixes added by DistributedDataParallel, torch.compile and Lightning."""
 
 
 def checkpoint_path(info: BackboneInfo) -> Path:
@@ -75,79 +69,43 @@ def state_dict_digest(state_dict: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_state_dict(path: Path) -> StateDict:
-    """Read a state dict from safetensors or a torch file; pickled code is refused, never run.
-
-    The wrapper of a training checkpoint (`state_dict`, `model`) and a prefix of all keys (`module.`) are
-    removed.
-
-    Raises:
-        CheckpointError: it cannot be read, holds more than tensors, or holds two sets of weights.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            return _without_prefix(load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{str(path)!r} cannot be read as safetensors ({error}).") from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{str(path)!r} is not a plain state dict: it is damaged, or holds pickled objects, which could "
-            "run code and are refused. Save `model.state_dict()` with safetensors instead."
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as a torch state dict ({error}).") from error
-    return _without_prefix(_unwrap(content, path))
-
-
-def _unwrap(content: object, path: Path) -> StateDict:
-    if isinstance(content, dict):
-        wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), dict)]
-        if len(wrapped) > 1:
-            raise CheckpointError(
-                f"{str(path)!r} holds {len(wrapped)} sets of weights ({', '.join(wrapped)}); which one is "
-                "measured must not be a guess. Save the one you mean to a file of its own."
-            )
-        tensors = content[wrapped[0]] if wrapped else content
-        if tensors and all(isinstance(value, torch.Tensor) for value in tensors.values()):
-            return dict(tensors)
-    raise CheckpointError(
-        f"{str(path)!r} holds no state dict: expected tensors by name, got {_describe(content)}."
-    )
-
-
-def _describe(content: object) -> str:
-    if isinstance(content, dict):
-        return f"a dict with {', '.join(repr(key) for key in list(content)[:4]) or 'nothing in it'}"
-    return f"a {type(content).__name__}"
-
-
-def _without_prefix(state_dict: StateDict) -> StateDict:
-    for prefix in _PREFIXES:
-        if state_dict and all(key.startswith(prefix) for key in state_dict):
-            state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
-    return state_dict
-
-
-def load_strictly(model: nn.Module, state_dict: StateDict, classifiers: Collection[str], name: str) -> None:
+def load_strictly(
+    model: nn.Module, state_dict: StateDict, name: str, find_head_keys: Callable[[], Collection[str]]
+) -> None:
     """Load `state_dict` into `model`, dropping nothing but a classifier that `model` does not have.
 
-    Tensors are converted to the model's own types, so a float16 file gives a float32 model.
+    Tensors are converted to the model's own types, so a float16 file gives a float32 model. Counters of batch
+    norm (`num_batches_tracked`) may be missing: features do not depend on them.
+
+    Args:
+        find_head_keys: gives the keys of the classifier; called only if there are keys that `model` lacks.
 
     Raises:
-        CheckpointError: keys are missing or left over, shapes differ, or weights are not finite; with names.
+        CheckpointError: keys are missing or left over, shapes or kinds of numbers differ, or weights are not
+            finite or all constant; with names.
     """
     expected = model.state_dict()
-    surplus = [k for k in state_dict if k not in expected and not _belongs_to(k, classifiers)]
-    missing = [k for k in expected if k not in state_dict]
+    counters = {k: v for k, v in expected.items() if _is_counter(k) and k not in state_dict}
+    state_dict = {**state_dict, **counters}
+    surplus = [k for k in state_dict if k not in expected]
+    if surplus:
+        head_keys = find_head_keys()
+        surplus = [k for k in surplus if k not in head_keys]
+    _check_fit(expected, state_dict, surplus, name)
+    weights = {key: state_dict[key] for key in expected}
+    _check_values(weights, expected, name)
+    model.load_state_dict(weights, strict=True)
+
+
+def _check_fit(expected: StateDict, state_dict: StateDict, surplus: list[str], name: str) -> None:
+    """Check keys and shapes."""
     misshapen = [
         f"{k} {tuple(state_dict[k].shape)} for {tuple(expected[k].shape)}"
         for k in expected
         if k in state_dict and state_dict[k].shape != expected[k].shape
     ]
     problems = [
-        ("not in the file", missing),
+        ("not in the file", [k for k in expected if k not in state_dict]),
         ("unknown to the model", surplus),
         ("of another shape", misshapen),
     ]
@@ -156,17 +114,60 @@ def load_strictly(model: nn.Module, state_dict: StateDict, classifiers: Collecti
         raise CheckpointError(
             f"the weights of {name!r} do not fit its architecture ({details}); check `timm` and `kwargs`."
         )
-    weights = {key: state_dict[key] for key in expected}
-    broken = [k for k, v in weights.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+
+
+def _check_values(weights: StateDict, expected: StateDict, name: str) -> None:
+    """Check kinds of numbers and values."""
+    wrong = [
+        f"{k} {_kind(weights[k])} for {_kind(expected[k])}"
+        for k in expected
+        if not _is_counter(k) and _kind(weights[k]) != _kind(expected[k])
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"the weights of {name!r} are of the wrong kind in {len(wrong)} tensors: {_first_names(wrong)}; "
+            "raybench measures floating-point weights of 16 bits or more. Save those that were trained, "
+            "before any quantisation."
+        )
+    broken = [k for k, v in weights.items() if not torch.isfinite(v.to(expected[k].dtype)).all()]
     if broken:
         raise CheckpointError(
             f"the weights of {name!r} are not finite in {len(broken)} tensors: {_first_names(broken)}."
         )
-    model.load_state_dict(weights, strict=True)
+    negative = [k for k, v in weights.items() if k.endswith("running_var") and (v < 0).any()]
+    if negative:
+        raise CheckpointError(
+            f"the weights of {name!r} hold negative variances of batch norm in {len(negative)} tensors: "
+            f"{_first_names(negative)}."
+        )
+    matrices = [v for v in weights.values() if v.is_floating_point() and v.ndim > 1 and v.numel() > 1]
+    constants = [float(v.flatten()[0]) for v in matrices if (v == v.flatten()[0]).all()]
+    # One small matrix may be constant for a reason, e.g. a fixed blur.
+    if constants and len(constants) == len(matrices) and (len(matrices) > 1 or constants == [0.0]):
+        raise CheckpointError(
+            f"the weights of {name!r} hold no information: every matrix is constant (the first is "
+            f"{constants[0]:g} throughout). Was the file saved before training?"
+        )
 
 
-def _belongs_to(key: str, classifiers: Collection[str]) -> bool:
-    return any(key.startswith(f"{classifier}.") for classifier in classifiers)
+def _is_counter(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    """What a tensor's numbers are: `float` (16 bits or more), `whole number`, or its own type's name."""
+    if tensor.is_quantized or (tensor.is_floating_point() and tensor.itemsize < 2):
+        return f"quantised ({_dtype_name(tensor)})"
+    if tensor.layout != torch.strided:
+        return f"sparse ({_dtype_name(tensor)})"
+    if tensor.is_floating_point():
+        return "float"
+    is_whole = tensor.dtype != torch.bool and not tensor.is_complex()
+    return "whole number" if is_whole else _dtype_name(tensor)
+
+
+def _dtype_name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _first_names(keys: list[str]) -> str:

@@ -8,17 +8,11 @@ import torch
 from torch import nn
 
 from raybench.backbones.backbone import Backbone
-from raybench.backbones.checkpoint import (
-    StateDict,
-    checkpoint_path,
-    file_digest,
-    load_strictly,
-    read_state_dict,
-    state_dict_digest,
-)
+from raybench.backbones.checkpoint import checkpoint_path, file_digest, load_strictly, state_dict_digest
 from raybench.backbones.from_entry_point import ModuleBackbone
 from raybench.backbones.from_timm import TimmBackbone
 from raybench.backbones.preprocessing import preprocessing_of
+from raybench.backbones.state_dict_file import StateDict, read_state_dict
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError
 from raybench.core.records import digest_of
@@ -102,7 +96,17 @@ def _from_file(
             "head to keep."
         )
     model = adapter.create(info, {**kwargs, "num_classes": num_classes}, pretrained=False)
-    load_strictly(model, state_dict, classifiers, info.name)
+
+    def find_head_keys() -> set[str]:
+        """Keys below the classifiers, and others that the network with a head has and without one lacks."""
+        below = {key for key in state_dict if any(key.startswith(f"{name}.") for name in classifiers)}
+        if keep_head or not classifiers:
+            return set() if keep_head else below
+        with torch.device("meta"):
+            with_head = adapter.create(info, {**kwargs, "num_classes": 2}, pretrained=False)
+        return below | (set(with_head.state_dict()) - set(model.state_dict()))
+
+    load_strictly(model, state_dict, info.name, find_head_keys)
     return model
 
 
@@ -123,6 +127,12 @@ _WEIGHTS = {"timm": _published, "entry_point": _published, "file": _from_file, "
 def _num_classes(state_dict: StateDict, classifiers: tuple[str, ...]) -> int | None:
     """Rows of the classifier's weight; None where the file has no classifier."""
     for name in classifiers:
-        if f"{name}.weight" in state_dict:
-            return int(state_dict[f"{name}.weight"].shape[0])
+        weight = state_dict.get(f"{name}.weight")
+        if weight is not None:
+            if weight.ndim < 2 or not len(weight):
+                raise CheckpointError(
+                    f"the classifier {name}.weight has shape {list(weight.shape)}; a head has "
+                    "[classes, features]."
+                )
+            return len(weight)
     return None

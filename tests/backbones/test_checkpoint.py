@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from raybench.backbones.checkpoint import checkpoint_path, read_state_dict
+from raybench.backbones.checkpoint import checkpoint_path
 from raybench.backbones.loading import checkpoint_digest, load_backbone
+from raybench.backbones.state_dict_file import read_state_dict
 from raybench.core.errors import CheckpointError
 
 
