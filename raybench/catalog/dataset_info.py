@@ -1,7 +1,7 @@
 """Rows of the dataset catalogue: source, annotation, splits, and queries for retrieval."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -12,21 +12,6 @@ from raybench.core.records import Split
 Annotation = Literal["classes", "labels", "objects", "pixels", "depth"]
 """What is known of an image: its class; a set of labels (multi-hot); objects with boxes or masks; a class per
 pixel; a distance per pixel."""
-SPLIT_SPELLINGS: Mapping[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""Our split → names that sources use for it."""
-
-
-def spelt_splits(names: Collection[str]) -> dict[Split, str]:
-    """Our split → the first of its spellings among the names."""
-    return {
-        split: next(spelling for spelling in spellings if spelling in names)
-        for split, spellings in SPLIT_SPELLINGS.items()
-        if not set(spellings).isdisjoint(names)
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +79,8 @@ class DatasetInfo:
     annotation: Annotation = "classes"
     splits: Mapping[Split, str] = field(default_factory=dict)
     """Our split → the source's name for it; `all` where the source is one undivided set. Empty: the source's
-    names, spelt as in SPLIT_SPELLINGS. A missing test is carved from train, then a missing val."""
+    names, spelt as in SPLIT_SPELLINGS; of train and val without test, val is test. A missing test is carved
+    from train, then a missing val."""
     val_fraction: float = 0.2
     """Share of train that is carved, stratified by class, for a missing val (and for a missing test). Of
     listed queries: the share that val gets; 0 leaves all of them to test, and no hyperparameter can be

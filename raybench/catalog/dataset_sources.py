@@ -10,6 +10,10 @@ BUILT_IN: Mapping[str, str] = {
     "shapes_individuals": "raybench.data.built_in:read_shapes_individuals",
 }
 """Name, as stored specs have it → entry point of the reader."""
+NUM_SHAPES: Mapping[str, int] = {"train": 2000, "val": 500, "test": 1000}
+"""Images of each split of the drawn shapes."""
+KNOWN_SIZES: Mapping[str, Mapping[str, int]] = dict.fromkeys(("shapes", "shapes_individuals"), NUM_SHAPES)
+"""Built-in source → images of each split, where reading it takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)

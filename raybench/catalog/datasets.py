@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from raybench.catalog.dataset_info import DatasetInfo, Shift, spelt_splits
+from raybench.catalog.dataset_info import DatasetInfo, Shift
 from raybench.catalog.dataset_sources import (
     USER_SOURCES,
     FolderSource,
@@ -16,12 +16,13 @@ from raybench.catalog.dataset_sources import (
     TorchvisionSource,
     UserSource,
 )
+from raybench.catalog.folder_layout import folder_splits
 from raybench.catalog.retrieval_datasets import RETRIEVAL_ROWS
 from raybench.core.errors import UnknownNameError
 from raybench.core.records import Split
 from raybench.core.registry import Registry, suggest
 
-__all__ = ["DATASETS", "DatasetInfo", "Shift", "find_dataset", "folder_splits"]
+__all__ = ["DATASETS", "DatasetInfo", "Shift", "find_dataset"]
 
 DATASETS: Registry[DatasetInfo] = Registry("dataset", DatasetInfo)
 _PREFIXES = {**USER_SOURCES, "hf": USER_SOURCES["huggingface"]}
@@ -106,6 +107,7 @@ def find_dataset(name: str, folder: Path = Path()) -> DatasetInfo:
 
     Raises:
         UnknownNameError: if it is neither; the message suggests the nearest row.
+        DataError: the names of a folder's subfolders leave open which are splits.
 
     >>> find_dataset("hf:uoft-cs/cifar10").source.kind
     'huggingface'
@@ -122,23 +124,30 @@ def find_dataset(name: str, folder: Path = Path()) -> DatasetInfo:
     return dataset_of(name, _PREFIXES[prefix](location), folder)
 
 
-def dataset_of(name: str, source: UserSource, folder: Path = Path()) -> DatasetInfo:
+def dataset_of(
+    name: str,
+    source: UserSource,
+    folder: Path = Path(),
+    *,
+    splits: Mapping[Split, str] | None = None,
+    test_only: bool = False,
+) -> DatasetInfo:
     """A dataset without a row: its splits are found in its folder, or copied from a row of the same source.
 
     Args:
         folder: where relative paths start.
+        splits: our split → the source's name for it; None: as just said.
+        test_only: whether its only split is test.
+
+    Raises:
+        DataError: the names of the folder's subfolders leave open which are splits.
     """
     for row in DATASETS.values():
         if isinstance(source, TorchvisionSource) and row.source == source:
-            return replace(row, name=name)
+            return replace(row, name=name, splits=row.splits if splits is None else splits)
     if isinstance(source, FolderSource | ParquetSource):
         source = replace(source, location=str((folder / Path(source.location).expanduser()).resolve()))
-    splits = folder_splits(Path(source.location)) if isinstance(source, FolderSource) else {}
-    return DatasetInfo(name=name, source=source, splits=splits)
-
-
-def folder_splits(folder: Path) -> dict[Split, str]:
-    """Our split → subfolder; `{"train": "all"}` for a folder of class folders without splits."""
-    subfolders = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    splits = spelt_splits(subfolders)
-    return splits if "train" in splits else dict(_UNDIVIDED)
+    if splits is None:
+        is_folder = isinstance(source, FolderSource)
+        splits = folder_splits(Path(source.location), test_only=test_only) if is_folder else {}
+    return DatasetInfo(name=name, source=source, splits=splits, test_only=test_only)

@@ -91,7 +91,10 @@ def _report(spec: Path, storage: "StoragePath", experiment: str, outcome: "Outco
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    from raybench.experiment.dataset_check import describe_datasets
     from raybench.spec import load_spec, make_plan
 
-    print(make_plan(load_spec(arguments.spec, needs_data=False)).render())
+    spec = load_spec(arguments.spec, needs_data=False)
+    print(make_plan(spec).render(), flush=True)
+    print(describe_datasets(spec))
     return exit_codes.DONE

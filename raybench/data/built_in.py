@@ -8,14 +8,14 @@ import sklearn
 from jaxtyping import UInt8
 from sklearn.datasets import load_digits
 
-from raybench.catalog.dataset_sources import FunctionSource
+from raybench.catalog.dataset_sources import NUM_SHAPES, FunctionSource
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, pixel_hash
 from raybench.data.shape_scenes import CLASS_NAMES, NUM_IDENTITIES, Scenes, generate
 from raybench.data.source import UNDIVIDED, SourceData, SourceSplit, choose_splits
 
-SHAPE_SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 2000), "val": (1, 500), "test": (2, 1000)}
-"""Split of the shapes → seed and number of images."""
+SHAPE_SEEDS: Mapping[str, int] = {"train": 0, "val": 1, "test": 2}
+"""Split of the shapes → seed of its images."""
 
 
 def read_digits(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
@@ -29,7 +29,7 @@ def read_digits(source: FunctionSource, splits: Mapping[Split, str], name: str) 
         read=partial(_read_array, np.repeat(grey[..., None], 3, axis=3)),
         signature=f"digits/sklearn-{sklearn.__version__}",
     )
-    return SourceData(class_names=tuple("0123456789"), splits=dict.fromkeys(chosen, split))
+    return SourceData(class_names=tuple("0123456789"), splits=dict.fromkeys(chosen, split), names=chosen)
 
 
 def read_shapes(source: FunctionSource, splits: Mapping[Split, str], name: str) -> SourceData:
@@ -46,8 +46,8 @@ def read_shapes_individuals(source: FunctionSource, splits: Mapping[Split, str],
 def _shapes(
     splits: Mapping[Split, str], class_names: tuple[str, ...], targets_of: Callable[[Scenes], np.ndarray]
 ) -> SourceData:
-    chosen = choose_splits(splits, tuple(SHAPE_SPLITS), "the shapes")
-    scenes = {ours: _draw(*SHAPE_SPLITS[theirs]) for ours, theirs in chosen.items()}
+    chosen = choose_splits(splits, tuple(SHAPE_SEEDS), "the shapes")
+    scenes = {ours: _draw(SHAPE_SEEDS[theirs], NUM_SHAPES[theirs]) for ours, theirs in chosen.items()}
     return SourceData(
         class_names=class_names,
         splits={
@@ -60,10 +60,11 @@ def _shapes(
             )
             for ours, drawn in scenes.items()
         },
+        names=chosen,
     )
 
 
-@lru_cache(maxsize=len(SHAPE_SPLITS))
+@lru_cache(maxsize=len(SHAPE_SEEDS))
 def _draw(seed: int, num_images: int) -> Scenes:
     return generate(seed, num_images)
 

@@ -79,6 +79,16 @@ class HygieneReport:
     """The first of them by id, at most 20."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """How the source was read."""
+
+    origins: Mapping[Split, str] = field(default_factory=dict)
+    """Split → its part of the source, or how it was carved."""
+    notes: tuple[str, ...] = ()
+    """Sentences on files that were left out, and on splits that are not what one might expect."""
+
+
 class Dataset:
     """Train, val and test of one dataset: disjoint by pixels, every class in each.
 
@@ -89,6 +99,7 @@ class Dataset:
         galleries: split → its queries' gallery, where that is not train with positives by class.
         distractors: images (its train split) that are added to every gallery as negatives. A dataset of its
             own, so that datasets with the same distractors share their features.
+        source: how the source was read.
 
     Raises:
         SplitLockedError: test was read from an object that `unlocked()` did not return.
@@ -103,8 +114,10 @@ class Dataset:
         *,
         galleries: Mapping[Split, Gallery] | None = None,
         distractors: "Dataset | None" = None,
+        source: SourceReport = SourceReport(),
     ) -> None:
         self.info = info
+        self.source = source
         self.distractors = distractors
         self.class_names = class_names
         self.hygiene = hygiene

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,6 @@ from PIL import Image
 from raybench.core.errors import UnreadableImageError
 
 RgbImage = UInt8[np.ndarray, "h w 3"]
-
-# What PIL raises on damaged files, by decoder: a truncated JPEG is an OSError, a PNG with a wrong checksum a
-# SyntaxError, a broken header a ValueError or struct.error, an absurd size a DecompressionBombError.
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-
 
 FORMATS_OF_16_BIT = ("PNG", "PPM")
 """File formats whose samples have 16 bits at most; Pillow opens some of them as 32-bit integers."""
@@ -36,14 +30,33 @@ def decode(content: bytes | Path | None, name: str) -> RgbImage:
         raise UnreadableImageError(
             f"{name} holds no image but {content!r:.60}; remove it, or set `unreadable: skip` on its dataset."
         )
+    if isinstance(content, Path) and (problem := _problem_of_file(content)):
+        raise UnreadableImageError(
+            f"cannot read the image {name}: it {problem}; delete it, or set `unreadable: skip` on its "
+            "dataset."
+        )
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
             return np.asarray(to_rgb(image))
-    except _DECODING_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Decoders raise what they like: a damaged AVIF is a RuntimeError.
         raise UnreadableImageError(
             f"cannot read the image {name} ({type(error).__name__}: {error}); "
             "repair or delete it, or set `unreadable: skip` on its dataset."
         ) from error
+
+
+def _problem_of_file(path: Path) -> str:
+    """Why a path must not be opened: reading a pipe would wait for ever; empty if it may be opened."""
+    if is_broken_link(path):
+        return "is a link to nothing"
+    return "is not a regular file" if path.exists() and not path.is_file() else ""
+
+
+def is_broken_link(path: Path) -> bool:
+    """Whether it is a link whose target does not exist."""
+    return path.is_symlink() and not path.exists()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

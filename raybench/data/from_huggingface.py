@@ -1,6 +1,6 @@
 """Reader of Hugging Face datasets, by name or in a folder written by `save_to_disk`; runs no script."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage, decode
 from raybench.data.source import (
+    MAY_DOWNLOAD,
+    NotDownloadedError,
     ReadImage,
     SourceData,
     SourceSplit,
@@ -32,10 +34,15 @@ def read_huggingface(source: HuggingFaceSource, splits: Mapping[Split, str], nam
     opened = _open(source, name)
     where = f"Hugging Face dataset {source.location!r}"
     chosen = choose_splits(splits, list(opened), where)
-    tables = {ours: opened[theirs] for ours, theirs in chosen.items()}
+    in_order: tuple[Split, ...] = ("train", "val", "test")  # Train's classes come first.
+    tables = {ours: opened[chosen[ours]] for ours in in_order if ours in chosen}
     for table in tables.values():
         require_columns(table.column_names, source.image_column, source.label_column, where)
-    class_names, targets = _classes(tables, source.label_column)
+    try:
+        class_names, targets = _classes(tables, source.label_column)
+    except DataError as error:
+        raise DataError(f"dataset {name!r}, {where}, column {source.label_column!r}: {error}") from error
+    unused = [theirs for theirs in opened if theirs not in chosen.values()]
     return SourceData(
         class_names=class_names,
         splits={
@@ -47,6 +54,8 @@ def read_huggingface(source: HuggingFaceSource, splits: Mapping[Split, str], nam
             )
             for ours, table in tables.items()
         },
+        names=chosen,
+        notes=(f"split {', '.join(unused)} is not read.",) if unused else (),
     )
 
 
@@ -54,6 +63,8 @@ def _open(source: HuggingFaceSource, name: str) -> dict[str, Any]:
     """Source split → its table."""
     folder = Path(source.location)
     is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+    if not is_saved and not MAY_DOWNLOAD.get():
+        raise NotDownloadedError(f"dataset {name!r}: Hugging Face's {source.location!r} is not read yet.")
     try:
         if is_saved:
             opened = datasets.load_from_disk(source.location)
@@ -68,16 +79,47 @@ def _open(source: HuggingFaceSource, name: str) -> dict[str, Any]:
 
 
 def _classes(
-    tables: dict[Split, Any], column: str
+    tables: Mapping[Split, Any], column: str
 ) -> tuple[tuple[str, ...], dict[Split, Int64[np.ndarray, " n"]]]:
-    """Class names, and per split the class ids."""
-    values = {ours: table[column][:] for ours, table in tables.items()}
-    feature = next(iter(tables.values())).features[column]
-    if hasattr(feature, "names"):
-        return tuple(feature.names), {ours: np.asarray(v, dtype=np.int64) for ours, v in values.items()}
-    class_names, encoded = encode_labels([value for v in values.values() for value in v])
+    """Class names, and per split the class ids.
+
+    Classes are matched by name: splits may list the names of a ClassLabel in different orders, and one may
+    hold the names themselves. Without names, numbers are classes.
+    """
+    listed = {ours: getattr(table.features[column], "names", None) for ours, table in tables.items()}
+    values = {
+        ours: _labels(table[column][:], listed[ours], f"split {ours}") for ours, table in tables.items()
+    }
     ends = np.cumsum([len(v) for v in values.values()])[:-1]
+    together = [value for v in values.values() for value in v]
+    in_order = dict.fromkeys(name for names in listed.values() for name in names or ())
+    if not in_order:
+        class_names, encoded = encode_labels(together)
+    elif unnamed := [value for value in together if not isinstance(value, str)]:
+        raise DataError(
+            f"labels are numbers ({unnamed[0]!r}) in one split and have names in another; give both the same "
+            "feature, ClassLabel."
+        )
+    else:
+        in_order |= dict.fromkeys(sorted(set(together)))
+        index = {name: i for i, name in enumerate(in_order)}
+        class_names, encoded = tuple(in_order), np.array([index[value] for value in together], dtype=np.int64)
     return class_names, dict(zip(values, np.split(encoded, ends), strict=True))
+
+
+def _labels(values: Sequence[Any], names: Sequence[str] | None, where: str) -> list[Any]:
+    """The labels of a split: names where its feature lists them, else the values.
+
+    Raises:
+        DataError: a label is missing, hidden (−1), or several labels.
+    """
+    try:
+        encode_labels(values)
+        return list(values) if names is None else [names[value] for value in values]
+    except IndexError as error:
+        raise DataError(f"{where} has a label beyond its {len(names or ())} class names.") from error
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _reader(table: Any, column: str, name: str) -> ReadImage:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int64
 
 from raybench.catalog.dataset_sources import ParquetSource
 from raybench.core.errors import DataError
@@ -49,16 +50,22 @@ def read_parquet(source: ParquetSource, splits: Mapping[Split, str], name: str) 
     require_columns(columns, source.image_column, source.label_column, where)
     optional = [column for column in (SPLIT_COLUMN, CLASS_NAME_COLUMN) if column in columns]
     table = file.read(columns=[source.label_column, *optional])
-    class_names, targets = _classes(table, source.label_column)
-    row_splits = table.column(SPLIT_COLUMN).to_pylist() if SPLIT_COLUMN in optional else None
+    row_splits = _row_splits(table, where)
     chosen = choose_splits(splits, sorted(set(row_splits)) if row_splits else [UNDIVIDED], where)
+    members = np.array(row_splits or [UNDIVIDED] * table.num_rows)
+    used = np.flatnonzero(np.isin(members, list(chosen.values())))
+    try:
+        class_names, used_targets = _classes(table.take(used), source.label_column, used)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    targets = np.full(table.num_rows, -1, dtype=np.int64)
+    targets[used] = used_targets
     images = _EncodedImages(file, source.image_column)
     stat = path.stat()
     signature = f"parquet/{path.resolve()}/{stat.st_size}/{stat.st_mtime_ns}/{source.image_column}"
 
     def split_of(theirs: str) -> SourceSplit:
-        is_member = [row == theirs for row in row_splits] if row_splits else np.ones(len(targets), dtype=bool)
-        rows = np.flatnonzero(is_member)
+        rows = np.flatnonzero(members == theirs)
         return SourceSplit(
             ids=[f"{row:07d}" for row in rows],
             targets=targets[rows],
@@ -66,16 +73,43 @@ def read_parquet(source: ParquetSource, splits: Mapping[Split, str], name: str) 
             signature=f"{signature}/{theirs}",
         )
 
+    unused = sorted(set(row_splits or ()) - set(chosen.values()))
     return SourceData(
-        class_names=class_names, splits={ours: split_of(theirs) for ours, theirs in chosen.items()}
+        class_names=class_names,
+        splits={ours: split_of(theirs) for ours, theirs in chosen.items()},
+        names=chosen,
+        notes=(f"split {', '.join(unused)} is not read.",) if unused else (),
     )
 
 
-def _classes(table: Any, label_column: str) -> tuple[tuple[str, ...], np.ndarray]:
+def _row_splits(table: Any, where: str) -> list[str] | None:
+    """The source's name of every row's split; None if the file has no split column."""
+    if SPLIT_COLUMN not in table.column_names:
+        return None
+    values = table.column(SPLIT_COLUMN).to_pylist()
+    if None in values:
+        raise DataError(
+            f"{where}: row {values.index(None)} has no split; fill column {SPLIT_COLUMN!r} in every row, or "
+            "leave the column out."
+        )
+    return [str(value) for value in values]
+
+
+def _classes(
+    table: Any, label_column: str, rows: Int64[np.ndarray, " n"]
+) -> tuple[tuple[str, ...], Int64[np.ndarray, " n"]]:
+    """Class names and class ids of a table's rows, which have the numbers `rows` in the file."""
     labels = table.column(label_column).to_pylist()
+    plain = encode_labels(labels, rows=rows)
     if CLASS_NAME_COLUMN not in table.column_names or isinstance(next(iter(labels), None), str):
-        return encode_labels(labels)
-    return encode_labels(labels, dict(zip(labels, table.column(CLASS_NAME_COLUMN).to_pylist(), strict=True)))
+        return plain
+    names: dict[Any, str] = {}
+    for row, label, name in zip(rows, labels, table.column(CLASS_NAME_COLUMN).to_pylist(), strict=True):
+        if name is not None and names.setdefault(label, name) != name:
+            raise DataError(
+                f"label {label!r} is named {names[label]!r} and, in row {row}, {name!r}; give it one name."
+            )
+    return encode_labels(labels, names)
 
 
 class _EncodedImages:

@@ -1,6 +1,7 @@
 """Image files below a folder, and their lookup by path or name."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,57 +9,93 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from raybench.catalog.folder_layout import IMAGE_SUFFIXES, is_skipped_folder
 from raybench.core.errors import DataError
 from raybench.core.records import digest_of
 from raybench.core.registry import suggest
-from raybench.data.decoding import RgbImage, decode
+from raybench.data.decoding import RgbImage, decode, is_broken_link
 from raybench.data.source import SourceSplit
-
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".jpx", ".avif", ".avifs", ".webp"),
-        *(".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".tga"),
-        *(".ppm", ".pgm", ".pbm", ".pnm"),
-    }
-)
-"""Of files that count as images, in any spelling of case."""
-SKIPPED_FOLDERS = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"})
-"""Folders in which systems keep thumbnails; hidden ones (`.ipynb_checkpoints`) are skipped as well."""
 
 MAX_COMPARED = 10_000
 """File names that an unknown name is compared with for a suggestion; a million would take minutes."""
 
 
-def is_skipped_folder(name: str) -> bool:
-    """Whether a folder of that name holds no images of a dataset: hidden, or a system's own."""
-    return name.startswith(".") or name in SKIPPED_FOLDERS
+class LeftOut:
+    """Files below a folder that do not count as images: how many for each reason, and the first of them.
+
+    Args:
+        root: examples are named relative to it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, reason: str, path: Path, count: int = 1) -> None:
+        """Count `count` files for a reason; `path` is one of them, or their folder."""
+        self._counts[reason] += count
+        self._first.setdefault(reason, path.relative_to(self._root).as_posix())
+
+    def add_folder(self, folder: Path) -> None:
+        """Count the files of a hidden or system folder."""
+        if num_files := sum(len(files) for _, _, files in os.walk(folder)):
+            self.add("in hidden or system folders", folder, num_files)
+
+    @property
+    def sentence(self) -> str:
+        """Number, reasons and an example of each; empty if nothing was left out."""
+        parts = [
+            f"{count:,} {reason} ({self._first[reason]!r}{'' if count == 1 else ', …'})"
+            for reason, count in self._counts.most_common()
+        ]
+        total = self._counts.total()
+        return f"{total:,} file{'' if total == 1 else 's'} left out: {'; '.join(parts)}." if parts else ""
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, left_out: LeftOut | None = None) -> Iterator[Path]:
     """Yield every image file below `folder`, following links; hidden and system folders are skipped.
 
-    A folder that a link leads back to is not entered again below itself.
+    A folder that a link leads back to is not entered again below itself. A link to nothing is yielded, so
+    that reading it fails by name.
+
+    Args:
+        left_out: counts the files that are not yielded.
     """
-    yield from _walk(folder, (folder.resolve(),))
+    yield from _walk(folder, (folder.resolve(),), left_out or LeftOut(folder))
 
 
-def _walk(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:
+def _walk(folder: Path, ancestors: tuple[Path, ...], left_out: LeftOut) -> Iterator[Path]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        if entry.is_dir():
+        path, is_regular = Path(entry.path), entry.is_file(follow_symlinks=False)
+        if not is_regular and path.is_dir():
             target = path.resolve()
-            if not is_skipped_folder(entry.name) and target not in ancestors:
-                yield from _walk(path, (*ancestors, target))
-        elif not entry.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
+            if is_skipped_folder(entry.name):
+                left_out.add_folder(path)
+            elif target not in ancestors:
+                yield from _walk(path, (*ancestors, target), left_out)
+        elif reason := _why_no_image(path, is_regular=is_regular):
+            left_out.add(reason, path)
+        else:
             yield path
+
+
+def _why_no_image(path: Path, *, is_regular: bool) -> str:
+    """Why a file is no image by its name and type; empty if it may be one."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        return "hidden"
+    if suffix not in IMAGE_SUFFIXES:
+        return f"with the suffix {suffix}" if suffix else "without a suffix"
+    return "" if is_regular or path.is_file() or is_broken_link(path) else "not a regular file"
 
 
 class ImageFiles:
     """The images below one folder, as sorted relative paths with forward slashes on every system."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, left_out: LeftOut | None = None) -> None:
         self._folder = folder
-        self.paths = tuple(sorted(path.relative_to(folder).as_posix() for path in walk(folder)))
+        self.paths = tuple(sorted(path.relative_to(folder).as_posix() for path in walk(folder, left_out)))
 
     def below(self, subfolder: str) -> tuple[str, ...]:
         """The images in a subfolder, at any depth."""
@@ -101,17 +138,21 @@ def files_split(
     folder: Path, paths: Sequence[str], targets: Int64[np.ndarray, " n"], kind: str = "folder"
 ) -> SourceSplit:
     """A split of image files; ids are their paths relative to `folder`."""
-    stats = [(folder / path).stat() for path in paths]
-    signature = [
-        str(folder.resolve()),
-        [[path, stat.st_size, stat.st_mtime_ns] for path, stat in zip(paths, stats, strict=True)],
-    ]
+    signature = [str(folder.resolve()), [[path, *_size_and_time(folder / path)] for path in paths]]
     return SourceSplit(
         ids=paths,
         targets=targets.astype(np.int64),
         read=partial(read_file, folder, paths),
         signature=f"{kind}/{digest_of(signature)}",
     )
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # A link to nothing: refused or skipped when it is read.
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def read_file(folder: Path, paths: Sequence[str], position: int) -> RgbImage:

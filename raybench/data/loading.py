@@ -1,6 +1,7 @@
 """DatasetInfo → Dataset: read the source, skip or refuse unreadable images, carve missing splits, check."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from raybench.core.records import Split
 from raybench.core.registry import load_entry_point
 from raybench.data.dataset import Dataset, Examples
 from raybench.data.ground_truth import Gallery
-from raybench.data.hygiene import ImageCheck, without_duplicates
+from raybench.data.hygiene import ImageCheck, NoCheck, without_duplicates
 from raybench.data.retrieval_sets import load_first_of_class, load_listed
-from raybench.data.source import Reader, SourceData
+from raybench.data.source import Reader, SourceData, require_distinct, require_labels, unique_names
+from raybench.data.source_report import source_report
 from raybench.data.splits import cap_per_class, carve
 from raybench.store.files import StoragePath
 
@@ -39,7 +41,22 @@ def load_dataset(info: DatasetInfo, *, cache: StoragePath | None = None) -> Data
         DataError: a missing folder, column or split; a class without examples; another number of classes
             than `info.num_classes`.
     """
-    check, queries = ImageCheck(info, cache), info.queries
+    return _load(info, ImageCheck(info, cache))
+
+
+def outline_dataset(info: DatasetInfo) -> Dataset:
+    """The dataset as `load_dataset` gives it if all images are readable and different; none is decoded.
+
+    Its pixel hashes and so its fingerprint mean nothing.
+
+    Raises:
+        DataError: as `load_dataset`, for all that is seen without decoding.
+    """
+    return _load(info, NoCheck())
+
+
+def _load(info: DatasetInfo, check: ImageCheck) -> Dataset:
+    queries = info.queries
     if queries is not None and queries.kind == "listed":
         return load_listed(info, queries, check)
     source = read_source(info)
@@ -47,9 +64,9 @@ def load_dataset(info: DatasetInfo, *, cache: StoragePath | None = None) -> Data
         return load_first_of_class(info, queries, source, check)
     splits = {name: check.readable(split, name) for name, split in source.splits.items()}
     if info.test_only:
-        none = splits["train"].take(np.zeros(0, dtype=np.int64))
-        splits = {"train": none, "val": none, "test": splits["train"]}
-        return Dataset(info, source.class_names, splits, check.report())
+        none = splits["test"].take(np.zeros(0, dtype=np.int64))
+        splits = {"train": none, "val": none, "test": splits["test"]}
+        return Dataset(info, source.class_names, splits, check.report(), source=source_report(source, info))
     splits, from_source = _disjoint(splits)
     splits = _complete(splits, info, source.class_names)
     splits, from_carving = _disjoint(splits)
@@ -59,14 +76,22 @@ def load_dataset(info: DatasetInfo, *, cache: StoragePath | None = None) -> Data
     galleries: dict[Split, Gallery] = {}
     if queries is not None:
         galleries = {name: Gallery(splits=(name,), leave_one_out=True) for name in _QUERY_SPLITS}
-    return Dataset(info, source.class_names, splits, check.report(removed), galleries=galleries)
+    return Dataset(
+        info,
+        source.class_names,
+        splits,
+        check.report(removed),
+        galleries=galleries,
+        source=source_report(source, info),
+    )
 
 
 def read_source(info: DatasetInfo) -> SourceData:
-    """A dataset as its source has it; the one split of a test-only dataset is read as train.
+    """A dataset as its source has it; of a test-only dataset, only the split that is test.
 
     Raises:
-        DataError: a missing folder, column or split; another number of classes than `info.num_classes`; a
+        DataError: a missing folder, column or split; a label that is hidden; class names that look alike;
+            another number of classes than `info.num_classes`; a
             reader that no installed row names (a stored spec must not run code).
     """
     if isinstance(info.source, FunctionSource) and not _is_installed(info.source):
@@ -74,12 +99,25 @@ def read_source(info: DatasetInfo) -> SourceData:
             f"dataset {info.name!r} is read by {info.source.reader!r}, which no installed dataset row names; "
             "install the package that adds it."
         )
-    splits = info.splits
-    if info.test_only:
-        only = splits.get("test", splits.get("train"))
-        splits = {"train": only} if only else {}
+    splits, where = info.splits, f"dataset {info.name!r}"
+    if info.test_only and splits:
+        splits = {"test": next(splits[split] for split in ("test", "train", "val") if split in splits)}
     read: Reader = load_entry_point(info.source.reader)
     source = read(info.source, splits, info.name)
+    if info.test_only:
+        source = _only_test(source)
+    elif "train" not in source.splits:
+        raise DataError(
+            f"{where} has no train split, only {', '.join(source.splits)}; say which it is with "
+            "`splits: {train: NAME}`, or write `test_only: true` if it is only measured on."
+        )
+    require_distinct(source.class_names, where)
+    source = replace(source, class_names=unique_names(source.class_names))
+    for name, split in source.splits.items():
+        if not len(split.ids):
+            raise DataError(f"{where} has no image in its {name} split, {source.names.get(name, name)!r}.")
+        if info.annotation == "classes":
+            require_labels(split.targets, len(source.class_names), f"{where}, {name} split")
     if info.num_classes is not None and len(source.class_names) != info.num_classes:
         raise DataError(
             f"dataset {info.name!r} should have {info.num_classes} classes, its source has "
@@ -90,6 +128,13 @@ def read_source(info: DatasetInfo) -> SourceData:
 
 def _is_installed(source: FunctionSource) -> bool:
     return source.location in BUILT_IN or any(row.source == source for row in DATASETS.values())
+
+
+def _only_test(source: SourceData) -> SourceData:
+    """The source with the one split that is measured on: test, else val, else train."""
+    name = next(name for name in reversed(_ORDER) if name in source.splits)
+    names: dict[Split, str] = {"test": source.names.get(name, name)}
+    return replace(source, splits={"test": source.splits[name]}, names=names)
 
 
 def _disjoint(splits: Mapping[Split, Examples]) -> tuple[dict[Split, Examples], dict[Split, int]]:

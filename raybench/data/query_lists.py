@@ -166,6 +166,8 @@ def _read_solution(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         for row in reader:
+            if not any(value and value.strip() for value in row.values() if isinstance(value, str)):
+                continue  # A blank line, as at the end.
             if None in (row["id"], row["images"], row["Usage"]):
                 raise DataError(
                     f"{str(path)!r}, line {reader.line_num}: the line ends before it has an id, images and "

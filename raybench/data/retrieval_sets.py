@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.core.errors import DataError
 from raybench.core.records import Split, digest_of
-from raybench.data.dataset import Dataset, Examples, HygieneReport
+from raybench.data.dataset import Dataset, Examples, HygieneReport, SourceReport
 from raybench.data.decoding import RgbImage
 from raybench.data.ground_truth import Gallery, Indices, ListedTruth
 from raybench.data.hygiene import ImageCheck
@@ -67,7 +67,13 @@ def load_first_of_class(
         "test": test,
     }
     galleries: dict[Split, Gallery] = {"test": Gallery(splits=("train", "val"))}
-    return Dataset(info, source.class_names, splits, check.report(), galleries=galleries)
+    origins: dict[Split, str] = {
+        "train": "gallery of val",
+        "val": f"queries, {100 * info.val_fraction:g} % of test's gallery",
+        "test": f"queries, the first {100 * queries.fraction:g} % of every class",
+    }
+    report = SourceReport(origins=origins, notes=source.notes)
+    return Dataset(info, source.class_names, splits, check.report(), galleries=galleries, source=report)
 
 
 def load_listed(info: DatasetInfo, queries: Queries, check: ImageCheck) -> Dataset:
@@ -99,6 +105,9 @@ def load_listed(info: DatasetInfo, queries: Queries, check: ImageCheck) -> Datas
         check.report(),
         galleries={name: Gallery(truth=truth.take(indices)) for name, indices in members.items()},
         distractors=_distractors(info, queries, check) if queries.distractors else None,
+        source=SourceReport(
+            origins={"train": "gallery", "val": "queries kept for choosing", "test": "queries as listed"}
+        ),
     )
 
 

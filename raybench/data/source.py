@@ -1,13 +1,17 @@
 """What every reader returns: class names, and per split ids, targets and a way to read one image."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from raybench.catalog.dataset_info import spelt_splits
+from raybench.catalog.folder_layout import spelt_splits
 from raybench.core.errors import DataError
 from raybench.core.records import Split
 from raybench.data.decoding import RgbImage
@@ -39,10 +43,15 @@ class SourceSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceData:
-    """A dataset as it was published: `train` always, `val` and `test` where they exist."""
+    """A dataset as it was published: the splits that exist."""
 
     class_names: tuple[str, ...]
+    """Unique."""
     splits: Mapping[Split, SourceSplit]
+    names: Mapping[Split, str] = field(default_factory=dict)
+    """Split → the source's name for it; a split without an entry has the same name there."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was left out or read by a rule that might surprise."""
 
 
 Reader = Callable[[Any, Mapping[Split, str], str], SourceData]
@@ -51,29 +60,105 @@ Reader = Callable[[Any, Mapping[Split, str], str], SourceData]
 Without a mapping, splits are looked for by SPLIT_SPELLINGS. Raises DataError if the source cannot be opened
 or lacks a split; the message has the name of the dataset.
 """
+MAY_DOWNLOAD: ContextVar[bool] = ContextVar("may_download", default=True)
+"""Whether readers may download; if not, they raise NotDownloadedError where they would have to."""
+
+
+class NotDownloadedError(DataError):
+    """The source is not on this machine, and MAY_DOWNLOAD is off."""
 
 
 def encode_labels(
-    values: Sequence[Hashable], names: Mapping[Any, str] | None = None
+    values: Sequence[Hashable],
+    names: Mapping[Any, str] | None = None,
+    *,
+    rows: Sequence[int] | Int64[np.ndarray, " n"] | None = None,
 ) -> tuple[tuple[str, ...], Int64[np.ndarray, " n"]]:
     """Class names in the order of the sorted values, and each value's index in it.
 
     Args:
-        values: class names or numbers. Numbers sort as numbers: 2 comes before 10.
+        values: class names or whole numbers from 0. Numbers sort as numbers: 2 comes before 10.
         names: value → class name; others are named by the value itself.
+        rows: number of each value's row, for messages; by default its position.
 
     Raises:
-        DataError: a value is missing.
+        DataError: a value is missing, hidden (−1), a list or a fraction, or numbers and texts are mixed.
 
     >>> encode_labels(["dog", "cat", "dog"])
     (('cat', 'dog'), array([1, 0, 1]))
     """
-    if None in values:
-        raise DataError(f"row {values.index(None)} has no label; remove it, or name another label column.")
-    distinct: list[Any] = sorted(set(values))
+    for row, value in enumerate(values):
+        if problem := _problem_of_label(value):
+            raise DataError(f"row {row if rows is None else rows[row]} {problem}")
+    distinct: list[Any] = list(set(values))
+    if len({isinstance(value, str) for value in distinct}) > 1:
+        texts, numbers = (next(v for v in distinct if isinstance(v, str) is kind) for kind in (True, False))
+        raise DataError(f"labels are numbers ({numbers!r}) and texts ({texts!r}); write all in one way.")
+    distinct.sort()
     index = {value: i for i, value in enumerate(distinct)}
     class_names = tuple(str((names or {}).get(value, value)) for value in distinct)
     return class_names, np.array([index[value] for value in values], dtype=np.int64)
+
+
+def _problem_of_label(value: Any) -> str:
+    """End of a sentence that begins with the row; empty for a class name or a whole number from 0."""
+    if value is None or (isinstance(value, str) and not value.strip()) or value != value:
+        return f"has no label ({value!r}); remove it, or name another label column."
+    if isinstance(value, list | dict | tuple | np.ndarray):
+        return f"has several labels or none, {value!r:.60}, where one class is expected."
+    if isinstance(value, float) and not value.is_integer():
+        return f"has the label {value!r}, which is no class but a fraction."
+    if (isinstance(value, Real) and value < 0) or (isinstance(value, str) and value.strip() == "-1"):
+        return f"has the label {value!r}, which stands for a hidden one; {HIDDEN_REMEDY}"
+    return ""
+
+
+HIDDEN_REMEDY = "name a split with labels instead, e.g. `splits: {train: train, test: validation}`."
+
+
+def require_labels(targets: Targets, num_classes: int, where: str) -> None:
+    """Refuse class ids outside [0, c).
+
+    Raises:
+        DataError: counts them and names the first.
+    """
+    is_bad = (targets < 0) | (targets >= num_classes)
+    if not is_bad.any():
+        return
+    first, num_bad = int(np.flatnonzero(is_bad)[0]), int(is_bad.sum())
+    hint = (
+        f"labels below 0 stand for hidden ones; {HIDDEN_REMEDY}" if (targets < 0).any() else "correct them."
+    )
+    raise DataError(
+        f"{where}: {num_bad:,} of {len(targets):,} images have a label outside 0…{num_classes - 1}, first "
+        f"{int(targets[first])} of image {first}; {hint}"
+    )
+
+
+def require_distinct(names: Iterable[str], where: str) -> None:
+    """Refuse class names that look alike: they differ in Unicode's normal form or in outer spaces only.
+
+    Raises:
+        DataError: names both.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(unicodedata.normalize("NFC", name).strip(), name)
+        if other != name:
+            raise DataError(
+                f"{where}: the class names {other!a} and {name!a} look alike (they differ in "
+                "Unicode's normal form, NFC or NFD, or in spaces); give the class one spelling."
+            )
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with the class id behind those that several classes share.
+
+    >>> unique_names(["crane", "tench", "crane"])
+    ('crane (0)', 'tench', 'crane (2)')
+    """
+    counts = Counter(names)
+    return tuple(f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names))
 
 
 def require_columns(columns: Sequence[str], image: str, label: str, where: str) -> None:
@@ -93,17 +178,22 @@ def require_columns(columns: Sequence[str], image: str, label: str, where: str) 
 def choose_splits(requested: Mapping[Split, str], available: Sequence[str], where: str) -> dict[Split, str]:
     """Our splits → the source's names for them; without a request, names in SPLIT_SPELLINGS are looked for.
 
+    A source's only split is train, unless its name says otherwise.
+
     Raises:
-        DataError: a requested split is not available, or there is no train split.
+        DataError: a requested split is not available, two names spell one split, or no name spells any.
     """
     listing = ", ".join(available) or "none"
     for ours, theirs in requested.items():
         if theirs not in available:
             raise DataError(f"{where} has no split {theirs!r} (requested as {ours}); it has: {listing}.")
-    chosen = dict(requested) or spelt_splits(available)
+    try:
+        chosen = dict(requested) or spelt_splits(available)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     if not chosen and len(available) == 1:
         chosen = {"train": available[0]}
-    if "train" not in chosen:
+    if not chosen:
         raise DataError(
             f"{where} has no train split; it has: {listing}. Say which it is with `splits: {{train: NAME}}`."
         )

@@ -10,6 +10,7 @@ from typing import TextIO
 from raybench.core.errors import StorageError, StorageUnavailableError
 from raybench.core.records import Pair, TrialRecord, TrialRequest
 from raybench.experiment import recipes
+from raybench.experiment.dataset_check import describe_datasets
 from raybench.experiment.progress import make_progress
 from raybench.experiment.reconcile import (
     final_record,
@@ -91,12 +92,14 @@ def run_experiment(spec: ExperimentSpec, storage: StoragePath, options: RunOptio
         SpecError: if the storage holds another experiment of this name.
         StorageError: if the storage cannot be written, or another process runs this experiment on it.
         TrackingError: if the tracking server cannot be reached at the start.
+        DataError: if a dataset cannot be read as the spec describes it.
         ResourceError: if no node can run one of the trials.
         StorageUnavailableError: if the storage becomes full or unreachable; the same call resumes.
     """
     options = options or RunOptions()
     storage = absolute_path(storage)
     require_writable(storage)
+    print(describe_datasets(spec), file=options.stream or sys.stdout, flush=True)
     with _only_driver(storage, spec.name, options.stream) as lock:
         store_spec(spec, storage)
         return _Run(spec, storage, options, lock).outcome()

@@ -67,10 +67,10 @@ class Plan:
             f"trials          {self.search_trials} search + {self.final_trials} final "
             f"= {self.search_trials + self.final_trials}",
             f"feature passes  {self.feature_passes} (backbone × dataset; the storage already may hold some)",
-            _wrapped("each trial      ", self.resources),
+            wrapped("each trial      ", self.resources),
             f"cost            {self._cost()}",
         ]
-        return "\n".join([*summary, *(_wrapped("note            ", note) for note in self.notes)])
+        return "\n".join([*summary, *(wrapped("note            ", note) for note in self.notes)])
 
     def _cost(self) -> str:
         parts = []
@@ -79,7 +79,7 @@ class Plan:
         if self.finetune_flops != 0:
             parts.append(f"fine-tuning {_effort(self.finetune_flops)}")
         left_out = f"; sizes not known: {', '.join(self.unknown_costs)}" if self.unknown_costs else ""
-        parts.append(_wrapped("", f"rough; heads on cached features are not counted{left_out}", width=94))
+        parts.append(wrapped("", f"rough; heads on cached features are not counted{left_out}", width=94))
         return "\n".join(parts).replace("\n", "\n" + " " * 16)
 
 
@@ -186,7 +186,7 @@ def _duration(seconds: float) -> str:
     return "seconds"
 
 
-def _wrapped(label: str, text: str, width: int = 110) -> str:
+def wrapped(label: str, text: str, width: int = 110) -> str:
     """`label` and `text`, broken between words at `width` columns and indented under the text."""
     indent = " " * len(label)
     return textwrap.fill(text, width, initial_indent=label, subsequent_indent=indent, break_on_hyphens=False)

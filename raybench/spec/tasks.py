@@ -1,6 +1,7 @@
 """Tasks and datasets of a spec file → catalogue rows, with every problem reported."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from raybench.catalog.class_maps import CLASS_MAPS
 from raybench.catalog.dataset_info import DatasetInfo, Shift, in_data_folder
 from raybench.catalog.dataset_sources import USER_SOURCES, FolderSource, ParquetSource, UserSource
 from raybench.catalog.datasets import DATASETS, dataset_of, find_dataset
+from raybench.catalog.folder_layout import is_skipped_folder
 from raybench.catalog.tasks import parse_task
-from raybench.core.errors import UnknownNameError
-from raybench.core.records import Task
+from raybench.core.errors import DataError, UnknownNameError
+from raybench.core.records import Split, Task
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.names import Report
@@ -63,6 +65,9 @@ def resolve_datasets(
             hint = suggest(name, entries)
             report(location, f"unknown dataset {name!r}{hint}" if hint else str(error))
             continue
+        except DataError as error:
+            report(location, f"dataset {name!r}: {error}")
+            continue
         resolved[name] = info
         if name not in own and (needs_data or not is_missing(info)):
             _check_files(info, location, report)
@@ -89,10 +94,8 @@ def _own_dataset(name: str, entry: DatasetEntry, document: Document, report: Rep
         met = " and ".join(kinds) or "none"
         report(location, f"dataset {name!r} needs exactly one of {', '.join(USER_SOURCES)}, got {met}.")
         return DatasetInfo(name=name, source=FolderSource(""))
-    base = dataset_of(name, _source(entry, kinds[0], location, report), document.path.parent)
     info = replace(
-        base,
-        splits=base.splits if entry.splits is None else entry.splits,
+        _with_splits(name, entry, _source(entry, kinds[0], location, report), document, report),
         shifts=_shifts(entry, location, report),
         queries=resolve_queries(entry, location, document, report),
         **entry.model_dump(exclude={*USER_SOURCES, *_SOURCE_SETTINGS, "splits", "shifts", "queries"}),
@@ -105,6 +108,20 @@ def _own_dataset(name: str, entry: DatasetEntry, document: Document, report: Rep
         )
     _check_files(info, (*location, kinds[0]), report)
     return info
+
+
+def _with_splits(
+    name: str, entry: DatasetEntry, source: UserSource, document: Document, report: Report
+) -> DatasetInfo:
+    """The dataset with the splits that the entry states, else with those found in its folder."""
+    splits, folder = entry.splits, document.path.parent
+    if splits is None and entry.queries is not None and entry.queries.kind == "listed":
+        splits = {"train": "all"}  # Files list the images; names of folders mean nothing.
+    try:
+        return dataset_of(name, source, folder, splits=splits, test_only=entry.test_only)
+    except DataError as error:
+        report(("datasets", name), f"dataset {name!r}: {error}")
+        return dataset_of(name, source, folder, splits={})
 
 
 def _source(entry: DatasetEntry, kind: str, location: Location, report: Report) -> UserSource:
@@ -174,14 +191,26 @@ def _check_class_folders(info: DatasetInfo, path: Path, location: Location, repo
             )
             report(location, f"dataset {info.name!r}: {str(path)!r} has no folder {name!r} for {split}{hint}")
         elif not _subfolders(folder):
-            report(location, f"dataset {info.name!r}: {str(folder)!r} has no class folders in it.")
+            remedy = _without(split, info.splits)
+            report(location, f"dataset {info.name!r}: {str(folder)!r} has no class folders in it{remedy}")
+
+
+def _without(split: Split, splits: Mapping[Split, str]) -> str:
+    """End of a sentence: how to leave out a split without class folders, as of a test set without labels."""
+    others = {ours: theirs for ours, theirs in splits.items() if ours != split}
+    if "train" not in others:
+        return "."
+    if split == "test" and "val" in others:
+        others["test"] = others.pop("val")
+    mapping = ", ".join(f"{ours}: {theirs}" for ours, theirs in others.items())
+    return f"; sort its images into class folders, or leave it out with `splits: {{{mapping}}}`."
 
 
 def _subfolders(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        entry.name for entry in folder.iterdir() if entry.is_dir() and not is_skipped_folder(entry.name)
     )
 
 

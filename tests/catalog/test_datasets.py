@@ -11,7 +11,7 @@ from raybench.catalog.dataset_sources import (
     ParquetSource,
     TorchvisionSource,
 )
-from raybench.catalog.datasets import DATASETS, find_dataset, folder_splits
+from raybench.catalog.datasets import DATASETS, find_dataset
 from raybench.core.errors import UnknownNameError
 
 
@@ -49,14 +49,6 @@ def test_a_source_can_be_named_without_a_row_and_paths_become_absolute(name, sou
 
 def test_a_torchvision_class_with_a_row_has_the_rows_splits():
     assert find_dataset("torchvision:OxfordIIITPet").splits == {"train": "trainval", "test": "test"}
-
-
-def test_split_folders_are_distinguished_from_class_folders(tmp_path):
-    for name in ("train", "validation"):
-        (tmp_path / "split" / name / "cat").mkdir(parents=True)
-    (tmp_path / "classes" / "cat").mkdir(parents=True)
-    assert folder_splits(tmp_path / "split") == {"train": "train", "val": "validation"}
-    assert folder_splits(tmp_path / "classes") == {"train": "all"}
 
 
 def test_an_unknown_name_is_refused_with_a_suggestion():

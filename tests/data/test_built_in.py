@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from raybench.catalog.dataset_sources import NUM_SHAPES
 from raybench.catalog.datasets import DATASETS
 from raybench.core.errors import DataError
-from raybench.data.built_in import SHAPE_SPLITS
 from raybench.data.loading import load_dataset, read_source
 from raybench.data.shape_scenes import NUM_IDENTITIES, generate
 
@@ -29,7 +29,7 @@ def test_the_full_grey_range_is_used():
 def test_shapes_have_the_stated_sizes_and_ten_classes():
     source = read_source(DATASETS["shapes"])
     sizes = {name: len(split.ids) for name, split in source.splits.items()}
-    assert sizes == {name: count for name, (_, count) in SHAPE_SPLITS.items()}
+    assert sizes == NUM_SHAPES
     assert len(source.class_names) == 10
     assert source.splits["val"].read(3).shape == (32, 32, 3)
 

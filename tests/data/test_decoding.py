@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -121,3 +122,36 @@ def test_an_unreadable_image_is_named(content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UnreadableImageError, match="FileNotFoundError"):
         decode(tmp_path / "gone.png", "gone.png")
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnreadableImageError, match=r"pipe.png: it is not a regular file; .*unreadable: skip"):
+        decode(tmp_path / "pipe.png", "pipe.png")
+
+
+def test_a_link_to_nothing_is_refused_by_name(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UnreadableImageError, match=r"link.png: it is a link to nothing; .*unreadable: skip"):
+        decode(tmp_path / "link.png", "link.png")
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+FORMATS = ["AVIF", "WEBP", "JPEG2000", "TIFF", "GIF", "PNG", "JPEG", "BMP", "TGA", "PPM", "DDS", "SPIDER"]
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of broken metadata before it gives up.
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_damaged_file_of_any_format_is_an_image_or_a_named_refusal(kind):
+    """Under any suffix, as the content decides; some bytes may be changed without harm."""
+    content = encoded(NOISE.convert("F") if kind == "SPIDER" else NOISE, kind)
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        damaged = bytearray(content)
+        for position in rng.integers(len(content), size=5):
+            damaged[position] = rng.integers(256)
+        damaged = damaged[: rng.integers(len(content) // 2, len(content) + 1)]
+        try:
+            assert decode(bytes(damaged), "1.jpg").ndim == 3
+        except UnreadableImageError as error:
+            assert "cannot read the image 1.jpg" in str(error)  # noqa: PT017

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -9,6 +10,7 @@ from raybench.catalog.dataset_sources import HuggingFaceSource
 from raybench.catalog.datasets import DatasetInfo
 from raybench.core.errors import DataError, UnreadableImageError
 from raybench.data.loading import load_dataset, read_source
+from raybench.data.source import MAY_DOWNLOAD, NotDownloadedError
 
 
 def table(n, start=0, label=None, names=("cat", "dog")):
@@ -103,3 +105,80 @@ def test_no_dataset_script_is_run(tmp_path):
         read_source(DatasetInfo(name="h", source=HuggingFaceSource(str(folder))))
     assert not (tmp_path / "was_here").exists()
     assert "evil" not in sys.modules
+
+
+def labelled(feature, labels):
+    images = [Image.fromarray(np.full((4, 4, 3), i, np.uint8)) for i in range(len(labels))]
+    features = datasets.Features(image=datasets.Image(), label=feature)
+    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
+
+
+@pytest.mark.parametrize(
+    ("test", "labels"),
+    [
+        (datasets.ClassLabel(names=["dog", "cat"]), [0, 1, 1]),
+        (datasets.ClassLabel(names=["owl", "dog", "cat"]), [1, 2, 2]),
+        (datasets.Value("string"), ["dog", "cat", "cat"]),
+    ],
+    ids=["other order", "more names", "texts"],
+)
+def test_classes_of_splits_are_matched_by_name(tmp_path, test, labels):
+    info = saved(tmp_path, train=table(8), test=labelled(test, labels))
+    source = read_source(info)
+    assert source.class_names[:2] == ("cat", "dog")
+    assert source.splits["train"].targets.tolist() == [0, 1] * 4
+    assert source.splits["test"].targets.tolist() == [1, 0, 0]
+
+
+def test_classes_keep_trains_order_whatever_the_order_of_the_mapping(tmp_path):
+    info = saved(tmp_path, train=table(8), test=labelled(datasets.ClassLabel(names=["dog", "cat"]), [0, 1]))
+    source = read_source(replace(info, splits={"test": "test", "train": "train"}))
+    assert source.class_names == ("cat", "dog")
+    assert source.splits["test"].targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("test", "labels", "message"),
+    [
+        (datasets.Value("int64"), [0, 1], r"labels are numbers \(0\) in one split and have names in another"),
+        (datasets.ClassLabel(names=["cat", "dog"]), [-1, -1], r"split test: row 0 has the label -1.*hidden"),
+        (datasets.ClassLabel(names=["cat", "dog"]), [0, None], r"split test: row 1 has no label \(None\)"),
+        (datasets.List(datasets.Value("int64")), [[0, 1], []], r"row 0 has several labels or none, \[0, 1\]"),
+        (datasets.Value("float64"), [0.5, 1.0], r"row 0 has the label 0\.5, .*fraction"),
+    ],
+    ids=["numbers", "hidden", "missing", "lists", "fractions"],
+)
+def test_labels_that_are_no_class_are_refused(tmp_path, test, labels, message):
+    info = saved(tmp_path, train=table(8), test=labelled(test, labels))
+    with pytest.raises(DataError, match=message):
+        read_source(info)
+
+
+def test_a_split_with_hidden_labels_can_be_left_out_for_validation(tmp_path):
+    hidden = labelled(datasets.ClassLabel(names=["cat", "dog"]), [-1, -1])
+    info = saved(tmp_path, train=table(8), validation=table(4, start=50), test=hidden)
+    source = read_source(replace(info, splits={"train": "train", "test": "validation"}))
+    assert {name: len(split.ids) for name, split in source.splits.items()} == {"train": 8, "test": 4}
+    assert source.notes == ("split test is not read.",)
+
+
+def test_train_and_validation_alone_are_train_and_test(tmp_path):
+    dataset = load_dataset(saved(tmp_path, train=table(20), validation=table(6, start=100)))
+    assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [16, 4, 6]
+    assert dataset.source.origins["test"] == "split 'validation' (published evaluation split)"
+
+
+def test_a_test_only_set_needs_no_train(tmp_path):
+    info = replace(saved(tmp_path, test=table(6)), test_only=True)
+    assert len(load_dataset(info).unlocked().test) == 6
+    with pytest.raises(DataError, match=r"has no train split, only test; .*`test_only: true`"):
+        load_dataset(replace(info, test_only=False))
+
+
+def test_a_hub_dataset_is_not_downloaded_where_that_is_not_allowed():
+    token = MAY_DOWNLOAD.set(False)
+    try:
+        with pytest.raises(NotDownloadedError):
+            read_source(DatasetInfo(name="h", source=HuggingFaceSource("org/name")))
+    finally:
+        MAY_DOWNLOAD.reset(token)

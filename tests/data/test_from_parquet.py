@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,52 @@ def test_real_cifar10_has_its_splits_and_classes():
     assert np.bincount(source.splits["test"].targets).tolist() == [1000] * 10
     assert source.class_names[:2] == ("airplane", "automobile")
     assert source.splits["test"].read(77).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [-1] * 40}, "row 0 has the label -1, which stands for a hidden one"),
+        ({"label": [None, *([0, 1] * 19), 0]}, "row 0 has no label"),
+        ({"label": ["a", " ", *(["a"] * 38)]}, "row 1 has no label"),
+        ({"label": [float("nan"), *([0.0, 1.0] * 19), 0.0]}, r"row 0 has no label \(nan\)"),
+        ({"label": [[0, 1]] * 40}, "row 0 has several labels or none"),
+        ({"split": [None] * 40}, "row 0 has no split; fill column 'split' in every row"),
+        ({"class_name": ["cat", "dog", "owl", "dog"] * 10}, r"label 0 is named 'cat' and, in row 2, 'owl'"),
+        ({"label": ["caf\u00e9", "cafe\u0301"] * 20}, r"look alike .*NFC or NFD"),
+        ({"label": ["cat", "cat "] * 20}, "look alike"),
+    ],
+)
+def test_labels_and_splits_that_mean_nothing_or_two_things_are_refused(tmp_path, columns, message):
+    with pytest.raises(DataError, match=message):
+        read_source(write(tmp_path / "d.parquet", **columns))
+
+
+def test_hidden_labels_of_a_split_that_is_not_used_do_no_harm(tmp_path):
+    splits = ["train", "train", "val", "test"] * 10
+    labels = [-1 if split == "test" else i % 2 for i, split in enumerate(splits)]
+    labels = [
+        label if split != "val" else (i // 4) % 2
+        for i, (label, split) in enumerate(zip(labels, splits, strict=True))
+    ]
+    info = write(tmp_path / "d.parquet", label=labels, split=splits)
+    with pytest.raises(DataError, match="row 3 has the label -1"):
+        read_source(info)
+    source = read_source(replace(info, splits={"train": "train", "test": "val"}))
+    assert source.class_names == ("0", "1")
+    assert source.notes == ("split test is not read.",)
+
+
+def test_two_labels_of_one_name_stay_two_classes(tmp_path):
+    info = write(tmp_path / "d.parquet", class_name=["crane"] * 40)
+    assert read_source(info).class_names == ("crane (0)", "crane (1)")
+
+
+def test_splits_are_spelt_in_any_case(tmp_path):
+    info = write(tmp_path / "d.parquet", split=["Train", "Train", "TEST", "TEST"] * 10)
+    assert set(read_source(info).splits) == {"train", "test"}
+
+
+def test_numbers_as_splits_are_named_in_the_refusal(tmp_path):
+    with pytest.raises(DataError, match="has no train split; it has: 0, 1"):
+        read_source(write(tmp_path / "d.parquet", split=[0, 1] * 20))

@@ -1,9 +1,11 @@
 """Lookup of image files by path or name."""
 
+import os
+
 import pytest
 
 from raybench.core.errors import DataError
-from raybench.data.image_files import ImageFiles, walk
+from raybench.data.image_files import ImageFiles, LeftOut, walk
 
 
 @pytest.fixture
@@ -65,3 +67,31 @@ def test_hidden_and_system_folders_are_skipped(tmp_path, draw_folder, hidden):
 def test_every_common_suffix_counts_in_any_case(tmp_path, suffix):
     (tmp_path / f"image{suffix}").touch()
     assert [path.name for path in walk(tmp_path)] == [f"image{suffix}"]
+
+
+def test_files_that_are_left_out_are_counted_and_named(tmp_path):
+    names = ("a/1.png", "a/2.heic", "a/3.heic", "a/noise", "a/.hidden.png", ".cache/x/1.png", "@eaDir/1.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    left_out = LeftOut(tmp_path)
+    assert [path.name for path in walk(tmp_path, left_out)] == ["1.png"]
+    assert left_out.sentence == (
+        "7 files left out: 2 in hidden or system folders ('.cache', …); 2 with the suffix .heic "
+        "('a/2.heic', …); 1 hidden ('a/.hidden.png'); 1 without a suffix ('a/noise'); "
+        "1 not a regular file ('a/pipe.png')."
+    )
+
+
+def test_nothing_is_said_where_nothing_is_left_out(tmp_path):
+    (tmp_path / "1.png").touch()
+    left_out = LeftOut(tmp_path)
+    assert len(list(walk(tmp_path, left_out))) == 1
+    assert left_out.sentence == ""
+
+
+@pytest.mark.parametrize("target", ["gone.png", "1.png"], ids=["to nothing", "to itself"])
+def test_a_link_to_nothing_is_listed_so_that_reading_it_fails_by_name(tmp_path, target):
+    (tmp_path / "1.png").symlink_to(tmp_path / target)
+    assert [path.name for path in walk(tmp_path)] == ["1.png"]

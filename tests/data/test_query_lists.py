@@ -159,6 +159,12 @@ def test_public_landmark_queries_are_vals_and_ignored_ones_are_left_out(draw):
     assert listing.val.tolist() == [0]
 
 
+@pytest.mark.parametrize("blank", ["\n", "  \n", ",,\n", "\t,\n"])
+def test_blank_lines_of_a_landmark_solution_mean_nothing(draw, blank):
+    listing = landmarks(draw, f"id,images,Usage\n123,abd1,Public\n{blank}456,abc1,Private\n{blank}")
+    assert listing.queries == ("test/1/2/3/123.jpg", "test/4/5/6/456.jpg")
+
+
 def test_an_incomplete_landmark_solution_is_refused(draw):
     with pytest.raises(DataError, match=r"query '123': 'images' names 'zzz', which is neither an image of"):
         landmarks(draw, "id,images,Usage\n123,zzz,Public\n")

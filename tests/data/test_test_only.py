@@ -3,7 +3,7 @@
 import pytest
 
 from raybench.catalog.dataset_sources import FolderSource
-from raybench.catalog.datasets import DatasetInfo
+from raybench.catalog.datasets import DatasetInfo, dataset_of
 from raybench.core.errors import SplitLockedError
 from raybench.data.loading import load_dataset
 
@@ -30,3 +30,12 @@ def test_its_test_split_is_locked_like_any_other(tmp_path, draw_folder):
     dataset = load_dataset(info(tmp_path, splits={"test": "all"}))
     with pytest.raises(SplitLockedError):
         len(dataset.test)
+
+
+@pytest.mark.parametrize("name", ["test", "Validation"])
+def test_a_folder_that_holds_only_an_evaluation_split_is_that_split(tmp_path, draw_folder, name):
+    draw_folder(tmp_path, {name: {"a": 2, "b": 3}})
+    found = dataset_of("f", FolderSource(str(tmp_path)), test_only=True)
+    dataset = load_dataset(found).unlocked()
+    assert (dataset.class_names, len(dataset.test)) == (("a", "b"), 5)
+    assert dataset.source.origins == {"test": f"folder {name}/ (published evaluation split)"}

@@ -1,4 +1,4 @@
-"""Bad images: the affected pairs fail with a reason, the others are measured."""
+"""Bad images fail the affected pairs, the others are measured; a bad folder is refused before the start."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,8 @@ pytestmark = pytest.mark.slow
 SPEC = """
 name: bad
 backbones: [mini_resnet.random]
-tasks: [knn@empty, knn@broken, knn@skipped]
+tasks: [knn@broken, knn@skipped]
 datasets:
-  empty: {folder: empty}
   broken: {folder: broken}
   skipped: {folder: broken, unreadable: skip}
 search: {num_trials: 1}
@@ -29,14 +28,17 @@ def draw(folder, count):
         Image.fromarray(pixels).save(folder / f"{i}.png")
 
 
+def draw_splits(folder, *, num_horses=6):
+    for split, count in (("train", 6), ("test", 3)):
+        draw(folder / split / "cat", count)
+        draw(folder / split / "horse", num_horses if split == "train" else count)
+
+
 @pytest.fixture(scope="module")
 def outcome(raybench, tmp_path_factory):
     """(Completed process, storage)."""
     folder = tmp_path_factory.mktemp("bad")
-    for name in ("empty", "broken"):
-        for split, count in (("train", 6), ("test", 3)):
-            draw(folder / name / split / "cat", count)
-            draw(folder / name / split / "horse", 0 if (name, split) == ("empty", "train") else count)
+    draw_splits(folder / "broken")
     (folder / "broken" / "train" / "cat" / "2.png").write_bytes(b"\x89PNG and then nothing")
     (folder / "bad.yaml").write_text(SPEC)
     done = raybench("run", folder / "bad.yaml", "--storage", folder / "storage", "--num-cpus", 1)
@@ -52,10 +54,15 @@ def test_the_exit_code_is_1_when_some_pairs_failed(outcome):
     assert outcome[0].returncode == 1, outcome[0].stderr + outcome[0].stdout
 
 
-def test_an_empty_class_is_named(outcome):
-    line = failure_of(outcome, "empty")
-    assert "DataError" in line
-    assert "'horse'" in line
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_empty_class_is_named_once_before_anything_starts(raybench, tmp_path, command):
+    draw_splits(tmp_path / "broken", num_horses=0)
+    (tmp_path / "bad.yaml").write_text(SPEC)
+    storage = ["--storage", tmp_path / "storage"] if command == "run" else []
+    done = raybench(command, tmp_path / "bad.yaml", *storage)
+    assert done.returncode == 2
+    assert done.stderr.count("class 'horse' has no image in its train split") == 2  # Of two datasets.
+    assert not (tmp_path / "storage" / "experiments").exists()
 
 
 def test_an_unreadable_image_is_named(outcome):
@@ -72,4 +79,4 @@ def test_with_unreadable_skip_the_image_is_skipped_and_counted(outcome):
 
 
 def test_the_progress_counts_failed_pairs(outcome):
-    assert "1 done, 0 running, 0 waiting, 2 failed" in outcome[0].stdout
+    assert "1 done, 0 running, 0 waiting, 1 failed" in outcome[0].stdout

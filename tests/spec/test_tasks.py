@@ -17,7 +17,7 @@ def test_a_folder_is_relative_to_the_spec(write, tmp_path):
     make_folders(tmp_path, "photos/train/cat", "photos/val/cat")
     info = load_spec(write(tasks=TASKS, datasets="{own: {folder: photos, unreadable: skip}}")).datasets["own"]
     assert (info.source, info.unreadable) == (FolderSource(str(tmp_path / "photos")), "skip")
-    assert info.splits == {"train": "train", "val": "val"}
+    assert info.splits == {"train": "train", "test": "val"}
 
 
 def test_a_task_can_name_a_folder_directly(write, tmp_path):

@@ -1,0 +1,63 @@
+"""How the datasets of a spec are read, told before anything starts."""
+
+from raybench.catalog.dataset_info import DatasetInfo
+from raybench.catalog.dataset_sources import BUILT_IN, KNOWN_SIZES
+from raybench.core.errors import DataError
+from raybench.data.dataset import Dataset
+from raybench.data.loading import outline_dataset
+from raybench.data.source import MAY_DOWNLOAD, NotDownloadedError
+from raybench.data.source_report import describe, describe_unread
+from raybench.spec import ExperimentSpec
+from raybench.spec.plan import wrapped
+from raybench.spec.tasks import is_missing
+
+
+def describe_datasets(spec: ExperimentSpec) -> str:
+    """Text for a terminal: of every dataset classes, images and origins of its splits, and what was left out.
+
+    Files are listed and labels are read, but no image is decoded and nothing downloaded.
+
+    Raises:
+        DataError: datasets cannot be read as described; one sentence for each.
+    """
+    lines: list[str] = []
+    problems: list[str] = []
+    for name, info in spec.datasets.items():
+        try:
+            text, notes = _describe(info, spec)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        lines.append(wrapped("dataset         ", f"{name}: {text}."))
+        lines += [wrapped("note            ", f"dataset {name!r}: {note}") for note in notes]
+    if problems:
+        raise DataError("\n".join(dict.fromkeys(problems)))
+    return "\n".join(lines)
+
+
+def _require_two_classes(dataset: Dataset, spec: ExperimentSpec) -> None:
+    """Refuse a dataset of one class for protocols that classify."""
+    protocols = {task.protocol for task in spec.tasks if task.dataset == dataset.info.name}
+    if dataset.num_classes == 1 and protocols - {"retrieval"}:
+        raise DataError(
+            f"dataset {dataset.info.name!r} has a single class, {dataset.class_names[0]!r}, and a classifier "
+            "needs two; is its path one folder too high or too deep?"
+        )
+
+
+def _describe(info: DatasetInfo, spec: ExperimentSpec) -> tuple[str, tuple[str, ...]]:
+    source = info.source
+    is_slow = source.kind == "function" and (
+        source.location in KNOWN_SIZES or source.location not in BUILT_IN
+    )
+    if is_slow or is_missing(info):
+        return describe_unread(info)
+    token = MAY_DOWNLOAD.set(False)
+    try:
+        dataset = outline_dataset(info)
+        _require_two_classes(dataset, spec)
+        return describe(dataset), dataset.source.notes
+    except NotDownloadedError:
+        return describe_unread(info)
+    finally:
+        MAY_DOWNLOAD.reset(token)
