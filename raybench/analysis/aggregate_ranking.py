@@ -136,17 +136,17 @@ def category_zscores(ranked: pl.DataFrame, *, zero_for_missing: bool = False) ->
     )
 
 
-def rank_within_size(ranking: pl.DataFrame, facts: pl.DataFrame, *, max_params_m: float) -> pl.DataFrame:
+def rank_within_size(ranking: pl.DataFrame, info: pl.DataFrame, *, max_params_m: float) -> pl.DataFrame:
     """Rank the backbones with at most `max_params_m` million parameters among themselves.
 
     Z-scores stay those among all backbones, as in the paper. Backbones of unknown size are excluded.
 
     Args:
         ranking: columns read: backbone, mean_zscore.
-        facts: columns read: backbone, params_m.
+        info: columns read: backbone, params_m.
         max_params_m: millions of parameters; the paper's small tier is below 30.
     """
-    small = facts.filter(pl.col("params_m") <= max_params_m).select("backbone", "params_m")
+    small = info.filter(pl.col("params_m") <= max_params_m).select("backbone", "params_m")
     return (
         ranking.join(small, on="backbone")
         .with_columns(overall_rank=pl.col("mean_zscore").rank("min", descending=True))

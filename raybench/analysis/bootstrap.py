@@ -20,11 +20,11 @@ Array = NDArray[np.float64]
 Counts = NDArray[np.float32]
 """How often each example was drawn, [replicates, n]."""
 Seeds = Sequence[Statistic]
-"""One backbone on one task: a statistic of the test examples per seed."""
+"""Statistics of one backbone on one task, one per seed."""
 BLOCK = 128
 """Replicates drawn at once: weights of 128 × 10,000 examples are 5 MB."""
 MAX_REDRAWS = 100
-"""How often draws that leave a value undefined are replaced; beyond, the value is hardly ever defined."""
+"""Attempts to replace draws on which a value is undefined, before giving up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,9 @@ class Replicates:
     backbones: tuple[str, ...]
     tasks: tuple[str, ...]
     estimates: Array
-    """Mean over seeds on the test examples as they are, higher is better, shape [backbones, tasks]."""
+    """Mean over seeds on the original test examples, higher is better, shape [backbones, tasks]."""
     resampled: Array
-    """The same in every replicate, shape [replicates, backbones, tasks]."""
+    """Mean over seeds in every replicate, shape [replicates, backbones, tasks]."""
 
 
 def example_means(values: Iterable[ArrayLike]) -> list[list[PerExampleMean]]:
@@ -59,7 +59,7 @@ def replicate(
     """Resample test examples and add noise between seeds.
 
     A draw on which a value is undefined (a class without an example) is replaced by another. With one seed
-    per backbone the variance between seeds is unknown, and the replicates show that of the examples alone.
+    per backbone the between-seed variance is unknown: replicates then vary by the examples only.
 
     Args:
         statistics: task → one sequence per backbone, of one statistic per seed. Examples must have the same
@@ -149,13 +149,13 @@ class _Draws:
     """Scores of one task on resampled examples, before noise between seeds is added."""
 
     estimates: Array
-    """Mean over seeds on the examples as they are, [backbones]."""
+    """Mean over seeds on the original examples, [backbones]."""
     resampled: Array
     """Mean over seeds per draw, [replicates, backbones]."""
     scores: list[Array]
-    """Per backbone the scores of its seeds on the examples as they are, [seeds]."""
+    """Per backbone the scores of its seeds on the original examples, [seeds]."""
     example_variances: list[float]
-    """Per backbone n times the variance between its seeds that sampling n examples makes by itself."""
+    """Per backbone n times the part of its between-seed variance that sampling n examples causes."""
     limits: tuple[float, float] = (-np.inf, np.inf)
     """Smallest and largest possible value."""
 
@@ -204,7 +204,7 @@ def _draw_values(statistics: Sequence[Seeds], sign: float, sampler: _Sampler) ->
 
 
 def _variance_between(seeds: Array) -> float:
-    """Variance between seeds that the draws make, from values [replicates, seeds]."""
+    """Between-seed variance that resampling causes, from values [replicates, seeds]."""
     if seeds.shape[1] == 1:
         return 0.0
     deviations = seeds - seeds.mean(axis=1, keepdims=True)
@@ -224,11 +224,13 @@ def _with_seed_noise(draws: _Draws, sampler: _Sampler) -> Array:
 def seed_variance(scores: Sequence[Array], example_variances: Sequence[float], num_examples: int) -> float:
     """Between-seed variance minus within-seed sampling variance, pooled over backbones, floored at 0.
 
-    Seeds err on different examples; resampling the examples already shows that part of their variance.
+    Part of the between-seed variance comes from the sample of test examples, whose resampling already covers
+    it.
 
     Args:
         scores: per backbone the scores of its seeds, [seeds]; several seeds for at least one.
-        example_variances: per backbone n times the variance between its seeds that sampling n examples makes.
+        example_variances: per backbone n times the part of its between-seed variance that sampling n examples
+            causes.
         num_examples: n.
     """
     several = [(seeds, v) for seeds, v in zip(scores, example_variances, strict=True) if len(seeds) > 1]

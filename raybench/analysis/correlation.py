@@ -57,7 +57,7 @@ def task_correlations(ranked: pl.DataFrame, *, by: str = "task") -> pl.DataFrame
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def score_correlations(ranking: pl.DataFrame, facts: pl.DataFrame, fact: str) -> pl.DataFrame:
+def score_correlations(ranking: pl.DataFrame, info: pl.DataFrame, column: str) -> pl.DataFrame:
     """Spearman's ρ of the mean z-score with a property of backbones, per family and over all.
 
     Columns: family (`all` first), spearman, num_backbones. Backbones of unknown value are excluded. The paper
@@ -65,22 +65,23 @@ def score_correlations(ranking: pl.DataFrame, facts: pl.DataFrame, fact: str) ->
 
     Args:
         ranking: columns read: backbone, mean_zscore.
-        facts: columns read: backbone, family and `fact`.
-        fact: a numeric column, e.g. `params_m` or `pretrain_images`.
+        info: columns read: backbone, family and `fact`.
+        column: a numeric column, e.g. `params_m` or `pretrain_images`.
     """
-    known = ranking.select("backbone", "mean_zscore").join(
-        facts.select("backbone", "family", pl.col(fact).cast(pl.Float64).alias("fact")), on="backbone"
+    complete = ranking.select("backbone", "mean_zscore").join(
+        info.select("backbone", "family", pl.col(column).cast(pl.Float64).alias("fact")),
+        on="backbone",
     )
-    known = known.drop_nulls()
-    groups = [("all", known)] + [
-        (family, known.filter(family=family)) for family in known["family"].unique().sort()
+    complete = complete.drop_nulls()
+    groups = [("all", complete)] + [
+        (family, complete.filter(family=family)) for family in complete["family"].unique().sort()
     ]
     rows = [(name, spearman(group, "mean_zscore", "fact"), group.height) for name, group in groups]
     schema = {"family": pl.String, "spearman": pl.Float64, "num_backbones": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def apples_to_apples(ranking: pl.DataFrame, facts: pl.DataFrame, *, data_factor: float = 2.0) -> pl.DataFrame:
+def apples_to_apples(ranking: pl.DataFrame, info: pl.DataFrame, *, data_factor: float = 2.0) -> pl.DataFrame:
     """Groups of backbones with the same architecture and similar amounts of pretraining data.
 
     Columns: group (number), architecture, rank_in_group (1 is best, ties share the smaller number), backbone,
@@ -90,23 +91,23 @@ def apples_to_apples(ranking: pl.DataFrame, facts: pl.DataFrame, *, data_factor:
 
     Args:
         ranking: columns read: backbone, mean_zscore.
-        facts: columns read: backbone, architecture, pretrain_images.
+        info: columns read: backbone, architecture, pretrain_images.
         data_factor: largest ratio of images within a group, at least 1.
     """
-    known = (
+    complete = (
         ranking.select("backbone", "mean_zscore")
-        .join(facts.select("backbone", "architecture", "pretrain_images"), on="backbone")
+        .join(info.select("backbone", "architecture", "pretrain_images"), on="backbone")
         .drop_nulls()
         .sort("architecture", "pretrain_images", "backbone")
     )
     groups: list[int] = []
     current, smallest = 0, (None, 0.0)
-    for architecture, images in known.select("architecture", "pretrain_images").iter_rows():
+    for architecture, images in complete.select("architecture", "pretrain_images").iter_rows():
         if architecture != smallest[0] or images > data_factor * smallest[1]:
             current, smallest = current + 1, (architecture, images)
         groups.append(current)
     return (
-        known.with_columns(group=pl.Series(groups, dtype=pl.Int64))
+        complete.with_columns(group=pl.Series(groups, dtype=pl.Int64))
         .filter(pl.len().over("group") > 1)
         .with_columns(
             group=pl.col("group").rank("dense"),
@@ -155,15 +156,15 @@ def compare_protocols(
     )
 
 
-def gain_by_family(compared: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+def gain_by_family(compared: pl.DataFrame, info: pl.DataFrame) -> pl.DataFrame:
     """Average the gain of `compare_protocols` per family: family, mean_gain, mean_moved, num_pairs.
 
     Args:
         compared: from `compare_protocols`.
-        facts: columns read: backbone, family.
+        info: columns read: backbone, family.
     """
     return (
-        compared.join(facts.select("backbone", "family"), on="backbone")
+        compared.join(info.select("backbone", "family"), on="backbone")
         .group_by("family")
         .agg(
             mean_gain=pl.col("gain").sort().mean(),

@@ -45,9 +45,9 @@ def pareto_front(table: pl.DataFrame, objectives: Mapping[str, Direction]) -> pl
         .group_by("backbone")
         .agg(pl.col("dominated_by").min())
     )
-    known = goods.select("backbone", is_known=pl.lit(value=True))
+    comparable = goods.select("backbone", is_known=pl.lit(value=True))
     return (
-        table.join(known, on="backbone", how="left", maintain_order="left")
+        table.join(comparable, on="backbone", how="left", maintain_order="left")
         .join(dominated, on="backbone", how="left", maintain_order="left")
         .with_columns(on_front=pl.when("is_known").then(pl.col("dominated_by").is_null()))
         .drop("is_known")
@@ -71,7 +71,7 @@ def recommend(
         at_least: column → smallest value allowed, e.g. {"images_per_second": 500}.
         top: number of backbones to list.
         wins: `intervals.win_probabilities`, so that `doubt` says how often the backbone beats the next one.
-        words: column → (name, unit) for the sentences; a column without an entry is named as it is.
+        words: column → (name, unit) for the sentences; a column without an entry keeps its name.
 
     Raises:
         MissingMeasurementError: if a constrained quantity is unknown for all backbones.
@@ -146,12 +146,12 @@ def _reason(
 ) -> str:
     position = "best" if index == 0 else f"number {index + 1}"
     named = [(*words.get(name, (name, "")), row[name], side, value) for name, side, value in limits]
-    facts = ", ".join(
+    limit_texts = ", ".join(
         f"{word} {' '.join([f'{measured:g}', unit]).strip()} ({side} {limit:g})"
         for word, unit, measured, side, limit in named
     )
     among = f"{position} of {num_allowed} by mean z-score {row['mean_zscore']:+.2f}"
-    return f"{among}; {facts}" if facts else among
+    return f"{among}; {limit_texts}" if limit_texts else among
 
 
 def _uncertainty(

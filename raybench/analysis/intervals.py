@@ -70,8 +70,8 @@ def ranking_intervals(
     """One row per backbone, best first, with intervals of its z-score and rank.
 
     Columns: rank, backbone, mean_zscore, zscore_low, zscore_high, rank_low, rank_high (percentiles),
-    p_first and p_top (the shares of replicates in which it is first, or among the first `top`; of backbones
-    tied across that border, each counts by the share of them that fit).
+    p_first and p_top (the shares of replicates in which it is first, or among the first `top`; if a tie
+    crosses that limit, each tied backbone counts in part).
     """
     measured = zscores_of(replicates.estimates, ddof=ddof, weights=weights)
     drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights)
@@ -103,7 +103,7 @@ def _in_top(zscores: Array, top: int) -> Array:
 def best_probabilities(
     replicates: Replicates, names: Sequence[str], *, ddof: int = 1, weights: Array | None = None
 ) -> pl.DataFrame:
-    """P(best) of `names` among themselves, with z-scores over all: backbone, p_first; ties are shared."""
+    """P(best) of each of `names` among them, with z-scores over all backbones: backbone, p_first."""
     columns = [replicates.backbones.index(name) for name in names]
     drawn = zscores_of(replicates.resampled, ddof=ddof, weights=weights)[:, columns]
     return pl.DataFrame({"backbone": list(names), "p_first": _in_top(drawn, 1).mean(axis=0)})

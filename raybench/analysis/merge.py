@@ -7,7 +7,7 @@ import polars as pl
 from raybench.core.errors import DuplicateMeasurementError, EmptyInputError
 
 IDENTITY = ("backbone", "task", "split", "metric", "condition", "seed")
-"""What was measured. Source and experiment are provenance."""
+"""Columns that identify a measurement; source and experiment are provenance."""
 
 
 def merge(
@@ -70,7 +70,7 @@ def require_no_conflict(conflicts: pl.DataFrame) -> None:
     """Check that a preferred source decides every conflict.
 
     Raises:
-        DuplicateMeasurementError: names the first identity that none decides, and its values.
+        DuplicateMeasurementError: if one does not; the message has the first such identity and its values.
     """
     undecided = conflicts.filter(~pl.col("is_kept").any().over(IDENTITY))
     if undecided.is_empty():

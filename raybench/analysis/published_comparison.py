@@ -1,7 +1,7 @@
-"""Comparison of own results with a published table, over the backbones and tasks that both have.
+"""Comparison of results with a published table, over the backbones and tasks that both have.
 
 Z-scores are relative to the backbones of their own table, so the two tables' z-scores are never mixed:
-comparable are the order of the shared backbones, and values of one task by one metric.
+only the order of the shared backbones and the values of one task by one metric are comparable.
 """
 
 import polars as pl
@@ -10,13 +10,13 @@ from raybench.analysis.correlation import spearman
 
 
 def shared_ranking(ranking: pl.DataFrame, published: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
-    """Ranks of the backbones in both tables, best by own results first.
+    """Ranks of the backbones in both tables, best by our results first.
 
     Columns: backbone, published_as, rank_here, rank_there (1 is best, among the shared backbones only, ties
     share the smaller number), zscore_here, zscore_there (each among all backbones of its own table).
 
     Args:
-        ranking: own aggregate ranking; columns read: backbone, mean_zscore.
+        ranking: our aggregate ranking; columns read: backbone, mean_zscore.
         published: the published one; columns read: backbone, mean_zscore.
         same: names of the same weights; columns backbone, published_as.
     """
@@ -43,7 +43,7 @@ def shared_values(scores: pl.DataFrame, published: pl.DataFrame, same: pl.DataFr
     """Values in both tables by the same metric: task, metric, backbone, published_as, here, there.
 
     Args:
-        scores: own scores; columns read: backbone, task, metric, value.
+        scores: our scores; columns read: backbone, task, metric, value.
         published: the published ones; columns as in `scores`.
         same: as for `shared_ranking`.
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FIXED_POINT = 2.0**80
 """Values are summed as integer multiples of 2⁻⁸⁰, because float sums in another order would break ties."""
 EXACT = (2.0**-27, 2.0**36)
-"""Floats of this size are integer multiples of 2⁻⁸⁰, and 1,000 of them fit into 128 bits."""
+"""Magnitudes between which floats are integer multiples of 2⁻⁸⁰ and a sum of 1,000 fits into 128 bits."""
 SIGN = pl.when(pl.col("direction") == "min").then(-1.0).otherwise(1.0)
 """Factor that makes higher values better."""
 
@@ -41,7 +41,7 @@ def objective_of(task: str) -> str:
 
 
 def how_to_measure(metric: str) -> str:
-    """Say in the imperative how to get a metric's values for trials that finished without it.
+    """Advice for error messages: how to obtain a metric that finished trials lack.
 
     >>> how_to_measure("ood_auroc")
     "add the evaluator 'ood' to the spec and run it again: finished trials are only evaluated"
@@ -120,7 +120,7 @@ def require_finite(measurements: pl.DataFrame) -> pl.DataFrame:
     """Return `measurements` unchanged if all values are finite; polars would rank NaN above every number.
 
     Raises:
-        NonFiniteMeasurementError: names the first value that is not.
+        NonFiniteMeasurementError: if one is not; the message has the first.
     """
     bad = measurements.filter(~pl.col("value").is_finite().fill_null(False))
     if bad.is_empty():
@@ -191,8 +191,8 @@ def missing_pairs(scores: pl.DataFrame, expected: pl.DataFrame | None = None) ->
         expected: further pairs that should have a score, columns backbone and task.
     """
     key = ["backbone", "task"]
-    known = scores.select(key) if expected is None else pl.concat([scores.select(key), expected.select(key)])
-    backbones, tasks = known.select("backbone").unique(), known.select("task").unique()
+    pairs = scores.select(key) if expected is None else pl.concat([scores.select(key), expected.select(key)])
+    backbones, tasks = pairs.select("backbone").unique(), pairs.select("task").unique()
     return backbones.join(tasks, how="cross").join(scores, on=key, how="anti").sort(key)
 
 

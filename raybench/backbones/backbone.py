@@ -1,4 +1,4 @@
-"""The interface of a backbone: pixels in [0, 1] → features. Normalisation is inside; frozen means frozen.
+"""The interface of a backbone: pixels in [0, 1] → features. Normalisation is part of the network.
 
 One adapter per origin implements it: `TimmBackbone`, and `ModuleBackbone` for networks that a row's entry
 point builds.
@@ -22,7 +22,7 @@ Images = Float[torch.Tensor, "b 3 s s"]
 """Normalised pixels."""
 Features = Float[torch.Tensor, "b d"]
 PIXEL_TOLERANCE = 1e-5
-"""How far outside [0, 1] rounding may carry a pixel."""
+"""Rounding error that is accepted in pixels outside [0, 1]."""
 
 
 class Backbone(nn.Module, ABC):
@@ -54,7 +54,7 @@ class Backbone(nn.Module, ABC):
             kwargs: the row's, and where they apply `num_classes` (0: no head) and `drop_path_rate`.
 
         Raises:
-            CheckpointError: the network cannot be built, or its weights cannot be had.
+            CheckpointError: the network cannot be built, or its weights are not available.
         """
 
     @classmethod
@@ -82,7 +82,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def _extract(self, images: Images, specs: Sequence[FeatureSpec]) -> list[Features]:
-        """Features of each spec; `CheckpointError` for a layer that the network does not give."""
+        """Features of each spec; `CheckpointError` for a layer that the network lacks."""
 
     @property
     def num_params(self) -> int:
@@ -102,7 +102,7 @@ class Backbone(nn.Module, ABC):
         """Features of each spec, sharing forward passes. Scales are ignored: see `load_at_scale`.
 
         Raises:
-            CheckpointError: the architecture does not give a requested layer.
+            CheckpointError: the architecture lacks a requested layer.
             ValueError: pixels outside [0, 1].
         """
         return self._extract(self.normalise(pixels), specs)
@@ -123,7 +123,7 @@ class Backbone(nn.Module, ABC):
         return (pixels.contiguous(memory_format=torch.channels_last) - self._mean) / self._std
 
     def freeze(self) -> "Backbone":
-        """Evaluation mode and no gradients for weights, for good: `train()` no longer reaches batch norm."""
+        """Switch to evaluation mode without gradients for weights; `train()` has no effect afterwards."""
         self._is_frozen = True
         self.requires_grad_(False)
         return self.train(False)
@@ -145,6 +145,6 @@ class Backbone(nn.Module, ABC):
                 module.training = mode
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As in torch, but without effect on a frozen backbone: its batch statistics must not move."""
+        """As in torch, but without effect on a frozen backbone, whose batch statistics must not change."""
         super().train(mode and not self._is_frozen)
         return self

@@ -17,7 +17,7 @@ from raybench.core.preprocessing import Preprocessing
 RESERVED = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "in_chans"}
 )
-"""timm arguments that decide about weights; a row does so by `weights` and `checkpoint` alone."""
+"""timm arguments that choose weights; rows use `weights` and `checkpoint` instead."""
 LayerTokens = tuple[torch.Tensor, torch.Tensor | None]
 """Tokens of a layer [b, n, d] (patches or positions of its feature map) and the class token [b, d]."""
 
@@ -72,7 +72,7 @@ class TimmBackbone(Backbone):
 
     @property
     def num_features(self) -> int:
-        """timm's `head_hidden_size` where stated; `num_features` is what plain pooled heads receive."""
+        """Width of the head's input: the model's `head_hidden_size` if it has one, else `num_features`."""
         return int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
 
     @property
@@ -147,7 +147,7 @@ def _without(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_input_size(model: nn.Module, info: BackboneInfo, input_size: int) -> None:
-    """Fail at loading rather than in the first batch where an architecture takes one size only."""
+    """Refuse an input size that the architecture cannot take, before the first batch."""
     patch_embed = getattr(model, "patch_embed", None)
     fixed = getattr(patch_embed, "img_size", None)
     if fixed is None or not getattr(patch_embed, "strict_img_size", True):

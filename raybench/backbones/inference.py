@@ -58,7 +58,7 @@ def measure_inference(
         num_batches: timed batches, at least 1.
 
     Raises:
-        CheckpointError: the weights cannot be had.
+        CheckpointError: the weights are not available.
         torch.OutOfMemoryError: the batch does not fit.
     """
     backbone = load_backbone(info, device=device).freeze().to(DTYPES[dtype])

@@ -32,8 +32,8 @@ def load_backbone(
         drop_path: stochastic depth for fine-tuning, in [0, 1); ignored by architectures that have none.
 
     Raises:
-        CheckpointError: weights are missing, cannot be had, or do not fit; keys are named. Pretrained weights
-            are never replaced by random ones.
+        CheckpointError: weights are missing, not available, or do not fit; the message names the keys.
+            Pretrained weights are never replaced by random ones.
         UnknownNameError: timm does not know the architecture.
     """
     preprocessing = preprocessing_of(info)
@@ -49,7 +49,7 @@ def load_backbone(
 
 
 def checkpoint_digest(info: BackboneInfo) -> str:
-    """Identity of architecture and weights, 16 hexadecimal digits, whatever the name.
+    """Digest of architecture and weights, 16 hexadecimal digits; independent of the row's name.
 
     Files are identified by their bytes, timm's random initialisations by the seed and the versions that draw
     them, all other weights by their tensors, for which the model is loaded once per process.

@@ -15,9 +15,9 @@ from raybench.core.registry import suggest
 REQUIRED = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"})
 OVERRIDES = REQUIRED | {"crop_mode"}
 CROP_PCT_BOUNDS = (0.25, 2.0)
-"""timm's own lie between 0.875 and 1.15. Outside, almost nothing of an image is seen, or mostly padding."""
+"""Accepted values; timm's lie between 0.875 and 1.15. Others show almost nothing, or mostly padding."""
 STD_BOUNDS = (0.001, 1.0)
-"""timm's own lie between 0.143 and 1, in units of [0, 1]."""
+"""Accepted values for pixels in [0, 1]; timm's lie between 0.143 and 1."""
 
 
 def preprocessing_of(info: BackboneInfo) -> Preprocessing:

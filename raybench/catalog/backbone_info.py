@@ -1,4 +1,4 @@
-"""What the catalogue knows of a backbone. Plain data: importing this file loads neither torch nor timm."""
+"""Rows of the backbone catalogue: plain data, so importing this file loads neither torch nor timm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -142,7 +142,7 @@ def find_backbone(name: str) -> BackboneInfo:
     """Look up a row, or make the randomly initialised twin `BASE.random[N]` of a row or an architecture.
 
     Raises:
-        UnknownNameError: if there is neither. timm may still know the name; it is not asked here.
+        UnknownNameError: if there is neither. timm's names are not looked up here.
 
     >>> find_backbone("resnet18.a1_in1k.random3").init_seed
     3

@@ -7,13 +7,13 @@ from raybench.core.registry import Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Limits of one pair. A spec may set lower limits than its budget, but not higher ones."""
+    """Limits on trials, epochs, seconds and seeds of each pair; a spec may lower but not raise them."""
 
     name: str
     num_trials: int
     """Largest number of search trials per pair, and the default of `search.num_trials`."""
     max_epochs: int | None
-    """Largest number of epochs of one trial; None leaves each protocol its own number."""
+    """Largest number of epochs of one trial; None: the protocol's own number."""
     wall_seconds: float | None
     """Seconds after which a trial stops and keeps its best epoch so far; None is no limit."""
     seeds: int

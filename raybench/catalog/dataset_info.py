@@ -10,7 +10,7 @@ from raybench.catalog.dataset_sources import FolderSource, Source
 from raybench.core.records import Split
 
 Annotation = Literal["classes", "labels", "objects", "pixels", "depth"]
-"""What is known of an image: its class; a set of labels (multi-hot); objects with boxes or masks; a class per
+"""Annotation of each image: its class; a set of labels (multi-hot); objects with boxes or masks; a class per
 pixel; a distance per pixel."""
 
 
@@ -22,8 +22,8 @@ class Shift:
     """Class of the shifted set → classes (names or ids) of the dataset that count as it; their probabilities
     are averaged. None: the shifted set's class names are the dataset's, or its class ids in digits."""
     cue: str = ""
-    """Regular expression whose group finds, in an example's id, the class of its conflicting second cue
-    (texture, where the label is the shape); empty where there is none."""
+    """Regular expression whose group extracts, from an example's id, the class of a conflicting cue (the
+    texture, if the label is the shape); empty without such a cue."""
 
 
 Difficulty = Literal["easy", "medium", "hard"]
@@ -46,21 +46,21 @@ class Queries:
     `listed`: a file lists queries and their positives; class folders are ignored. Test has all queries that
     val has not; both search the same gallery."""
     fraction: float = 0.2
-    """Of `first`: share of a class that becomes queries, rounded down; a class too small for one has none."""
+    """For `first`: share of a class that becomes queries, rounded down; too small a class has none."""
     max_per_class: int | None = None
-    """Of `first`: images taken of a class, the first in the order of ids; None takes all."""
+    """For `first`: number of images taken from a class, the first in the order of ids; None takes all."""
     layout: Literal["json", "copydays", "landmarks"] = "json"
-    """Of `listed`: format of the folder; one function each in `data/query_lists.py`."""
+    """For `listed`: format of the folder; one function each in `data/query_lists.py`."""
     file: str = "gnd.json"
-    """Of `listed`: the ground truth, relative to the dataset's folder."""
+    """For `listed`: the ground-truth file, relative to the dataset's folder."""
     difficulty: Difficulty = "medium"
-    """Of `listed`, where positives are listed as easy and hard. Easy: hard ones are junk. Medium: both are
+    """For `listed`, if positives are graded as easy or hard. Easy: hard ones are junk. Medium: both are
     positive. Hard: easy ones are junk."""
     crop: bool = False
-    """Of `listed`: whether a query is cropped to its box, where the file gives one. Oxford's and Paris's
+    """For `listed`: whether a query is cropped to its box, where the file gives one. Oxford's and Paris's
     official protocol crops; the code released with Goldblum et al. 2023 does not."""
     distractors: str = ""
-    """Of `listed`: a folder of images that are added to the gallery as negatives of every query."""
+    """For `listed`: a folder of images that are added to the gallery as negatives of every query."""
     shares: Literal["category", "instance"] = "category"
     """What a query and its positives have in common; shown in reports."""
 
@@ -79,28 +79,27 @@ class DatasetInfo:
     annotation: Annotation = "classes"
     splits: Mapping[Split, str] = field(default_factory=dict)
     """Our split → the source's name for it; `all` where the source is one undivided set. Empty: the source's
-    names, spelt as in SPLIT_SPELLINGS; of train and val without test, val is test. A missing test is carved
-    from train, then a missing val."""
+    names, spelt as in SPLIT_SPELLINGS; if it has train and val but no test, its val is our test. A missing
+    test split is taken from train, then a missing val split."""
     val_fraction: float = 0.2
-    """Share of train that is carved, stratified by class, for a missing val (and for a missing test). Of
-    listed queries: the share that val gets; 0 leaves all of them to test, and no hyperparameter can be
-    chosen."""
+    """Share of train that becomes a missing val split (and a missing test split), stratified by class. For
+    listed queries, the share that val gets; with 0 all belong to test, and no hyperparameter can be tuned."""
     examples_per_class: int | None = None
     """Few-shot cap on train and val together; test keeps every example."""
     num_classes: int | None = None
     num_images: int | None = None
     """Over all splits, for cost estimates; None when not known before loading."""
     unreadable: Literal["error", "skip"] = "error"
-    """What an image that cannot be decoded does: stop the experiment, or be counted and left out."""
+    """What to do about an image that cannot be decoded: stop the experiment, or count and skip it."""
     test_only: bool = False
-    """True for a set that is only measured on (shifted, out of distribution): all of the split that `splits`
-    names for test, or of the only one, is test; there is no train and no val."""
+    """True for a set that is only a test set (shifted, out of distribution): test is the split that `splits`
+    names for it, or the only one; train and val are empty."""
     shifts: Mapping[str, Shift] = field(default_factory=dict)
     """Shifted test set (a `test_only` dataset) → how its classes relate to this dataset's."""
     queries: Queries | None = None
-    """How retrieval divides it, unless val and test are queried against train."""
+    """Queries and galleries for retrieval; None: val and test are queries, train is the gallery."""
     steps: str = ""
-    """How to get it, for a row that raybench cannot download: its folder lies below `data_folder()`."""
+    """Instructions for data that users must get themselves and put below `data_folder()`; else empty."""
     licence: str = "unknown"
     citation: str = ""
 
@@ -118,7 +117,7 @@ def data_folder() -> Path:
 
 
 def in_data_folder(info: DatasetInfo) -> DatasetInfo:
-    """A row with `steps`, its paths made absolute below `data_folder()`."""
+    """Make the paths of a row with `steps` absolute, below `data_folder()`."""
     root, queries = data_folder().resolve(), info.queries
     if queries is not None and queries.distractors:
         queries = replace(queries, distractors=str(root / queries.distractors))

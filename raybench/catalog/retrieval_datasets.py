@@ -45,7 +45,7 @@ def _by_class(
 
 
 def _listed(name: str, num_images: int, queries: Queries, steps: str, citation: str) -> DatasetInfo:
-    """All published queries are test's, so that numbers compare with other people's."""
+    """A dataset with listed queries, all of them for test, so that results compare with published ones."""
     return replace(_by_class(name, name, None, num_images, queries, steps, citation), val_fraction=0.0)
 
 

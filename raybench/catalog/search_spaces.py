@@ -112,11 +112,11 @@ _NATURAL_ENDS: Mapping[str, tuple[float, ...]] = {
     "drop_path": (0.0,),
     "layer_decay": (1.0,),
 }
-"""Ends with nothing beyond to try: no weight decay, nearest neighbour only, no decay between layers."""
+"""Ends beyond which there is no value: no weight decay, nearest neighbour only, one rate for all layers."""
 
 
 def fit_epochs(space: SearchSpace, max_epochs: int) -> SearchSpace:
-    """Scale the dimension `epochs`, if the space has one, to end at `max_epochs`; the default too.
+    """Scale range and default of the dimension `epochs`, if there is one, so that it ends at `max_epochs`.
 
     >>> fit_epochs(LINEAR_PROBE, 20)["epochs"]
     Int(low=2, high=20, log=False, default=20)
@@ -154,8 +154,8 @@ def num_choices(space: SearchSpace) -> int | None:
 def edges(space: SearchSpace, hparams: Hparams) -> dict[str, End]:
     """Numeric dimensions whose value lies on an end of the space, so that the best may lie beyond it.
 
-    Ends with nothing beyond (weight decay 0, layer decay 1, k = 1) are not edges. Hyperparameters that are
-    not in the space are ignored.
+    Natural ends (weight decay 0, layer decay 1, k = 1) are not edges. Hyperparameters that are not in the
+    space are ignored.
 
     >>> edges(FINETUNE, {"lr": 3e-3, "weight_decay": 0.05, "drop_path": 0.0})
     {'lr': 'high'}

@@ -32,7 +32,7 @@ CLASSIFICATION_METRICS = ("accuracy", "top5_accuracy", "mean_class_accuracy", "n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtocolInfo:
-    """One way of putting a backbone to use, and how it is searched."""
+    """A protocol: how a backbone is used for a task, with its search space."""
 
     name: str
     entry_point: str
@@ -40,14 +40,14 @@ class ProtocolInfo:
     metrics: tuple[str, ...]
     """Metric names of every trial, on val while searching and on test in the final stage."""
     objective: str
-    """The one of them that a study optimises on val."""
+    """Metric that the search optimises on val."""
     space: SearchSpace
     """What Tune searches; `space_within` scales its epochs to a budget."""
     max_epochs: int
-    """Epochs of one trial where neither spec nor budget say less."""
+    """Epochs per trial, unless the spec or the budget sets fewer."""
     cpus: float
     gpus: float
-    """GPUs of one trial where the cluster has any; fractions share one."""
+    """GPUs per trial if the cluster has any; trials with a fraction share one."""
     uses_features: bool
     """True if trials read the feature store and the backbone stays frozen."""
     doc: str
@@ -60,11 +60,11 @@ class ProtocolInfo:
     category: str = "classification"
     """Kind of its tasks: a ranking with `mean: macro` weighs every category the same."""
     evaluators: tuple[Needs, ...] = ()
-    """What evaluators may need to measure its classifiers; empty where it fits none."""
+    """`needs` of the evaluators that can measure its classifiers; empty if it fits none."""
     presets: Mapping[str, Hparams] = field(default_factory=dict)
     """Name → complete hyperparameters, for specs that search nothing: `preset: paper`."""
     added_later: Hparams = field(default_factory=dict)
-    """Hyperparameter that older recipes do not name → the value that they meant."""
+    """Hyperparameter of a later version → the value that older recipes imply."""
 
     def space_within(self, max_epochs: int) -> SearchSpace:
         """The search space with its epochs scaled to end at `max_epochs`."""
@@ -169,8 +169,8 @@ def parse_task(text: str) -> Task:
     """
     protocol, at, dataset = text.partition("@")
     if not at or not dataset or not protocol:
-        known = protocol in PROTOCOLS
-        example = f"{protocol}@cifar10" if known else f"linear_probe@{dataset or protocol or 'cifar10'}"
+        is_protocol = protocol in PROTOCOLS
+        example = f"{protocol}@cifar10" if is_protocol else f"linear_probe@{dataset or protocol or 'cifar10'}"
         raise UnknownNameError(
             f"task {text!r} is not of the form 'protocol@dataset'; write for example {example!r}. "
             f"Protocols: {', '.join(PROTOCOLS)}."

@@ -90,14 +90,14 @@ def _recommend(arguments: argparse.Namespace) -> int:
     from raybench.report.gather.recommendation import Limits, recommend_from
     from raybench.report.render.recommendation_text import recommendation_text
 
-    given = {
+    options = {
         column: (option, value)
         for option, column, _ in LIMITS
         if (value := getattr(arguments, column)) is not None
     }
     limits = Limits(
-        at_most={column: value for column, (option, value) in given.items() if option.startswith("--max")},
-        at_least={column: value for column, (option, value) in given.items() if option.startswith("--min")},
+        at_most={column: value for column, (option, value) in options.items() if option.startswith("--max")},
+        at_least={column: value for column, (option, value) in options.items() if option.startswith("--min")},
     )
     recommendation = recommend_from(
         results_of(arguments), limits, criterion_of(arguments), rule_of(arguments), top=arguments.top

@@ -1,1 +1,1 @@
-"""What every layer speaks: records, errors, registries. Read records.py first."""
+"""Records, errors and registries, which every layer uses. Read records.py first."""

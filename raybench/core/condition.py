@@ -23,7 +23,7 @@ class Condition:
     kind: str
     """`clean`, `fog`, `linf_pgd`, `shift`, `ood`, …"""
     subject: str = ""
-    """Main argument without a name: the test set of a shift."""
+    """Main argument, which has no name: e.g. the test set of a shift."""
     settings: tuple[tuple[str, str], ...] = field(default=())
     """(name, value) of every setting that affects the value, as text."""
 

@@ -1,4 +1,4 @@
-"""What happens to an image before the backbone."""
+"""Preprocessing of images in front of a backbone."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -9,7 +9,7 @@ CropMode = Literal["center", "squash", "border"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """What happens to an image before the backbone: resize, crop the centre, normalise.
+    """Preprocessing in front of a backbone: resize, crop the centre, normalise.
 
     `mean` and `std` are applied *inside* the backbone, so that everything before it sees [0, 1].
     """
@@ -22,12 +22,12 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     crop_mode: CropMode = "center"
-    """Which side is resized, timm's names: `center` the short one; `squash` both, without keeping the aspect
-    ratio; `border` the long one, and the rest is filled with `mean`."""
+    """Which side is resized, by timm's names: `center` the short one; `squash` both, without keeping the
+    aspect ratio; `border` the long one, and the rest is filled with `mean`."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What distinguishes features. The default crop mode is left out: earlier versions had no other."""
+        """Part of the features' cache key. The default crop mode is left out, as in earlier versions."""
         settings = asdict(self)
         return (
             settings if self.crop_mode != "center" else {k: settings[k] for k in settings if k != "crop_mode"}

@@ -70,7 +70,7 @@ class Provenance:
     dataset_fingerprint: str
     preprocessing: Preprocessing
     num_params: int
-    """Of the backbone without any head."""
+    """Parameters of the backbone without a head."""
     duplicates_removed: Mapping[str, int]
     """Split → images dropped at loading because a later split holds the same pixels."""
     num_skipped: int
@@ -239,7 +239,7 @@ class TrialRecord:
     evaluations: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → digest of the settings it measured with; final stage only."""
     wall_seconds: float = 0.0
-    """Of all attempts that contribute to it: training until it resumed, the rest, evaluators run later."""
+    """Seconds of training, also before it was resumed, and of evaluators that were added later."""
     started_at: float = 0.0
     """Seconds since the epoch, UTC."""
 

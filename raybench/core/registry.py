@@ -12,9 +12,9 @@ from raybench.core.plugins import PluginRow, load_plugins
 T = TypeVar("T")
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, candidates: Iterable[str]) -> str:
     """`; did you mean 'x'?` if a known name is similar, else an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name, list(candidates), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

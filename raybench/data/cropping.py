@@ -78,10 +78,10 @@ def _resize_centre(
 
 
 def _part(length: int, target: int, size: int) -> tuple[slice, tuple[float, float], int]:
-    """What the centre of one axis, resized from `length` to `target`, is computed from.
+    """Part of an axis that its centre crop depends on, when it is resized from `length` to `target`.
 
     Returns:
-        The pixels to cut out, the box within them that is shown, and how many pixels it becomes.
+        The range of pixels to cut out, the box within it to resize, and the resulting number of pixels.
     """
     start = max(0, round((target - size) / 2.0))
     stop = min(target, start + size)

@@ -72,11 +72,11 @@ class HygieneReport:
     num_duplicates_across_splits: int = 0
     """Images dropped from train or val because a later split (val, test) holds the same pixels."""
     duplicates_removed: Mapping[str, int] = field(default_factory=dict)
-    """Split → how many of them it lost. Test never loses any."""
+    """Split → number of its images that were removed; test never loses any."""
     num_skipped: int = 0
     """Unreadable images left out, under `unreadable: skip`."""
     skipped: tuple[str, ...] = ()
-    """The first of them by id, at most 20."""
+    """Ids of skipped images: the first ones, at most 20."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +92,8 @@ class SourceReport:
 class Dataset:
     """Train, val and test of one dataset: disjoint by pixels, every class in each.
 
-    A dataset that is divided into queries and gallery is as it was published instead: nothing is dropped from
-    a gallery, a class may have no query, and val is empty where all listed queries are test's.
+    A dataset that is divided into queries and gallery stays as it was published instead: nothing is dropped
+    from a gallery, a class may have no query, and val is empty where all listed queries are test's.
 
     Args:
         galleries: split → its queries' gallery, where that is not train with positives by class.
@@ -151,7 +151,7 @@ class Dataset:
         return self.test if name == "test" else self._splits[name]
 
     def unlocked(self) -> "Dataset":
-        """A copy with test open. Only the final stage calls this, when nothing is chosen any more."""
+        """A copy whose test split can be read; for the final stage, when every choice has been made."""
         opened = copy.copy(self)
         opened.is_unlocked = True
         return opened

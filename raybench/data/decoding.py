@@ -17,7 +17,7 @@ FORMATS_OF_16_BIT = ("PNG", "PPM")
 
 
 def decode(content: bytes | Path | None, name: str) -> RgbImage:
-    """Decode one image of any format Pillow reads; see `to_rgb` for what becomes of its mode.
+    """Decode one image of any format Pillow reads; `to_rgb` converts its mode.
 
     Args:
         content: the encoded image, or its path; None where a table has an empty cell.
@@ -62,8 +62,8 @@ def is_broken_link(path: Path) -> bool:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any mode to RGB, by the rules of `docs/images.md`.
 
-    Bits beyond eight are scaled, alpha is dropped, orientation tags are ignored, of several frames the first
-    is taken. timm's transform does the same, but clips 16-bit grey to white.
+    Bits beyond eight are scaled, alpha is dropped, orientation tags are ignored, and only the first frame is
+    read. timm's transform does the same, but clips 16-bit grey to white.
 
     Raises:
         ValueError: if the mode has no stated range of values (32-bit integers and floats), or Pillow cannot

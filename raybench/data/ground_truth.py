@@ -22,15 +22,18 @@ class ClassTruth:
     Args:
         queries: class ids, shape [q].
         gallery: class ids, shape [g].
-        own: each query's own index in the gallery (leave-one-out), which is junk; None where queries and
-            gallery are disjoint.
+        self_indices: each query's gallery index (leave-one-out), which is junk; None if queries and gallery
+            are disjoint.
     """
 
     def __init__(
-        self, queries: Int[np.ndarray, " q"], gallery: Int[np.ndarray, " g"], own: Indices | None = None
+        self,
+        queries: Int[np.ndarray, " q"],
+        gallery: Int[np.ndarray, " g"],
+        self_indices: Indices | None = None,
     ) -> None:
         self._queries = np.asarray(queries)
-        self._own = own
+        self._self_indices = self_indices
         order = np.argsort(gallery, kind="stable")
         classes, starts = np.unique(np.asarray(gallery)[order], return_index=True)
         self._members = dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
@@ -41,11 +44,11 @@ class ClassTruth:
     def positives(self, query: int) -> Indices:
         """Gallery indices to retrieve, ascending: all of the class except the query itself."""
         members = self._members.get(int(self._queries[query]), np.empty(0, np.int64))
-        return members if self._own is None else members[members != self._own[query]]
+        return members if self._self_indices is None else members[members != self._self_indices[query]]
 
     def junk(self, query: int) -> Indices:
         """Gallery indices to remove from the ranking: the query itself, if it is in the gallery."""
-        return np.empty(0, np.int64) if self._own is None else self._own[query : query + 1]
+        return np.empty(0, np.int64) if self._self_indices is None else self._self_indices[query : query + 1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from raybench.store.files import StoragePath, read_bytes, write_atomic
 
 CACHE_VERSION = 1
 UNREADABLE = ""
-"""In place of the hash of an image that cannot be decoded."""
+"""Stands for the hash of an image that cannot be decoded."""
 MAX_LISTED = 20
 """Skipped images that a report names."""
 _CHUNK = 64
@@ -30,7 +30,7 @@ class ImageCheck:
     """Checks the images of one dataset, split by split, and counts those that it skips.
 
     Args:
-        info: says what an unreadable image does.
+        info: its `unreadable` says what to do about images that cannot be decoded.
         cache: folder of pixel hashes; None decodes every image again.
     """
 
@@ -43,7 +43,7 @@ class ImageCheck:
         """The images of a split that can be decoded.
 
         Args:
-            name: of the split; stands before the ids of skipped images.
+            name: of the split; prefix of the ids of skipped images.
 
         Raises:
             UnreadableImageError: an image cannot be decoded and the dataset does not say `skip`.

@@ -74,9 +74,9 @@ def read_json(folder: Path, settings: Queries) -> QueryList:
             raise DataError(
                 f"{where}: image {gallery[common[0]]!r} is both positive and junk; it can be one."
             )
-        own = index_of_path.get(file)
-        if own is not None and own not in positives:
-            junk = np.union1d(junk, [own]).astype(np.int64)
+        self_index = index_of_path.get(file)
+        if self_index is not None and self_index not in positives:
+            junk = np.union1d(junk, [self_index]).astype(np.int64)
         positive_lists.append(positives)
         junk_lists.append(junk)
         boxes.append(_box(entry, where) if settings.crop else None)
@@ -178,7 +178,7 @@ def _read_solution(path: Path) -> list[dict[str, str]]:
 
 
 def _once_each(paths: tuple[str, ...], names: Sequence[str], file: Path, key: str) -> tuple[str, ...]:
-    """Return the paths, or refuse a file that is named twice, by one spelling or two."""
+    """Return the paths; refuse a file that is named twice, by one spelling or two."""
     seen: set[str] = set()
     for path, name in zip(paths, names, strict=True):
         if path in seen:

@@ -34,7 +34,7 @@ class Scenes:
     object_labels: Int64[np.ndarray, "n k"]
     """Class of each object; -1 where there is none."""
     identities: Int64[np.ndarray, "n k"]
-    """In [0, NUM_IDENTITIES); -1 where there is none."""
+    """Identity of each object in [0, NUM_IDENTITIES); -1 where there is none."""
     boxes: Float32[np.ndarray, "n k 4"]
     """x0, y0, x1, y1 of the visible part, pixels, x1 and y1 exclusive; zeros where there is none."""
     instance_map: UInt8[np.ndarray, "n h w"]

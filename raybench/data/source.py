@@ -17,7 +17,7 @@ from raybench.core.records import Split
 from raybench.data.decoding import RgbImage
 
 UNDIVIDED = "all"
-"""The name of the only split of a source that has none."""
+"""Name of the only split of a source without splits."""
 
 ReadImage = Callable[[int], RgbImage]
 Targets = Shaped[np.ndarray, "n ..."]
@@ -165,7 +165,7 @@ def require_columns(columns: Sequence[str], image: str, label: str, where: str) 
     """Refuse a table without its image or label column.
 
     Raises:
-        DataError: names the column and those that there are.
+        DataError: if one is missing; the message lists the existing columns.
     """
     for role, column in (("image", image), ("label", label)):
         if column not in columns:

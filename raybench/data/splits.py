@@ -67,6 +67,6 @@ def carve(
 
 
 def cap_per_class(ids: Sequence[str], targets: Int64[np.ndarray, " n"], limit: int) -> Indices:
-    """Positions of at most `limit` examples of each class, ascending. Smaller caps keep subsets."""
+    """Positions of at most `limit` examples of each class, ascending. A smaller limit keeps a subset."""
     groups = _positions_by_class(ids, targets, "few-shot")
     return np.array(sorted(p for positions in groups.values() for p in positions[:limit]), dtype=np.int64)

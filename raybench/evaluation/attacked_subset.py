@@ -22,7 +22,7 @@ class AttackedSubset:
     """Test images chosen by a hash of their ids; decoded once and held as bytes."""
 
     def __init__(self, fitted: FittedClassifier, num_examples: int | None, settings_digest: str) -> None:
-        """`settings_digest`: partial results of an earlier attempt are used only if they have the same."""
+        """`settings_digest`: partial results of an earlier attempt are used only if theirs is the same."""
         self._fitted = fitted
         self._digest = settings_digest
         self._device = fitted.context.device
@@ -42,7 +42,7 @@ class AttackedSubset:
         name: str,
         attack: Attack,
         radii: tuple[tuple[str, float], ...],
-        known: Int[np.ndarray, " n"] | None = None,
+        earlier: Int[np.ndarray, " n"] | None = None,
     ) -> Int[np.ndarray, " n"]:
         """Index of the first radius at which the attack succeeds on each image.
 
@@ -54,11 +54,11 @@ class AttackedSubset:
             name: of the file with the progress.
             attack: what searches the ball.
             radii: (text, number), ascending.
-            known: such indices from other attacks; only smaller radii are tried.
+            earlier: such indices from other attacks; only smaller radii are tried.
         """
-        if known is None:
-            known = np.where(self.is_correct, len(radii), -1)
-        last_tried, broken_at = self._load_progress(name, known)
+        if earlier is None:
+            earlier = np.where(self.is_correct, len(radii), -1)
+        last_tried, broken_at = self._load_progress(name, earlier)
         for i, (_, epsilon) in enumerate(radii):
             for rows in self._chunks((last_tried < i) & (broken_at > i)):
                 broken_at[rows[self._attack(attack, rows, epsilon)]] = i
@@ -100,7 +100,7 @@ class AttackedSubset:
             self._images = torch.cat([(pixels * 255).round().to(torch.uint8).cpu() for pixels in stream])
         return self._images[torch.from_numpy(rows)].to(self._device).to(torch.float32).div_(255)
 
-    def _load_progress(self, name: str, known: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    def _load_progress(self, name: str, earlier: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
         """(Index of the last radius tried, index of the first that succeeded) per image."""
         try:
             state: dict[str, Any] = json.loads(read_bytes(self._fitted.checkpoint_dir / f"{name}.json"))
@@ -108,7 +108,7 @@ class AttackedSubset:
             state = {}
         if state.get("settings") == self._digest and state.get("ids") == len(self):
             return np.array(state["tried"]), np.array(state["broken_at"])
-        return np.full(len(self), -1), known.copy()
+        return np.full(len(self), -1), earlier.copy()
 
     def _save_progress(self, name: str, last_tried: np.ndarray, broken_at: np.ndarray) -> None:
         state = {

@@ -84,7 +84,7 @@ def corruption(fitted: FittedClassifier, settings: CorruptionSettings) -> Evalua
 
 
 def _joined(names: tuple[str, ...]) -> str:
-    """Up to five names; of more, their number and a digest."""
+    """The names, if there are at most five; else their number and a digest."""
     if len(names) <= 5:
         return "+".join(names)
     return f"{len(names)}:{hashlib.sha256(' '.join(names).encode()).hexdigest()[:6]}"

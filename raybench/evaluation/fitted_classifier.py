@@ -42,13 +42,13 @@ class FittedClassifier:
     """A fitted classifier and what is known about it. Expensive parts are computed at first use."""
 
     context: TrialContext
-    """Of the final trial; its test split is unlocked."""
+    """Context of the final trial; its test split is unlocked."""
     run: ClassifierRun
-    """Fitted or restored."""
+    """The protocol's run, fitted or restored."""
     predictions: Mapping[Split, Predictions]
-    """Of val and test."""
+    """Predictions on val and test."""
     seed: int
-    """Of the final trial; evaluators seed their generators with it and leave the global ones alone."""
+    """Seed of the final trial; evaluators seed their generators with it and leave the global ones alone."""
     datasets: Mapping[str, DatasetInfo]
     """Rows by name: the task's dataset and those that evaluators read."""
     storage: StoragePath
@@ -56,7 +56,7 @@ class FittedClassifier:
     checkpoint_dir: StoragePath
     """The evaluator's own folder for partial results, which an interrupted attempt leaves there."""
     is_backbone_frozen: bool
-    """Whether its features are those of the feature store."""
+    """Whether the backbone's features can be read from the feature store."""
     _outputs: dict[tuple[str, Split], SplitOutputs] = field(default_factory=dict, init=False, repr=False)
 
     @functools.cached_property

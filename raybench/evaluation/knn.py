@@ -95,7 +95,7 @@ class KnnRun(ClassifierRun):
         return self._grid.cells(limits={"k": len(self._context.features("train").targets)})
 
     def _logits(self, features: torch.Tensor, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
-        """Logits [b, m, c] of every cell, block by block in the order of `features`."""
+        """Logits [b, m, c] of m grid cells, block by block in the order of `features`."""
         device, train = self._context.device, self._context.features("train")
         norm = FeatureNorm.fit(self._norm_kind, train.features)  # type: ignore[arg-type]
         gallery = norm.apply(resident(train.features, device).clone())

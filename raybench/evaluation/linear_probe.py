@@ -117,8 +117,8 @@ class GradientRun(LinearProbeRun):
 class LogisticRun(LinearProbeRun):
     """Logistic regression by L-BFGS over a path of regularisation strengths; deterministic, one epoch.
 
-    For a chosen C the path is fitted again up to it: a fit that starts at zero ends elsewhere within the
-    tolerance, the path gives the search's head to the last bit.
+    For a chosen C the path up to it is fitted again, which gives the search's head to the last bit; a fit
+    that starts at zero would end elsewhere within the tolerance.
     """
 
     def _train(self, train: FeatureSet, val: FeatureSet, norm: FeatureNorm) -> Iterator[EpochResult]:

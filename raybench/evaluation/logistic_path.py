@@ -158,8 +158,8 @@ def _step_ahead(strengths: Sequence[float], position: int) -> float:
     """
     if position < 2:
         return 0.0
-    last, here, to = np.log(strengths[position - 2 : position + 1])
-    return float((to - here) / (here - last)) if here > last else 0.0
+    before, current, following = np.log(strengths[position - 2 : position + 1])
+    return float((following - current) / (current - before)) if current > before else 0.0
 
 
 def _fit(

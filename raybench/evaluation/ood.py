@@ -1,4 +1,4 @@
-"""The evaluator `ood`: can scores tell images of unknown classes from the task's own?"""
+"""The evaluator `ood`: do scores separate images of unknown classes from those of the task?"""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from raybench.evaluation.outcomes import Evaluation, MetricResult
 from raybench.metrics.ood import auroc, fpr95, mean_auroc
 
 MAX_ZERO_ENERGY = 1e-5
-"""Energies that are nowhere larger are float32's rounding of 0."""
+"""If no energy is larger, all are rounding errors of 0 in float32."""
 
 
 def ood(fitted: FittedClassifier, settings: OodSettings) -> Evaluation:
@@ -29,8 +29,8 @@ def ood(fitted: FittedClassifier, settings: OodSettings) -> Evaluation:
     Raises:
         DataError: if there is no other dataset, or `energy` is the only score and is constant.
     """
-    own, kinds = fitted.context.dataset, _other_datasets(fitted, settings)
-    inside, train = fitted.outputs(own, "test"), fitted.outputs(own, "train")
+    dataset, kinds = fitted.context.dataset, _other_datasets(fitted, settings)
+    inside, train = fitted.outputs(dataset, "test"), fitted.outputs(dataset, "train")
     scores, warnings = _informative(settings.scores, inside)
     id_scores = {score: _score(score, inside, train) for score in scores}
     results: list[MetricResult] = []
@@ -65,12 +65,12 @@ def ood(fitted: FittedClassifier, settings: OodSettings) -> Evaluation:
 
 def _other_datasets(fitted: FittedClassifier, settings: OodSettings) -> Mapping[str, str]:
     """Dataset → `near` or `far`, without those made of the same images as the task's own."""
-    own = fitted.context.dataset
+    dataset = fitted.context.dataset
     kinds = dict.fromkeys(settings.near, "near") | dict.fromkeys(settings.far, "far")
-    others = {name: kind for name, kind in kinds.items() if not _is_same(fitted.load_dataset(name), own)}
+    others = {name: kind for name, kind in kinds.items() if not _is_same(fitted.load_dataset(name), dataset)}
     if not others:
         raise DataError(
-            f"evaluator 'ood' has no dataset beside {own.info.name!r}; name some under `near` or `far`."
+            f"evaluator 'ood' has no dataset beside {dataset.info.name!r}; name some under `near` or `far`."
         )
     return others
 
@@ -80,7 +80,7 @@ def _informative(
 ) -> tuple[tuple[ScoreName, ...], tuple[str, ...]]:
     """(Scores that differ between images, warnings about those that do not).
 
-    The energy of log probabilities is log 1 = 0: only its rounding would be ranked.
+    Log probabilities have the energy log 1 = 0 for every image, apart from rounding.
     """
     if "energy" not in scores or np.abs(energy_score(inside.logits)).max() > MAX_ZERO_ENERGY:
         return scores, ()

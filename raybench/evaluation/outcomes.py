@@ -38,9 +38,9 @@ class EpochResult:
         """Whether this epoch is better by `objective`, or ties and has a lower `nll`."""
         if than is None:
             return True
-        mine, theirs = self.metrics[objective], than.metrics[objective]
-        if mine != theirs:
-            return METRICS[objective].is_better(mine, theirs)
+        value, other_value = self.metrics[objective], than.metrics[objective]
+        if value != other_value:
+            return METRICS[objective].is_better(value, other_value)
         return self.metrics.get("nll", 0.0) < than.metrics.get("nll", 0.0)
 
 
@@ -62,9 +62,9 @@ class SplitReport:
     num_examples: int
     """Examples, or queries, that the values average over."""
     predictions: Predictions | None = None
-    """Of classifiers; None where a protocol has no logits."""
+    """Predictions of a classifier; None for protocols without logits."""
     per_query: Mapping[str, Float[np.ndarray, " q"]] | None = None
-    """Of retrieval: metric → one value per query, in the split's order."""
+    """For retrieval: metric → one value per query, in the split's order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ class PackedHeads:
     def step(
         self, features: Float[torch.Tensor, "b d1"], targets: Int[torch.Tensor, " b"], lr_factor: float
     ) -> None:
-        """One optimiser step of every head on one batch; `lr_factor` in [0, 1] is that of the schedule."""
+        """One optimiser step of every head on one batch; `lr_factor` in [0, 1] is the schedule's factor."""
         error = self._softmax_error(features, targets)
         self._num_steps += 1
         if self.solver == "sgd":
@@ -74,7 +74,7 @@ class PackedHeads:
         return self.weights.view(-1, self.num_classes, self.num_heads)[:, :, index].clone()
 
     def _softmax_error(self, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Gradient of the summed cross-entropy by the logits: softmax − one-hot, shape [b, c·m]."""
+        """Gradient of the summed cross-entropy with respect to the logits, softmax − one-hot: [b, c·m]."""
         logits = self.logits(features)
         # torch's softmax is slow along a last dimension of 1.
         flat = logits[..., 0] if self.num_heads == 1 else logits

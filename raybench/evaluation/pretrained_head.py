@@ -30,7 +30,7 @@ class HeadOutputs:
     """The classes of a head and those of a dataset."""
 
     names: tuple[str, ...]
-    """Of every output; not necessarily unique."""
+    """Name of every output; not necessarily unique."""
     of_class: Int[np.ndarray, " c"]
     """Class of the dataset → index of its output."""
 

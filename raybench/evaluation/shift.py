@@ -47,18 +47,18 @@ def shift(fitted: FittedClassifier, settings: ShiftSettings) -> Evaluation:
         accuracy = float(np.mean(answers == shifted.targets))
         accuracies.append(accuracy)
         num_images += len(answers)
-        here = Condition("shift", name)
-        results.append(_result("accuracy", here, accuracy, len(answers)))
+        condition = Condition("shift", name)
+        results.append(_result("accuracy", condition, accuracy, len(answers)))
         matched = matched_accuracy(fitted.predictions["test"], groups)
         if matched is not None:
             clean, num_clean = matched
             gap = accuracy_gap(clean, accuracy)
             results.append(_result("accuracy", Condition("matched", name), clean, num_clean))
-            results.append(_result("accuracy_gap", here, gap, len(answers)))
+            results.append(_result("accuracy_gap", condition, gap, len(answers)))
         if relation.cue:
             textures = second_cues(shifted, dataset.class_names, relation.cue, name)
             if (bias := shape_bias(answers, shifted.targets, textures)) is not None:
-                results.append(_result("shape_bias", here, *bias))
+                results.append(_result("shape_bias", condition, *bias))
     if accuracies:
         mean = shift_accuracy(accuracies)
         results.append(_result("shift_accuracy", Condition("shift", "mean"), mean, num_images))

@@ -1,1 +1,1 @@
-"""Run an experiment: plan minus ledger, tuning, tracking, recipes. The only place where the doors meet."""
+"""Run an experiment: plan minus ledger, tuning, tracking, recipes. Only this package combines them."""

@@ -34,7 +34,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def backbones_of(storage: StoragePath, experiment: str | None) -> list[BackboneInfo]:
-    """Backbones of a storage's experiments, sorted by name; of equal names the first experiment's.
+    """Backbones of a storage's experiments, sorted by name; for equal names the first experiment's row.
 
     Raises:
         EmptyInputError: if there is no such experiment.

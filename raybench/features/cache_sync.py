@@ -34,18 +34,18 @@ UPLOADED = "shared"
 
 
 class FeatureCacheSync:
-    """Downloads entries from a bucket to this machine's disk, and uploads those computed here."""
+    """Copies entries of the feature store between a bucket and this machine's disk."""
 
     def __init__(self, bucket: S3Path, disk: Path) -> None:
         self._bucket = bucket
         self._disk = disk
 
     def lock(self, key: str) -> AbstractContextManager[ExclusiveLock]:
-        """Lease on the entry that keeps other machines from computing it too."""
+        """Lease on the entry; only its holder computes the entry."""
         return exclusive_lock(self._bucket / f"{key}.lock")
 
     def is_uploaded(self, key: str) -> bool:
-        """Whether the copy on this disk is known to be in the bucket as well."""
+        """Whether a marker on this disk says that the bucket holds the entry."""
         return (self._disk / key / UPLOADED).exists()
 
     def exists(self, key: str) -> bool:
@@ -53,7 +53,7 @@ class FeatureCacheSync:
         return self._manifest(key) is not None
 
     def download(self, key: str) -> bool:
-        """Copy the entry to this disk, whose lock is held; False if the bucket has no intact entry.
+        """Download the entry; return False if the bucket has no intact one. The caller holds the disk's lock.
 
         Raises:
             StorageUnavailableError: if the bucket stays unreachable or the disk is full.
@@ -82,7 +82,7 @@ class FeatureCacheSync:
         return True
 
     def upload(self, key: str) -> None:
-        """Copy the entry to the bucket, its manifest last.
+        """Upload the entry, its manifest last.
 
         Raises:
             StorageUnavailableError: if the bucket stays unreachable. The copy on this disk is kept, and the

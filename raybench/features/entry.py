@@ -92,7 +92,7 @@ def partial_of(root: Path, key: str) -> Path:
 
 
 def begin_entry(root: Path, key: str) -> None:
-    """Make an empty folder to write the entry in; leftovers of a killed writer and a damaged entry go."""
+    """Create an empty folder to write the entry in; delete leftovers and a damaged entry."""
     for leftover in (partial_of(root, key), root / key):
         shutil.rmtree(leftover, ignore_errors=True)
     partial_of(root, key).mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def write_entries(
 
     Args:
         batches: per batch, the features of every entry, in the order of `manifests`.
-        width_if_empty: number of features where there is no batch to tell it.
+        width_if_empty: number of features d, for splits without a batch.
 
     Raises:
         StorageUnavailableError: if the folder cannot be written.

@@ -33,7 +33,7 @@ class BackboneSummary(NamedTuple):
     checkpoint_digest: str
     preprocessing: Preprocessing
     num_params: int
-    """Without a head."""
+    """Parameters without a head."""
 
 
 @functools.lru_cache(maxsize=4)

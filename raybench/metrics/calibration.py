@@ -153,7 +153,7 @@ def brier_score(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def _squared_distance(logits: NDArray[Any], targets: NDArray[Any]) -> torch.Tensor:
-    """Of every example's probabilities to its one-hot truth, [n]."""
+    """Squared distance between each example's probabilities and its one-hot target, [n]."""
     from torch.nn.functional import one_hot
 
     scores, labels = validated_tensors("brier", logits, targets)

@@ -50,7 +50,7 @@ def _correct_in_top5(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleM
 
 
 def _recalls(logits: NDArray[Any], targets: NDArray[Any]) -> RatioOfSums:
-    """Per class the recognised examples over all examples."""
+    """Recall of each class, as a ratio of sums over its examples."""
     import numpy as np
     from scipy.sparse import csr_array
 

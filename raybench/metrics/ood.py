@@ -47,7 +47,7 @@ def mean_auroc(values: Sequence[float]) -> float:
 
 @evaluator_metric("fpr95", direction="min", bounds=(0.0, 1.0), resampling=NOT_STORED)
 def fpr95(inside: NDArray[Any], outside: NDArray[Any]) -> float:
-    """Share of out-of-distribution images at or above the threshold that keeps 95 % of the others.
+    """Share of OOD images that score at or above the threshold which keeps 95 % of in-distribution images.
 
     OpenOOD's convention: ID is positive, and the threshold is the first with a true-positive rate ≥ 0.95.
     Other codebases take the point nearest to 0.95, which differs by 0.08 on average with 50 images.

@@ -18,7 +18,7 @@ NOT_STORED = NotResampled("outcomes of attacks on single images are not stored")
 
 @evaluator_metric("robust_accuracy", direction="max", bounds=(0.0, 1.0), resampling=NOT_STORED)
 def robust_accuracy(broken_at: NDArray[Any], radius: int) -> float:
-    """Share of images still classified correctly after the attack: an upper bound under the worst case.
+    """Share of images still classified correctly after the attack: an upper bound of worst-case accuracy.
 
     Args:
         broken_at: per image the index of the smallest radius that changes its class, −1 if it is already
@@ -44,7 +44,7 @@ def mean_robust_accuracy(accuracies: Sequence[float]) -> float:
 
 @evaluator_metric("median_perturbation", direction="max", bounds=(0.0, float("inf")), resampling=NOT_STORED)
 def median_perturbation(distances: NDArray[Any]) -> float:
-    """Median L2 norm of the smallest perturbation found that changes the answer; 0 for wrong answers.
+    """Median L2 norm of the smallest perturbation found that changes the class; 0 for misclassified images.
 
     Args:
         distances: one per image, shape [n]; infinite where none was found.

@@ -19,7 +19,7 @@ from raybench.perturbations.attacks import Attack, Norm, Pixels, Unsaturated, st
 Loss = Literal["ce", "dlr"]
 Losses = Float[torch.Tensor, " b"]
 MIN_DLR_CLASSES = 4
-"""Fewer classes leave DLR no third logit that differs from the two in its numerator."""
+"""DLR's denominator needs a third logit besides the two in its numerator."""
 MOMENTUM = 0.75
 """Weight of a gradient step (alpha); the rest goes to the last change."""
 MIN_INCREASES = 0.75
@@ -120,7 +120,7 @@ class _Evaluated:
     is_wrong: Bool[torch.Tensor, " b"]
 
     def replaced(self, where: Bool[torch.Tensor, " b"], other: "_Evaluated") -> "_Evaluated":
-        """`other` at the images of `where`."""
+        """A copy with `other`'s results for the images in `where`."""
         images = where[:, None, None, None]
         return _Evaluated(
             torch.where(images, other.pixels, self.pixels),
@@ -157,7 +157,8 @@ def _ascend(
     """Algorithm 1, ended early when every image is misclassified.
 
     Returns:
-        (Misclassified images where some were met, else those of the highest loss; whether misclassified).
+        (Per image a misclassified version, if one was found, else that of the highest loss; whether
+        misclassified).
     """
     current = best = wrong = evaluate(start)
     previous, checks = start, set(check_steps(steps))
@@ -197,7 +198,7 @@ def _cross_entropy(logits: Float[torch.Tensor, "b c"], targets: Int[torch.Tensor
 
 
 def _normalized(noise: Pixels, norm: Norm) -> Pixels:
-    """Scaled to length 1 in the norm."""
+    """Scale each image's tensor to length 1 in the norm."""
     lengths = noise.abs().amax(dim=(1, 2, 3), keepdim=True) if norm == "linf" else _lengths(noise)
     return noise / lengths.clamp(min=TINY)
 

@@ -26,7 +26,7 @@ Norm = Literal["linf", "l2"]
 Pixels = Float[torch.Tensor, "b 3 s s"]
 
 MAX_LOGIT_SPAN = 30.0
-"""Above the span of ImageNet classifiers' logits, which so stay unscaled; e^-30 is far from underflow."""
+"""Larger than the span of ImageNet classifiers' logits, so these stay unscaled; e^-30 does not underflow."""
 DEEPFOOL_STEPS = 50
 DEEPFOOL_CANDIDATES = 10
 """foolbox's defaults; as in Moosavi-Dezfooli et al., CVPR 2016."""
@@ -108,7 +108,7 @@ def noise(model: nn.Module, norm: Norm, *, seed: int = 0) -> Attack:
 
 
 def _add_noise(start: torch.Tensor, x0: Any, epsilon: float) -> Any:
-    """A start as foolbox asks for it: x0 is an eagerpy tensor."""
+    """Add the start's noise; foolbox calls it with an eagerpy tensor x0."""
     return x0 + type(x0)(start) * epsilon
 
 

@@ -49,7 +49,7 @@ class Document:
         return line + 1
 
     def resolve(self, path: str) -> Path:
-        """A path of the spec, relative to the spec file; `~` is expanded."""
+        """Resolve a path of the spec relative to the spec file; expand `~`."""
         return self.path.parent / Path(path).expanduser()
 
 

@@ -41,19 +41,19 @@ def resolve_evaluators(
 
 def _unsuitable(name: str, error: ValueError) -> str:
     details: list[dict[str, Any]] = getattr(error, "errors", list)()
-    known = ", ".join(EVALUATORS[name].settings.__dataclass_fields__)  # type: ignore[attr-defined]
+    setting_names = ", ".join(EVALUATORS[name].settings.__dataclass_fields__)  # type: ignore[attr-defined]
     if not details:
         return f"evaluator {name!r}: {error}"
     first = details[0]
     where = ".".join(str(step) for step in first["loc"]) or "its settings"
     return (
         f"evaluator {name!r}: {where}: {first['msg'].lower()}, got {first['input']!r:.60}. "
-        f"Settings: {known or 'none'}."
+        f"Settings: {setting_names or 'none'}."
     )
 
 
 def _unknown(name: str) -> str:
     hint = suggest(name, EVALUATORS) or "."
     advice = f" A protocol belongs into `tasks`, as {name}@DATASET." if name in PROTOCOLS else ""
-    known = f"Evaluators: {', '.join(EVALUATORS)}."
-    return f"unknown evaluator {name!r}{hint} {known}{advice}{EVALUATORS.failure_notes}"
+    listing = f"Evaluators: {', '.join(EVALUATORS)}."
+    return f"unknown evaluator {name!r}{hint} {listing}{advice}{EVALUATORS.failure_notes}"

@@ -67,7 +67,7 @@ class ResourceSpec(BaseModel):
 
     @property
     def is_explicit(self) -> tuple[bool, bool]:
-        """Whether the spec sets the CPUs, the GPUs; defaults are clamped to the cluster's largest node."""
+        """Whether the spec sets (CPUs, GPUs); defaults are clamped to the cluster's largest node."""
         return (
             self.cpus_per_trial is not None,
             self.gpus_per_trial is not None or self.accelerators is not None,
@@ -87,7 +87,7 @@ class ExperimentSpec(BaseModel):
     search: SearchSpec
     budget: Budget
     seeds: list[int]
-    """Of the final stage; one trial on test per pair and seed."""
+    """Seeds of the final stage: one trial on test per pair and seed."""
     evaluators: dict[str, dict[str, Any]] = {}
     """Evaluator → all of its settings."""
     resources: ResourceSpec = ResourceSpec()

@@ -83,17 +83,17 @@ def check_hparams(
                 if type(value) is not int or value < 1:
                     report(location, f"`hparams.batch_size` must be a whole number from 1, got {value!r}.")
             elif name not in space and name not in packed:
-                known = [*space, *packed]
-                hint = suggest(name, known) or "."
+                names = [*space, *packed]
+                hint = suggest(name, names) or "."
                 report(
-                    location, f"{protocol} has no hyperparameter {name!r}{hint} It has {', '.join(known)}."
+                    location, f"{protocol} has no hyperparameter {name!r}{hint} It has {', '.join(names)}."
                 )
             elif name in space and (problem := _misfit(space[name], value)):
                 report(location, f"`hparams.{name}` {problem}, got {value!r}.")
             elif name in packed and isinstance(value, str) and value not in packed[name]:
                 report(location, f"`hparams.{name}` must be a number, got {value!r}.")
-        given = {*hparams, *PROTOCOLS[protocol].added_later}
-        missing = [name for name in space if name not in given]
+        present = {*hparams, *PROTOCOLS[protocol].added_later}
+        missing = [name for name in space if name not in present]
         if missing:
             report(
                 ("hparams",), f"`hparams` of {protocol} lacks {', '.join(missing)}; a recipe fixes them all."

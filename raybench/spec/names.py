@@ -21,13 +21,13 @@ from raybench.spec.schema import BackboneEntry
 
 _FACTS = {"family", "method", "pretrain_data", "pretrain_images", "params_m", "licence", "citation"}
 Report = Callable[[Location, str], None]
-"""Takes a problem: its location in the document, and a sentence."""
+"""Callback for a problem: its location in the document, and a sentence."""
 
 
 def resolve_backbones(
     entries: list[tuple[int, str | BackboneEntry]], document: Document, report: Report
 ) -> list[BackboneInfo]:
-    """Rows of the spec's names, globs, groups and own rows, in the spec's order.
+    """Catalogue rows of the spec's names, globs and groups, and the rows that it defines, in its order.
 
     Rows that globs or groups repeat are taken once; a name written twice is reported.
     """
@@ -131,12 +131,12 @@ def _own_row(entry: BackboneEntry, location: Location, document: Document, repor
     name = entry.name or _own_name(entry, checkpoint)
     if name in BACKBONES:
         report(location, f"backbone name {name!r} is the catalogue's own; give this one another `name`.")
-    facts: dict[str, Any] = entry.model_dump(include=_FACTS, exclude_unset=True)
+    properties: dict[str, Any] = entry.model_dump(include=_FACTS, exclude_unset=True)
     if checkpoints_of(architecture):
         sibling = BACKBONES[checkpoints_of(architecture)[0]]
-        facts.setdefault("family", sibling.family)
+        properties.setdefault("family", sibling.family)
         if not entry.kwargs:  # Keyword arguments may change the size.
-            facts.setdefault("params_m", sibling.params_m)
+            properties.setdefault("params_m", sibling.params_m)
     preprocessing = entry.preprocessing.model_dump(exclude_none=True)
     return BackboneInfo(
         name=name,
@@ -146,7 +146,7 @@ def _own_row(entry: BackboneEntry, location: Location, document: Document, repor
         checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
         preprocessing=preprocessing,
         input_size=preprocessing.get("input_size"),
-        **facts,
+        **properties,
     )
 
 
@@ -166,8 +166,8 @@ def _no_checkpoint(checkpoint: Path) -> str:
 def _near_timm(name: str) -> str:
     from raybench.backbones.names import timm_names
 
-    known = {architecture_of(name) for name in timm_names()}
-    return suggest(name, known | set(timm_names()))
+    architectures = {architecture_of(name) for name in timm_names()}
+    return suggest(name, architectures | set(timm_names()))
 
 
 def _check_plain(location: Location, value: Any, report: Report) -> None:

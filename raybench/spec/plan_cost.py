@@ -57,8 +57,8 @@ def finetune_flops(spec: ExperimentSpec, pairs: Sequence[Pair]) -> float | None:
 
 def total(costs: Sequence[float | None]) -> float | None:
     """Sum of the known costs; None if none is known."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known else None
+    known_costs = [cost for cost in costs if cost is not None]
+    return sum(known_costs) if known_costs else None
 
 
 def unknown_sizes(spec: ExperimentSpec) -> list[str]:

@@ -30,12 +30,12 @@ def resolve_queries(
         return None
     queries = Queries(**entry.queries.model_dump())
     where: Location = (*location, "queries")
-    known = KEYS[queries.kind]
+    valid_keys = KEYS[queries.kind]
     for key in [field.name for field in fields(Queries) if field.name in entry.queries.model_fields_set]:
-        if key not in known:
+        if key not in valid_keys:
             report(
                 (*where, key),
-                f"`queries.{key}` means nothing to kind {queries.kind!r}, which has {', '.join(known)}.",
+                f"`queries.{key}` means nothing to kind {queries.kind!r}, which has {', '.join(valid_keys)}.",
             )
     if queries.kind != "listed" and entry.val_fraction == 0:
         report((*location, "val_fraction"), "`val_fraction: 0` is for listed queries only; let it be more.")

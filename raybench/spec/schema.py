@@ -108,7 +108,7 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
     hparams: dict[str, HparamValue] | None = None
     preset: str | None = None
-    """Name of hyperparameters that the protocol's row fixes, in place of `hparams`: `paper`."""
+    """Preset of the protocol's row, in place of `hparams`: e.g. `paper`."""
     found: dict[str, Any] = {}
     """Scores and origin of a recipe; `raybench run` ignores them."""
 
@@ -145,7 +145,7 @@ _FIELDS: dict[str, type[BaseModel]] = {
 
 
 def check_shape(document: Document) -> tuple[SpecShape | None, dict[Location, str]]:
-    """(The shape, no problems), or (None, location → problem) for every key of a wrong name or type."""
+    """Check keys and types: (shape, no problems), or (None, location → problem)."""
     try:
         return SpecShape.model_validate(document.data), {}
     except ValidationError as error:
@@ -170,9 +170,9 @@ def _sentence(details: ErrorDetails, location: Location) -> str:
     kind, met, context = details["type"], details["input"], details.get("ctx", {})
     dotted = _dotted(location)
     if kind == "extra_forbidden":
-        known = list(_model_at(location).model_fields)
-        hint = suggest(str(location[-1]), known) or "."
-        return f"unknown key {location[-1]!r}{hint} Known here: {', '.join(known)}."
+        valid_keys = list(_model_at(location).model_fields)
+        hint = suggest(str(location[-1]), valid_keys) or "."
+        return f"unknown key {location[-1]!r}{hint} Known here: {', '.join(valid_keys)}."
     if kind == "missing":
         example = _EXAMPLES.get(str(location[-1]))
         return f"key {dotted} is missing" + (f"; write for example `{example}`." if example else ".")

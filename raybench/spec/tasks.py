@@ -49,7 +49,7 @@ def resolve_datasets(
         named: names in use, each with its location in the spec.
         needs_data: whether to report missing files of a catalogue row that raybench cannot download.
     """
-    own = {
+    spec_rows = {
         name: _own_dataset(name, entry, document, report)
         for name, entry in entries.items()
         if entry is not None
@@ -60,7 +60,7 @@ def resolve_datasets(
         if name in resolved or entries.get(name, name) is None:
             continue
         try:
-            info = own[name] if name in own else _find_dataset(name, document)
+            info = spec_rows[name] if name in spec_rows else _find_dataset(name, document)
         except UnknownNameError as error:
             hint = suggest(name, entries)
             report(location, f"unknown dataset {name!r}{hint}" if hint else str(error))
@@ -69,7 +69,7 @@ def resolve_datasets(
             report(location, f"dataset {name!r}: {error}")
             continue
         resolved[name] = info
-        if name not in own and (needs_data or not is_missing(info)):
+        if name not in spec_rows and (needs_data or not is_missing(info)):
             _check_files(info, location, report)
         if info.test_only and location[0] == "tasks":
             report(location, f"dataset {name!r} is test-only: it has no train split for a task to fit on.")
@@ -126,12 +126,12 @@ def _with_splits(
 
 def _source(entry: DatasetEntry, kind: str, location: Location, report: Report) -> UserSource:
     source = USER_SOURCES[kind]
-    given = {key: getattr(entry, key) for key in _SOURCE_SETTINGS if getattr(entry, key) is not None}
-    unknown = sorted(set(given) - {field.name for field in fields(source)})
+    settings = {key: getattr(entry, key) for key in _SOURCE_SETTINGS if getattr(entry, key) is not None}
+    unknown = sorted(set(settings) - {field.name for field in fields(source)})
     for key in unknown:
         report((*location, key), f"`{key}` is no setting of a dataset with `{kind}`; leave it out.")
-        del given[key]
-    return source(getattr(entry, kind) or "?", **given)
+        del settings[key]
+    return source(getattr(entry, kind) or "?", **settings)
 
 
 def _shifts(entry: DatasetEntry, location: Location, report: Report) -> dict[str, Shift]:

@@ -40,9 +40,9 @@ class InferenceCost:
     input_size: int
     """Side of the square input, pixels."""
     batch_size: int
-    """Of throughput and memory; latency is that of a batch of one."""
+    """Images per batch for throughput and memory; latency is that of a batch of one."""
     dtype: str
-    """Of weights and inputs: `float32` or `bfloat16`."""
+    """Type of weights and inputs: `float32` or `bfloat16`."""
     num_params: int
     flops_g: float
     """Billions of floating-point operations per image in matrix products, convolutions and attention; a
@@ -51,7 +51,7 @@ class InferenceCost:
     """Batch size divided by the median time of a batch."""
     images_per_second_low: float
     images_per_second_high: float
-    """The same for the third and the first quartile of the times: half of the batches lie in between."""
+    """Throughput at the third and first quartile of batch times: half of the batches lie in between."""
     latency_ms: float
     """Median time of a batch of one image, milliseconds."""
     peak_memory_mib: float

@@ -36,10 +36,10 @@ def write_record(storage: StoragePath, record: TrialRecord) -> None:
         NonFiniteMeasurementError: if one of `values` is NaN or infinite.
         StorageError: if the storage cannot be written.
     """
-    for found in record.values:
-        if not abs(found.value) < float("inf"):
+    for entry in record.values:
+        if not abs(entry.value) < float("inf"):
             raise NonFiniteMeasurementError(
-                f"{found.key} of trial {record.trial_id!r} is {found.value}; "
+                f"{entry.key} of trial {record.trial_id!r} is {entry.value}; "
                 "record the trial as failed with a reason instead."
             )
     path = layout.trial_file(storage, record.experiment, record.trial_id)
@@ -65,7 +65,7 @@ def read_records(
         storage: that holds the ledger.
         experiment: name of the experiment.
         pair: read only this pair's trials; None reads all.
-        slug: the same, given by the pair's slug, with which its trial ids begin.
+        slug: read only this pair's trials, given by its slug.
 
     Raises:
         StorageError: if the folder exists but may not be read.

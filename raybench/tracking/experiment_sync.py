@@ -36,14 +36,14 @@ class ExperimentSync:
     def changed_pairs(self) -> list[str]:
         """Slugs of pairs with newly written runs or an unfinished parent run, sorted.
 
-        A pair that was itself written counts as changed: its recipe may have been missing then.
+        A pair whose run was written counts as changed too, because its recipe may have been missing then.
         """
         return sorted(
             slug for slug in self._pairs if slug in self._changed or not self._writer.is_finished(slug)
         )
 
     def all_pairs(self) -> list[str]:
-        """Slugs of all registered pairs, sorted."""
+        """Sorted slugs of all pairs that `finished_trials` or `write_trial` has met."""
         return sorted(self._pairs)
 
     def write_trial(self, trial_id: str) -> None:

@@ -71,7 +71,7 @@ class RunWriter:
         return known is not None and known.is_finished
 
     def forget(self, key: str) -> None:
-        """Look the run up before the next write: somebody may have deleted it."""
+        """Have the next write look the run up again, in case somebody has deleted it."""
         self._known.pop(key, None)
         self._unsure.add(key)
 

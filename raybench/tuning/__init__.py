@@ -1,1 +1,1 @@
-"""The Ray door: one Tuner per experiment, one sampler and one scheduler per pair."""
+"""Ray Tune: one Tuner per experiment, one sampler and one scheduler per pair."""

@@ -41,9 +41,9 @@ def kinds_text(kinds: Sequence[str]) -> str:
     return f" of kind {' or '.join(kinds)}" if kinds else ""
 
 
-def near_miss(kinds: Sequence[str], known: Iterable[str]) -> str:
+def near_miss(kinds: Sequence[str], cluster_kinds: Iterable[str]) -> str:
     """`; did you mean 'A100'?` if a kind of the spec resembles a kind of the cluster, else empty."""
-    available = sorted(set(filter(None, known)))
+    available = sorted(set(filter(None, cluster_kinds)))
     by_upper_case = {name.upper(): name for name in available}
     for kind in kinds:
         if kind in available:

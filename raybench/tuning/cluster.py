@@ -204,7 +204,7 @@ class _Node:
     cpus: float
     gpus: float
     kind: str
-    """Of its GPUs."""
+    """Kind of its GPUs."""
 
     def __str__(self) -> str:
         return f"{self.cpus:g} CPUs + {self.gpus:g} GPUs" + (f" ({self.kind})" if self.kind else "")

@@ -1,4 +1,4 @@
-"""The driver's input: a job record with its studies and resources, and a listener for trial events."""
+"""A tuning job (its studies and resources), and the listener that is told about its trials."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ class ResourceDemand:
     per_trial: Mapping[str, Resources]
     """Protocol → (CPUs, GPUs) of one trial."""
     is_explicit: tuple[bool, bool] = (False, False)
-    """Whether the spec sets the CPUs, the GPUs; otherwise they are defaults, clamped to the largest node."""
+    """Whether the spec sets (CPUs, GPUs); otherwise they are defaults, clamped to the largest node."""
     kinds: Sequence[str] = ()
     """Kinds of GPUs that trials with a GPU may run on; any if empty."""
     wait_seconds: float | None = None
@@ -40,17 +40,17 @@ class TuningJob:
 
 
 class TrialListener(ABC):
-    """Callbacks about trials; Tune calls them in the driver, from its own thread."""
+    """Callbacks for the events of a job, all called in the driver process."""
 
     @abstractmethod
     def collect(self, request: TrialRequest, reason: str | None) -> TrialRecord:
-        """Finish and return the record of an ended trial; `reason`: why its process died, if it did."""
+        """Return the final record of an ended trial; `reason`: why its process died, if it did."""
 
     def on_start(self, request: TrialRequest) -> None:  # noqa: B027 - optional.
         """Called before a trial is handed to Tune."""
 
     def on_end(self, study: PairStudy, request: TrialRequest, record: TrialRecord) -> None:  # noqa: B027
-        """Called after a trial has ended and its study knows its record."""
+        """Called after the record of an ended trial was added to its study."""
 
     def on_sigterm(self) -> None:  # noqa: B027
         """Called on SIGTERM; the job then ends as if interrupted."""

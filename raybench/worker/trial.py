@@ -200,13 +200,13 @@ class Trial:
         return ledger.read_record(self._storage, self.request.experiment, self.request.trial_id)
 
     def _is_out_of_time(self, attempt: Attempt) -> bool:
-        """Whether the budget's seconds are over; epochs done before an interruption are repeated first."""
+        """Whether the budget's seconds are used up; not before a resumed training has replayed its epochs."""
         limit = self._spec.budget.wall_seconds
         num_resumed = len(self._resumed.curve) if self._resumed else 0
         return limit is not None and len(attempt.curve) >= num_resumed and self._seconds() > limit
 
     def _seconds(self) -> float:
-        """Seconds of this training, with those before it was resumed."""
+        """Seconds of this training, including those before it was resumed."""
         before = self._resumed.wall_seconds if self._resumed else 0.0
         return before + time.perf_counter() - self._started
 

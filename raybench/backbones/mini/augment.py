@@ -49,7 +49,7 @@ def cutout(pixels: Tensor) -> Tensor:
 
 
 def resized_crop(pixels: Tensor, smallest: float = 0.2) -> Tensor:
-    """Crop `smallest` to all of the area, at aspect 3:4 to 4:3, back to full size; mirror half of them."""
+    """Crop a random share (`smallest` to 1) of the area, aspect 3:4 to 4:3; resize back; mirror half."""
     b = pixels.shape[0]
     area = torch.empty(b).uniform_(smallest, 1.0)
     aspect = torch.empty(b).uniform_(-0.2877, 0.2877).exp()  # log(4/3) = 0.2877.

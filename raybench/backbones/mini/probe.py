@@ -21,7 +21,7 @@ from raybench.catalog.mini import INPUT_SIZE
 FIT_EVERY = 5
 """The probe is fitted on every 5th training image: 10,000 of 50,000."""
 NUM_HELD_OUT = 2_000
-"""Fitted images that choose the regularisation, the last ones; the final fit uses them too."""
+"""The last images of the training set choose the regularisation; the final fit uses them too."""
 STRENGTHS = (0.003, 0.03, 0.3)
 """Candidates of sklearn's C, the inverse regularisation."""
 SHOTS = 10
@@ -95,7 +95,7 @@ def slice_accuracy(
     test_images: UInt8[np.ndarray, "m 32 32 3"],
     test_labels: Int[np.ndarray, " m"],
 ) -> float:
-    """Accuracy of a probe fitted on 500 images of one set and tested on 500 of another, the first ones."""
+    """Accuracy of a probe fitted on the first 500 images of one set, on the first 500 of another."""
     fit, test = extract(backbone, fit_images[:SLICE]), extract(backbone, test_images[:SLICE])
     return float(probe(fit, fit_labels[:SLICE], test, test_labels[:SLICE], 0.03).mean())
 

@@ -47,7 +47,7 @@ def recipe_of(name: str) -> tuple[str, Recipe]:
     """Architecture and recipe of a mini backbone: `mini_vit.simclr` → (`mini_vit`, …).
 
     Raises:
-        UnknownNameError: if no file of that name is made here.
+        UnknownNameError: if there is no recipe of that name.
     """
     if name not in PRETRAINED:
         hint = suggest(name, PRETRAINED)

@@ -45,7 +45,7 @@ class AdversarialSettings(EvaluatorSettings):
             raise ValueError(f"apgd_steps must be at least 0, got {self.apgd_steps}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Setting → value, JSON-ready; without APGD the same settings, and digest, as before it was added."""
+        """Setting → value, JSON-ready; APGD's are left out if it is off, as in earlier versions."""
         settings = super().as_dict()
         if not self.apgd_steps:
             del settings["apgd_steps"]

@@ -15,7 +15,7 @@ class EvaluatorSettings:
 
     __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
     version: ClassVar[int] = 1
-    """Raised when equal settings give other numbers, so that finished experiments are evaluated again."""
+    """Increment it if equal settings give other numbers: finished experiments are then evaluated again."""
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)

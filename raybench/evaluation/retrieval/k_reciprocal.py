@@ -39,7 +39,7 @@ def reranked_ranks(
 
     Distances are squared Euclidean, divided by each image's largest, whatever the first search used; on unit
     vectors all distances order alike. Queries and gallery are joined (one copy of both), as the authors do,
-    so queries are neighbours of one another. Further memory: k1 numbers an image, the sparse encodings,
+    so queries are neighbours of one another. Additional memory: k1 numbers per image, the sparse encodings,
     strips of similarities.
 
     Args:
@@ -116,7 +116,7 @@ def _encodings(
 
 
 def _averaged(encodings: sparse.csr_matrix, neighbours: NearestImages) -> sparse.csr_matrix:
-    """Every encoding replaced by the mean of those of the image's nearest images, itself among them."""
+    """Replace every encoding by the mean over the image's nearest images, itself included."""
     m, k = neighbours.shape
     starts = np.arange(0, m * k + 1, k)
     mean = sparse.csr_matrix((np.full(m * k, 1.0 / k), neighbours.ravel(), starts), shape=(m, m))

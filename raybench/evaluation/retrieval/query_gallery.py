@@ -92,7 +92,7 @@ class QueryGallery:
 
     @property
     def _scales_power(self) -> float:
-        """GeM's own exponent for GeM features, which are positive; 1 for others, which may be negative."""
+        """Exponent of the mean over scales: GeM's for GeM features; 1 for others, which may be negative."""
         is_gem = self._hparams.get("pooling") == "gem"
         return float(self._hparams.get("gem_power", 3.0)) if is_gem else 1.0
 

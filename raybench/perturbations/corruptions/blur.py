@@ -51,7 +51,7 @@ def zoomed(pixels: torch.Tensor, factor: float) -> torch.Tensor:
 
 @corruption("defocus_blur", levels=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)))
 def defocus_blur(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
-    """Blur by a disk of that radius with a soft edge of that deviation. As the original."""
+    """Blur by a disk of the given radius, its edge softened by a Gaussian. As the original."""
     kernel = disk(level[0] * scale_of(pixels), level[1]).to(pixels.device)
     return filter2d(pixels, kernel, border_type="reflect")
 
@@ -71,7 +71,7 @@ def disk(radius: float, softness: float) -> torch.Tensor:
 
 @corruption("glass_blur", levels=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)))
 def glass_blur(pixels: Pixels, level: tuple[float, int, int], draws: Draws) -> Pixels:
-    """Blur, pixels replaced at random by close ones, blur again. As the original, first blur to bytes."""
+    """Blur, round to bytes, replace pixels at random by near ones, blur again. As the original."""
     scale = scale_of(pixels)
     sigma, reach = max(level[0] * scale, 0.3), max(1, round(level[1] * scale))
     moved = (gaussian(pixels, sigma) * 255 + 1e-3).floor() / 255
@@ -122,5 +122,5 @@ def zoom_blur(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixel
 
 @corruption("gaussian_blur", levels=(1.0, 2.0, 3.0, 4.0, 6.0), is_extra=True)
 def gaussian_blur(pixels: Pixels, level: float, draws: Draws) -> Pixels:
-    """Gaussian blur of that deviation. As the original."""
+    """Gaussian blur of the given deviation. As the original."""
     return gaussian(pixels, level * scale_of(pixels))

@@ -19,21 +19,21 @@ ELASTIC_UNIT = 244 / 224
 
 @corruption("brightness", levels=(0.1, 0.2, 0.3, 0.4, 0.5))
 def brightness(pixels: Pixels, level: float, draws: Draws) -> Pixels:
-    """`level` added to V of HSV. As the original."""
+    """Add `level` to V of HSV. As the original."""
     hue, saturation, value = rgb_to_hsv(pixels).unbind(1)
     return hsv_to_rgb(torch.stack([hue, saturation, (value + level).clamp(0, 1)], dim=1))
 
 
 @corruption("contrast", levels=(0.4, 0.3, 0.2, 0.1, 0.05))
 def contrast(pixels: Pixels, level: float, draws: Draws) -> Pixels:
-    """Distances from each channel's mean multiplied by `level`. As the original."""
+    """Multiply distances from each channel's mean by `level`. As the original."""
     mean = pixels.mean(dim=(2, 3), keepdim=True)
     return (pixels - mean) * level + mean
 
 
 @corruption("saturate", levels=((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2)), is_extra=True)
 def saturate(pixels: Pixels, level: tuple[float, float], draws: Draws) -> Pixels:
-    """S of HSV multiplied and raised. As the original, whose severity 1 and 2 fade and 3 to 5 deepen."""
+    """Scale and shift S of HSV. As the original, whose severities 1 and 2 fade and 3 to 5 deepen colours."""
     hue, saturation, value = rgb_to_hsv(pixels).unbind(1)
     return hsv_to_rgb(torch.stack([hue, (saturation * level[0] + level[1]).clamp(0, 1), value], dim=1))
 
@@ -89,7 +89,7 @@ def _resampled(pixels: Pixels, sources: list[np.ndarray], *, is_edge_doubled: bo
 
 @corruption("pixelate", levels=(0.6, 0.5, 0.4, 0.3, 0.25))
 def pixelate(pixels: Pixels, level: float, draws: Draws) -> Pixels:
-    """Shrunk to a share `level` and enlarged again, both by PIL's box filter. As the original."""
+    """Shrink to a share `level` and enlarge again, both by PIL's box filter. As the original."""
     size = pixels.shape[-1]
     small = max(1, int(size * level))
 
@@ -101,7 +101,7 @@ def pixelate(pixels: Pixels, level: float, draws: Draws) -> Pixels:
 
 @corruption("jpeg_compression", levels=(25, 18, 15, 10, 7))
 def jpeg_compression(pixels: Pixels, level: int, draws: Draws) -> Pixels:
-    """Written as JPEG of quality `level` and read again, by PIL. As the original."""
+    """Encode as JPEG of quality `level` and decode again, by PIL. As the original."""
 
     def compress(image: Image.Image) -> Image.Image:
         buffer = io.BytesIO()

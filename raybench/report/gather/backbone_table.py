@@ -1,4 +1,4 @@
-"""What is known of each backbone besides its scores: family, pretraining, size, inference cost."""
+"""Properties of each backbone: family, pretraining, size, inference cost."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ BACKBONE_INFO = pl.Schema(
 def backbone_table(results: Results) -> pl.DataFrame:
     """One row per measured backbone, columns as BACKBONE_INFO and one per inference cost.
 
-    Parameters as counted when measuring; the rest from the catalogue rows that the specs hold.
+    Numbers of parameters come from the measurements' provenance, other columns from rows in the specs.
     """
     if results.published is not None:
         rows = [
@@ -74,7 +74,7 @@ def _add_cost_metrics(table: pl.DataFrame, measurements: pl.DataFrame) -> pl.Dat
 
 
 def _architecture(backbone: str, row: Mapping[str, Any]) -> str | None:
-    """timm's name up to the dot, after which it names the weights; with a digest of changed arguments."""
+    """timm's architecture name, which ends at the dot, with a digest of changed arguments."""
     name = str(row.get("timm") or backbone)
     if not row.get("timm") and "." not in backbone:
         return None

@@ -51,15 +51,15 @@ def select_by_criterion(results: Results, criterion: Criterion) -> SelectedScore
 
     Raises:
         UnknownNameError: if there is no such metric, category, condition or task.
-        EmptyInputError: if nothing was measured so.
+        EmptyInputError: if there is no such measurement.
         DuplicateMeasurementError: if two experiments contradict each other.
     """
     if results.published is not None:
         return _select_published(results.published, criterion)
     expected, measurements = results.expected, results.measurements
     if criterion.tasks:
-        known = pl.concat([expected["task"], measurements["task"]]).unique().sort().to_list()
-        is_selected = pl.col("task").is_in(matching_tasks(criterion.tasks, known))
+        task_names = pl.concat([expected["task"], measurements["task"]]).unique().sort().to_list()
+        is_selected = pl.col("task").is_in(matching_tasks(criterion.tasks, task_names))
         expected, measurements = expected.filter(is_selected), measurements.filter(is_selected)
     metric, condition = criterion.metric, criterion.condition
     if criterion.category is not None:
@@ -82,12 +82,12 @@ def _select_published(paper: PublishedResults, criterion: Criterion) -> Selected
     if criterion.metric is not None:
         scores = scores.filter(metric=criterion.metric)
     if criterion.tasks:
-        known = scores["task"].unique().sort().to_list()
-        scores = scores.filter(pl.col("task").is_in(matching_tasks(criterion.tasks, known)))
+        task_names = scores["task"].unique().sort().to_list()
+        scores = scores.filter(pl.col("task").is_in(matching_tasks(criterion.tasks, task_names)))
     return SelectedScores(scores=scores, expected=scores.select("backbone", "task"), condition=CLEAN)
 
 
-def matching_tasks(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
+def matching_tasks(patterns: Sequence[str], tasks: Sequence[str]) -> list[str]:
     """The known tasks that a pattern matches.
 
     Raises:
@@ -97,10 +97,10 @@ def matching_tasks(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
     ['knn@digits']
     """
     for pattern in patterns:
-        if not any(fnmatchcase(task, pattern) for task in known):
-            hint = suggest(pattern, known) or "."
-            raise UnknownNameError(f"no task {pattern!r} was measured{hint} There are {', '.join(known)}.")
-    return [task for task in known if any(fnmatchcase(task, pattern) for pattern in patterns)]
+        if not any(fnmatchcase(task, pattern) for task in tasks):
+            hint = suggest(pattern, tasks) or "."
+            raise UnknownNameError(f"no task {pattern!r} was measured{hint} There are {', '.join(tasks)}.")
+    return [task for task in tasks if any(fnmatchcase(task, pattern) for pattern in patterns)]
 
 
 def with_category(scores: pl.DataFrame) -> pl.DataFrame:
@@ -118,8 +118,8 @@ def headline_of(measurements: pl.DataFrame, category: str, condition: str | None
     Args:
         measurements: the measurement table.
         category: name of an evaluator.
-        condition: which of its conditions; None takes `clean` if the headline was measured so, else the only
-            one.
+        condition: which of its conditions; None takes `clean` if the headline was measured on clean images,
+            else the only one.
 
     Raises:
         UnknownNameError: if there is no such evaluator or condition.

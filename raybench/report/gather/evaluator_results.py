@@ -130,14 +130,14 @@ def _read_first_seeds(
     for storage, record in trials:
         if record.stage == "final" and record.trial_id in current:
             first.setdefault(record.pair, (storage, record))
-    wanted = [(storage, record, name) for storage, record in first.values() for name in record.evaluations]
+    entries = [(storage, record, name) for storage, record in first.values() for name in record.evaluations]
 
     def read(entry: tuple[StoragePath, TrialRecord, str]) -> _StoredCurves:
         storage, record, name = entry
         stored = read_curves(storage, record.experiment, record.trial_id, name)
         return _StoredCurves(name, record.pair, stored["curves"], stored["warnings"])
 
-    return map_concurrently(read, wanted, *(storage for storage, _, _ in wanted))
+    return map_concurrently(read, entries, *(storage for storage, _, _ in entries))
 
 
 def _curve_frames(stored: Sequence[_StoredCurves]) -> dict[str, pl.DataFrame]:

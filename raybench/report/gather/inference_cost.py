@@ -10,7 +10,7 @@ from raybench.store.files import StoragePath
 from raybench.store.inference_costs import DIRECTIONS, InferenceCost, read_costs
 
 CONFIGURATION = ("hardware", "dtype", "batch_size")
-"""Two costs can be compared only if these are equal."""
+"""Columns that must be equal for two costs to be comparable."""
 _DTYPES = {str: pl.String, int: pl.Int64, float: pl.Float64}
 COSTS = pl.Schema(
     {
@@ -26,7 +26,7 @@ def inference_costs(measurements: pl.DataFrame, storages: Sequence[StoragePath])
     """Inference costs of the measured backbones, columns as COSTS and `is_shown`; sorted, may be empty.
 
     A cost belongs to a backbone if checkpoint and input size are those it was measured with. `is_shown`
-    marks the one configuration that the report compares: that of most backbones, of equals the first by
+    marks the one configuration that the report compares: that of most backbones; ties go to the first by
     name. Where several storages hold the same cost, the first one's is taken.
     """
     rows = [

@@ -41,7 +41,7 @@ class Ranking:
     """What was done to the images."""
     rule: RankingRule
     notes: list[str]
-    """What else a reader should know."""
+    """Further notes for the reader."""
     comparisons: list[PublishedComparison]
     """Comparisons with the published tables that were named."""
     uncertainty_note: str = ""
@@ -85,7 +85,7 @@ def rank_results(
 
     Raises:
         UnknownNameError: if there is no such metric, category, condition or task.
-        EmptyInputError: if nothing was measured so.
+        EmptyInputError: if there is no such measurement.
         MissingMeasurementError: if a pair has no score, with the reason, unless the rule allows it.
         DuplicateMeasurementError: if two experiments contradict each other.
         StorageError: if predictions are there but cannot be read.

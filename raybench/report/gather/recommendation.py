@@ -53,14 +53,14 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """The short list and what it rests on."""
+    """The short list and the ranking behind it."""
 
     shortlist: pl.DataFrame
     """As `cost.recommend` gives it, with `p_best` (null without replicates) and QUANTITIES."""
     ranking: Ranking
     limits: Limits
     notes: list[str]
-    """What the answer rests on, and what is not known."""
+    """Notes on the data used and on unknown quantities."""
 
 
 def recommend_from(
@@ -81,7 +81,7 @@ def recommend_from(
         top: how many to name.
 
     Raises:
-        MissingMeasurementError: if a limited quantity is known of no backbone, or a pair has no score.
+        MissingMeasurementError: if a limited quantity is unknown for all backbones, or a pair has no score.
         EmptyInputError: if no backbone is within the limits; the message says how many each limit excludes.
         RaybenchError: as `ranking.rank_results`.
     """
@@ -106,8 +106,8 @@ def recommend_from(
         words=QUANTITIES,
     )
     others = [name for name in QUANTITIES if name in table.columns and name not in shortlist.columns]
-    known = table.select("backbone", *others)
-    shortlist = shortlist.join(known, on="backbone", how="left", maintain_order="left")
+    quantities = table.select("backbone", *others)
+    shortlist = shortlist.join(quantities, on="backbone", how="left", maintain_order="left")
     return Recommendation(
         shortlist=_with_p_best(shortlist, table, limits, uncertainty),
         ranking=ranking,
@@ -117,7 +117,7 @@ def recommend_from(
 
 
 def _unknown_quantities(table: pl.DataFrame) -> list[str]:
-    """Columns of QUANTITIES that are known of no backbone."""
+    """Columns of QUANTITIES that are unknown for all backbones."""
     return [
         name for name in QUANTITIES if name not in table.columns or table[name].null_count() == table.height
     ]
@@ -158,7 +158,7 @@ def _ranking_notes(ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
 
 
 def _unknown_notes(table: pl.DataFrame, limits: Limits) -> list[str]:
-    """Quantities that are known of no backbone, and backbones whose limited quantity is not known."""
+    """Quantities unknown for all backbones, and backbones whose limited quantity is unknown."""
     unknown = [QUANTITIES[name][0] for name in _unknown_quantities(table)]
     notes = [f"Not known here of any backbone: {', '.join(unknown)}."] if unknown else []
     for name in limits.names:

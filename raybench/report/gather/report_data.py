@@ -35,7 +35,7 @@ class ReportData:
 
     ranking: Ranking
     uncertainty: Uncertainty
-    """Of the ranking."""
+    """Uncertainty of the ranking."""
     backbone_info: pl.DataFrame
     """As `backbone_table` gives it."""
     protocol_metrics: pl.DataFrame
@@ -54,7 +54,7 @@ class ReportData:
     reference: PublishedResults
     """The published table itself, or the paper to compare with."""
     comparisons: Sequence[PublishedComparison]
-    """With published tables."""
+    """Comparisons with published tables."""
     commands: Sequence[str]
     """Commands to reproduce the results and this report."""
 

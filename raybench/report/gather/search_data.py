@@ -164,5 +164,5 @@ def _importance(experiments: Sequence[tuple[StoragePath, str]]) -> pl.DataFrame:
         for storage, experiment in experiments
         for row in (ledger.load_importance(storage, experiment) or {}).get("rows", ())
     ]
-    known = [{name: row.get(name) for name in IMPORTANCE} for row in rows]
-    return pl.DataFrame(known, schema=IMPORTANCE).unique(maintain_order=True)
+    importances = [{name: row.get(name) for name in IMPORTANCE} for row in rows]
+    return pl.DataFrame(importances, schema=IMPORTANCE).unique(maintain_order=True)

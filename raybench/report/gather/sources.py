@@ -29,7 +29,7 @@ class Source:
     """The results of one source."""
 
     name: str
-    """As the user wrote it."""
+    """Address as the user wrote it."""
     measurements: pl.DataFrame
     """The measurement table, columns as `store.measurements.SCHEMA`."""
     specs: Sequence[Mapping[str, Any]] = ()
@@ -45,9 +45,9 @@ class Results:
     """The merged results of all sources."""
 
     names: list[str]
-    """Of the sources."""
+    """Names of the sources."""
     measurements: pl.DataFrame
-    """Merged; with `source` and `sources` (list) if there are several sources."""
+    """Merged table; with `source` and `sources` (list) if there are several sources."""
     specs: list[Mapping[str, Any]]
     storages: list[StoragePath]
     conflicts: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -59,7 +59,7 @@ class Results:
     reference_tables: tuple[PublishedResults, ...] = ()
     """Published tables named together with other sources: compared with them, never merged."""
     notes: tuple[str, ...] = ()
-    """How values were computed that no run measured."""
+    """Notes on values that no run measured but that were computed from stored outputs."""
 
     @property
     def experiments(self) -> list[str]:
@@ -69,7 +69,7 @@ class Results:
 
     @property
     def expected(self) -> pl.DataFrame:
-        """Every pair of the specs, because a backbone that failed on every task left no measurement."""
+        """Every pair of the specs, so that backbones without any measurement are included."""
         pairs = [(row["name"], task) for spec, row in self._rows() for task in spec.get("tasks", ())]
         return pl.DataFrame(pairs, schema={"backbone": pl.String, "task": pl.String}, orient="row").unique()
 
@@ -149,10 +149,10 @@ def _published_alone(tables: Sequence[PublishedResults]) -> Results:
 def _read(name: str, experiment: str | None) -> Source:
     if name.lower().endswith(SUFFIX) and not Path(name).is_dir():
         measurements, spec = read_table(Path(name))
-        known = measurements["experiment"].unique().sort().to_list()
+        experiments = measurements["experiment"].unique().sort().to_list()
         if experiment is not None:
             measurements = measurements.filter(experiment=experiment)
-        return Source(name=name, measurements=measurements, specs=[spec], experiments=known)
+        return Source(name=name, measurements=measurements, specs=[spec], experiments=experiments)
     storage = open_storage(name)
     measurements = read_measurements(storage, experiment)
     measured = measurements["experiment"].unique().sort().to_list()
@@ -167,12 +167,12 @@ def _read(name: str, experiment: str | None) -> Source:
 
 def _no_measurement(sources: Sequence[Source], experiment: str | None) -> EmptyInputError | UnknownNameError:
     names = ", ".join(repr(source.name) for source in sources)
-    known = sorted({name for source in sources for name in source.experiments})
-    if experiment is not None and experiment not in known:
-        hint = suggest(experiment, known) or "."
+    experiment_names = sorted({name for source in sources for name in source.experiments})
+    if experiment is not None and experiment not in experiment_names:
+        hint = suggest(experiment, experiment_names) or "."
         holds = "It holds" if len(sources) == 1 else "They hold"
         return UnknownNameError(
-            f"no experiment {experiment!r} in {names}{hint} {holds} {', '.join(known) or 'none'}."
+            f"no experiment {experiment!r} in {names}{hint} {holds} {', '.join(experiment_names) or 'none'}."
         )
     return EmptyInputError(
         f"nothing is measured in {names} yet; `raybench run` an experiment with this storage first."

@@ -65,7 +65,7 @@ def predictions_on_test(
 def _statistic_of(
     row: dict[str, Any], storages: Sequence[StoragePath]
 ) -> tuple[tuple[str, ...], Statistic] | None:
-    """Example ids in order, and the metric's statistic of these examples; None if it cannot be had."""
+    """Example ids in order, and the metric's statistic of these examples; None if it is not available."""
     metric, trial = METRICS[row["metric"]], (row["experiment"], row["trial_id"])
     if isinstance(metric.resampling, NotResampled):
         return None

@@ -42,7 +42,7 @@ def read_table(file: Path) -> tuple[pl.DataFrame, Mapping[str, Any]]:
 
     Raises:
         StorageError: if the file cannot be read.
-        DataError: if a column is missing, unknown or holds what it should not; the line is named.
+        DataError: if a column is missing or unknown, or a cell is invalid; the message names the line.
         EmptyInputError: if there is no line below the first.
         UnknownNameError: if a metric is not registered.
         NonFiniteMeasurementError, OutOfBoundsError, DuplicateMeasurementError: as for any measurement table.
@@ -62,7 +62,7 @@ def read_table(file: Path) -> tuple[pl.DataFrame, Mapping[str, Any]]:
 
 
 def parse_tables(texts: Sequence[str], name: str) -> pl.DataFrame:
-    """Several such texts as one measurement table; `name` is what errors call them.
+    """Parse several CSV texts as one measurement table; errors refer to them by `name`.
 
     Raises:
         As `read_table`.
@@ -99,12 +99,12 @@ def _uneven_line(text: str) -> str:
 
 
 def _require_columns(columns: Sequence[str], name: str) -> None:
-    known = [*SCHEMA.names(), *BACKBONE_COLUMNS]
+    allowed = [*SCHEMA.names(), *BACKBONE_COLUMNS]
     for column in columns:
-        if column not in known:
-            hint = suggest(column, known) or ";"
+        if column not in allowed:
+            hint = suggest(column, allowed) or ";"
             raise DataError(
-                f"table {name!r} has an unknown column {column!r}{hint} known are {', '.join(known)}, "
+                f"table {name!r} has an unknown column {column!r}{hint} known are {', '.join(allowed)}, "
                 "separated by commas, one measurement per line."
             )
     absent = [column for column in REQUIRED if column not in columns]
@@ -158,14 +158,14 @@ def _line(where: pl.Series) -> int:
 
 def _backbones(frame: pl.DataFrame, name: str) -> list[dict[str, Any]]:
     """One spec row per backbone, with the columns about it that the table has."""
-    given = [column for column in BACKBONE_COLUMNS if column in frame.columns]
+    columns = [column for column in BACKBONE_COLUMNS if column in frame.columns]
     typed = frame.select("backbone").with_columns(
-        _cast(frame[column], column, BACKBONE_COLUMNS[column](), name).alias(column) for column in given
+        _cast(frame[column], column, BACKBONE_COLUMNS[column](), name).alias(column) for column in columns
     )
     rows = []
     for (backbone,), group in typed.group_by("backbone", maintain_order=True):
         row: dict[str, Any] = {"name": backbone}
-        for column in given:
+        for column in columns:
             values = group[column].drop_nulls().unique(maintain_order=True).to_list()
             if len(values) > 1:
                 raise DataError(

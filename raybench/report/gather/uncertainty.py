@@ -27,7 +27,7 @@ class Uncertainty:
     """What was resampled, or why nothing was."""
     rule: RankingRule = field(default_factory=RankingRule)
     weights: Array | None = None
-    """Of the replicates' tasks; None: all the same."""
+    """Weights of the replicates' tasks; None: equal."""
     negated: frozenset[str] = frozenset()
     """Tasks whose values have the opposite sign in the replicates, so that higher is better."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TaskStatistics:
-    """What can be resampled of one task."""
+    """Statistics of one task for the bootstrap."""
 
     task: str
     metric: Metric
@@ -108,7 +108,7 @@ def estimate_uncertainty(
     Args:
         scores: columns read: backbone, task, category, metric, direction, value.
         results: the measurement table that the scores come from, and the storages with the outputs.
-        condition: under which the scores were measured; outputs are stored of `clean` only.
+        condition: under which the scores were measured; outputs are stored for `clean` only.
         rule: the ranking's.
         num_replicates: number of bootstrap replicates.
 

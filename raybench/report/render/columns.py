@@ -27,7 +27,7 @@ def number(value: float | None, pattern: str, *, is_percent: bool = False) -> st
 
 
 def choose_format(name: str, formats: Mapping[str, Format]) -> Format:
-    """The entry of `formats`.
+    """Look up a format by its name.
 
     Raises:
         UnknownNameError: if there is no such format, with a suggestion.
@@ -54,7 +54,7 @@ def aligned(rows: Rows) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    """The same as a Markdown table.
+    """Header and rows as a Markdown table.
 
     >>> print(markdown([{"name": "a|b", "size": 9}]))
     | name | size |

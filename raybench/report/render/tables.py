@@ -30,7 +30,7 @@ class TableView:
 
     columns: Sequence[Column]
     num_rows: int
-    """Of the frame, shown or not."""
+    """Rows of the frame, also those not shown."""
     suffix: str
     """`.csv`, or `.csv.gz` for a long table."""
     media_type: str

@@ -47,9 +47,9 @@ def _certainty(report_data: ReportData, best: str) -> list[Part]:
 
 def _best_of_groups(report_data: ReportData, overall: pl.DataFrame) -> list[Part]:
     """The best of every other family, and the best of at most half the size of the winner."""
-    known = overall.join(report_data.backbone_info, on="backbone", maintain_order="left")
-    best, size = known.select("backbone", "params_m").row(0)
-    families = known.filter(pl.col("family").is_not_null(), pl.col("family") != "unknown")
+    ranked = overall.join(report_data.backbone_info, on="backbone", maintain_order="left")
+    best, size = ranked.select("backbone", "params_m").row(0)
+    families = ranked.filter(pl.col("family").is_not_null(), pl.col("family") != "unknown")
     items = [
         f"best {family}: {name} (rank {rank} overall)"
         for family, name, rank in families.unique("family", keep="first", maintain_order=True)
@@ -57,7 +57,7 @@ def _best_of_groups(report_data: ReportData, overall: pl.DataFrame) -> list[Part
         .iter_rows()
         if name != best
     ]
-    smaller = known.filter(pl.col("params_m") <= (size or 0.0) / 2)
+    smaller = ranked.filter(pl.col("params_m") <= (size or 0.0) / 2)
     for name, rank, params in smaller.head(1).select("backbone", "overall_rank", "params_m").iter_rows():
         items.append(
             f"best of at most half its size ({size:.3g} M): {name} (rank {rank} overall, {params:.3g} M)"

@@ -48,7 +48,7 @@ def ranking(report_data: ReportData) -> Sequence[Part]:
 
 
 def score_table(report_data: ReportData) -> Sequence[Part]:
-    """Backbones × tasks."""
+    """Scores of all backbones on all tasks."""
     order, tasks = report_data.overall["backbone"].to_list(), list(report_data.ranking.tasks)
     ranked, scores = report_data.ranking.ranked, report_data.scores
     rows, columns = order[: charts.MAX_ROWS], tasks[: charts.MAX_COLUMNS]

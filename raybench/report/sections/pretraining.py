@@ -9,13 +9,13 @@ from raybench.report.gather.report_data import ReportData
 from raybench.report.render.parts import Absent, Part, Table, Text
 
 DATA_FACTOR = 2.0
-"""Pretraining sets of one group differ in size by less."""
+"""Largest ratio of the sizes of pretraining sets within a group."""
 
 
 def same_architecture(report_data: ReportData) -> Sequence[Part]:
     """Backbones of one architecture with pretraining sets of similar size."""
-    known, info = report_data.overall.drop_nulls("mean_zscore"), report_data.backbone_info
-    groups = apples_to_apples(known, info, data_factor=DATA_FACTOR)
+    ranked, info = report_data.overall.drop_nulls("mean_zscore"), report_data.backbone_info
+    groups = apples_to_apples(ranked, info, data_factor=DATA_FACTOR)
     if groups.is_empty():
         return [
             Absent(

@@ -14,7 +14,7 @@ FAMILIES = {"ViTs": "transformer", "CNNs": "cnn"}
 
 
 def reported_results(report_data: ReportData) -> Sequence[Part]:
-    """Rankings and values that both have, and the paper's correlations with those measured here."""
+    """Shared rankings and values, and the paper's correlations beside those measured here."""
     paper = report_data.reference
     measured = _measured_scalars(report_data)
     rows = [
@@ -49,8 +49,8 @@ def _measured_scalars(report_data: ReportData) -> dict[tuple[str, str], float | 
     """(Quantity, setting) as the paper names them → the value measured here."""
     measured: dict[tuple[str, str], float | None] = {}
     for quantity, column in (("params", "params_m"), ("pretrain_images", "pretrain_images")):
-        found = score_correlations(report_data.overall, report_data.backbone_info, column)
-        by_family = dict(found.select("family", "spearman").iter_rows())
+        correlations = score_correlations(report_data.overall, report_data.backbone_info, column)
+        by_family = dict(correlations.select("family", "spearman").iter_rows())
         for setting, family in FAMILIES.items():
             measured[f"spearman(zscore, {quantity})", setting] = by_family.get(family)
     ranked = report_data.ranking.ranked

@@ -19,14 +19,14 @@ def scaling(report_data: ReportData) -> Sequence[Part]:
 
 def _scatter(report_data: ReportData, column: str, title: str) -> list[Part]:
     info = report_data.backbone_info
-    known = report_data.overall.join(info, on="backbone").filter(pl.col(column) > 0).drop_nulls("mean_zscore")
-    if known.height < 2:
-        return [Absent(f"{title} are known (and above 0) of {known.height} backbones; a scatter needs 2.")]
+    shown = report_data.overall.join(info, on="backbone").filter(pl.col(column) > 0).drop_nulls("mean_zscore")
+    if shown.height < 2:
+        return [Absent(f"{title} are known (and above 0) of {shown.height} backbones; a scatter needs 2.")]
     correlations = score_correlations(report_data.overall, info, column)
     return [
         Figure(
-            charts.scatter(known, column, f"{title} (logarithmic)", "family"),
-            f"Scatter of mean z-score over {title}, {known.height} backbones, by family.",
+            charts.scatter(shown, column, f"{title} (logarithmic)", "family"),
+            f"Scatter of mean z-score over {title}, {shown.height} backbones, by family.",
             f"Mean z-score over {title}; a value of 0 cannot be shown on a logarithmic axis.",
         ),
         Table(correlations, f"Spearman's ρ of mean z-score with {title}", f"correlation_{column}"),

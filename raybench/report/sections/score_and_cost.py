@@ -98,9 +98,11 @@ def size_limits(report_data: ReportData) -> Sequence[Part]:
     tiers = size_tiers(report_data)
     if tiers.is_empty():
         sizes = report_data.backbone_info["params_m"].drop_nulls().sort().to_list()
-        known = f"all sizes lie between {sizes[0]:.3g} and {sizes[-1]:.3g} M" if sizes else "no size is known"
+        spread = (
+            f"all sizes lie between {sizes[0]:.3g} and {sizes[-1]:.3g} M" if sizes else "no size is known"
+        )
         limits = ", ".join(f"{limit:g}" for limit in SIZE_LIMITS)
-        return [Absent(f"no limit of {limits} M parameters separates these backbones: {known}.")]
+        return [Absent(f"no limit of {limits} M parameters separates these backbones: {spread}.")]
     best = tiers.filter(pl.col("rank_in_tier") == 1).unique("max_params_m", keep="first", maintain_order=True)
     winners = "; ".join(
         f"at most {limit:g} M: {name} (rank {rank} overall)"

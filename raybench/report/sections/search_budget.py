@@ -80,7 +80,7 @@ def _half_the_budget(trials: pl.DataFrame) -> list[Part]:
 
 
 def tuning_gain(report_data: ReportData) -> Sequence[Part]:
-    """Tuned against default hyperparameters."""
+    """Gain of tuned over default hyperparameters."""
     if report_data.search.trials.is_empty():
         return [Absent(NO_SEARCH)]
     gains = gain_over_defaults(report_data.search.trials)
@@ -95,15 +95,15 @@ def tuning_gain(report_data: ReportData) -> Sequence[Part]:
 
 def _describe_gains(gains: pl.DataFrame) -> str:
     """The largest gain with its pair, the median, and how many pairs gained nothing."""
-    known = gains.drop_nulls("gain").sort("gain", "backbone", "task", descending=[True, False, False])
-    if known.is_empty():
+    measured = gains.drop_nulls("gain").sort("gain", "backbone", "task", descending=[True, False, False])
+    if measured.is_empty():
         return "an unknown amount, as no pair has both numbers,"
-    largest = known.row(0, named=True)
-    num_none = known.filter(pl.col("gain") <= 0).height
-    median = float(known["gain"].median() or 0.0)  # type: ignore[arg-type]
+    largest = measured.row(0, named=True)
+    num_none = measured.filter(pl.col("gain") <= 0).height
+    median = float(measured["gain"].median() or 0.0)  # type: ignore[arg-type]
     return (
         f"{largest['gain']:.3f} at most ({largest['backbone']} on {largest['task']}), {median:.3f} at the "
-        f"median and nothing in {num_none} of {known.height} pairs"
+        f"median and nothing in {num_none} of {measured.height} pairs"
     )
 
 
@@ -120,18 +120,18 @@ def _estimated_regret(learning: pl.DataFrame) -> list[Part]:
         regret = stopping_regret(learning)
     except EmptyInputError:
         return [Text("No search trial was stopped early, so early stopping lost nothing.")]
-    known = regret.drop_nulls("expected_regret")
-    largest = max(known["largest_regret"].to_list(), default=0.0)
+    estimated = regret.drop_nulls("expected_regret")
+    largest = max(estimated["largest_regret"].to_list(), default=0.0)
     saved = 100 * float(str(regret["epochs_saved"].sort().mean()))
-    num_unknown = regret.height - known.height
+    num_unknown = regret.height - estimated.height
     unknown = f" In {num_unknown} pairs no trial finished, so nothing is known." if num_unknown else ""
     return [
         Text(
             f"{regret['num_stopped'].sum()} of {regret['num_trials'].sum()} trials were stopped, which saved "
             f"{saved:.0f} % of the epochs. If they had gained as much as the finished trials of their pair "
             f"after the same epoch, the best on val would be better in "
-            f"{known.filter(pl.col('expected_regret') > 0).height} of {known.height} pairs, by {largest:.3f} "
-            f"at most.{unknown}"
+            f"{estimated.filter(pl.col('expected_regret') > 0).height} of {estimated.height} pairs, by "
+            f"{largest:.3f} at most.{unknown}"
         ),
         Text(
             "This is an estimate from below: a stopped trial that learns more slowly than every finished one "

@@ -28,9 +28,10 @@ from raybench.store.files.s3 import S3Path
 
 RENEWAL_SECONDS = 10.0
 EXPIRY_SECONDS = 45.0
-"""Since the last renewal. A holder that renews late keeps its lease unless another has taken it over."""
+"""Time after the last renewal at which a lease expires. A holder that renews late keeps its lease unless
+another has taken it over."""
 POLL_SECONDS = 1.0
-"""Between two looks at a lease that another process holds."""
+"""Pause between polls of a lease that another process holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ RETRY_SECONDS = 60.0
 RETRY_VARIABLE = "RAYBENCH_PATIENCE_SECONDS"
 """Environment variable that overrides `RETRY_SECONDS`, on every machine where it is set."""
 FIRST_PAUSE_SECONDS = 0.25
-"""Before the first retry; doubled before each further one, up to `LONGEST_PAUSE_SECONDS`."""
+"""Pause before the first retry; doubled before each further one, up to `LONGEST_PAUSE_SECONDS`."""
 LONGEST_PAUSE_SECONDS = 8.0
 TRANSIENT_ERRNOS = frozenset(
     {

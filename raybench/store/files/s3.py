@@ -33,7 +33,7 @@ class ObjectVersion:
     content: bytes
     etag: str
     age_seconds: float
-    """Since it was written, by the bucket's clock."""
+    """Age by the bucket's clock."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,7 +42,7 @@ class S3Path:
 
     bucket: str
     key: str
-    """Without leading or trailing slash; empty for the whole bucket."""
+    """Object key or prefix, without leading or trailing slash; empty for the whole bucket."""
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.bucket}{'/' if self.key else ''}{self.key}"

@@ -92,6 +92,6 @@ def test_ranks_do_not_change_when_the_gallery_is_permuted(seed, distance):
 
 def test_left_out_queries_do_not_find_themselves():
     _, gallery = drawn(3)
-    truth = ClassTruth(np.zeros(40, int), np.zeros(40, int), own=np.arange(40))
+    truth = ClassTruth(np.zeros(40, int), np.zeros(40, int), self_indices=np.arange(40))
     for places in ranks_of_positives(gallery, gallery, truth, RoundedSimilarity()):
         assert places.tolist() == list(range(39))
