@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from raybench.catalog.search_spaces import Choice, SearchSpace
+from raybench.catalog.search_spaces import Choice, Limits, SearchSpace
 from raybench.core.records import HparamValue
 
 POOLINGS = ("pooled", "cls", "mean", "gem", "max")
@@ -33,6 +33,13 @@ RETRIEVAL: SearchSpace = {
     "scales": Choice(options=tuple(SCALES), default="single"),
 }
 """The defaults, which trial 0 takes, are the paper's protocol."""
+
+RETRIEVAL_LIMITS: Limits = {
+    "gem_power": (1.0, 100.0),
+    "query_expansion": (0, 1000),
+    "expansion_power": (0.0, 100.0),
+    "rerank_neighbours": (0, 1000),
+}
 
 PRESETS: Mapping[str, Mapping[str, HparamValue]] = {
     # Single scale, L2-normalised pooled feature, dot product, no training (released main_ret.py).

@@ -4,16 +4,20 @@ A sampler draws from the dimensions of a `SearchSpace`. A packed grid is not dra
 its cells in a single pass over the features and chooses among them on val.
 """
 
+import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from raybench.core.records import Hparams, HparamValue
 
-End = Literal["low", "high"]
-EDGE_TOLERANCE = 0.01
-"""A value lies on an edge if it is within 1 % of the dimension's width, in its own scale, of an end."""
+When = Mapping[str, tuple[HparamValue, ...]]
+"""Other hyperparameters → the values with which a dimension is searched; with any other value it takes its
+default."""
+Limits = Mapping[str, tuple[float, float]]
+"""Hyperparameter → smallest and largest number that its protocol can use."""
+MAX_ENUMERATED = 10_000
+"""Choices of a space that are listed one by one in order to count them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,7 @@ class Float:
     high: float
     log: bool = False
     default: float
+    when: When = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class Int:
     high: int
     log: bool = False
     default: int
+    when: When = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,7 @@ class Choice:
 
     options: tuple[HparamValue, ...]
     default: HparamValue
+    when: When = field(default_factory=dict)
 
 
 Dimension = Float | Int | Choice
@@ -91,6 +98,36 @@ FINETUNE: SearchSpace = {
     "drop_path": Float(low=0.0, high=0.3, default=0.1),
 }
 
+# Read by fine-tuning, but searched only where a spec's `spaces` ask for it.
+FINETUNE_OPTIONAL: SearchSpace = {
+    "batch_size": Choice(options=(16, 32, 64, 128), default=FINETUNE_MINIBATCH),
+    "epochs": Int(low=5, high=100, default=100),
+    # Smallest share of the image's area that a random crop keeps; 0.08 in ImageNet recipes.
+    "min_crop": Float(low=0.08, high=1.0, default=0.5),
+    # Off by default: mirrored digits are other digits.
+    "flip": Choice(options=(False, True), default=False),
+    "color_jitter": Float(low=0.0, high=0.4, default=0.0),
+}
+
+LINEAR_PROBE_LIMITS: Limits = {
+    "batch_size": (1, 2**20),
+    "epochs": (1, 10_000),
+    "lr": (1e-10, 1e4),
+    "weight_decay": (0.0, 1e3),
+    "inverse_l2": (1e-12, 1e12),
+}
+KNN_LIMITS: Limits = {"k": (1, 10_000), "weighting": (1e-3, 1e3)}
+FINETUNE_LIMITS: Limits = {
+    "lr": (1e-10, 10.0),
+    "weight_decay": (0.0, 10.0),
+    "layer_decay": (0.01, 1.0),
+    "drop_path": (0.0, 0.9),
+    "batch_size": (1, 2**16),
+    "epochs": (1, 10_000),
+    "min_crop": (0.01, 1.0),
+    "color_jitter": (0.0, 1.0),
+}
+
 # DINOv2's linear evaluation trains 13 learning rates at once (1e-5 to 0.1, `eval/linear.py`); ours start and
 # end higher because standardised features carry SGD further. 13 × 4 = 52 heads.
 _GRADIENT_GRID: Grid = {"lr": log_spaced(-4, 1, 13), "weight_decay": (0.0, 1e-5, 1e-4, 1e-3)}
@@ -106,20 +143,12 @@ KNN_GRIDS: PackedGrids = {
     None: {"k": (1, 3, 5, 10, 20, 50, 100, 200), "weighting": ("uniform", 0.02, 0.05, 0.07, 0.1, 0.2, 0.5)}
 }
 
-_NATURAL_ENDS: Mapping[str, tuple[float, ...]] = {
-    "weight_decay": (0.0,),
-    "k": (1,),
-    "drop_path": (0.0,),
-    "layer_decay": (1.0,),
-}
-"""Ends beyond which there is no value: no weight decay, nearest neighbour only, one rate for all layers."""
-
 
 def fit_epochs(space: SearchSpace, max_epochs: int) -> SearchSpace:
     """Scale range and default of the dimension `epochs`, if there is one, so that it ends at `max_epochs`.
 
     >>> fit_epochs(LINEAR_PROBE, 20)["epochs"]
-    Int(low=2, high=20, log=False, default=20)
+    Int(low=2, high=20, log=False, default=20, when={})
     """
     epochs = space.get("epochs")
     if not isinstance(epochs, Int):
@@ -137,81 +166,89 @@ def defaults(space: SearchSpace) -> dict[str, HparamValue]:
     return {name: dimension.default for name, dimension in space.items()}
 
 
+def settle(space: SearchSpace, hparams: Hparams) -> dict[str, HparamValue]:
+    """`hparams` with the default of every dimension that these hyperparameters do not search; see `When`.
+
+    >>> space = {**KNN, "k": Int(low=1, high=9, default=5, when={"feature_norm": ("l2",)})}
+    >>> settle(space, {"feature_norm": "none", "k": 7})
+    {'feature_norm': 'none', 'k': 5}
+    """
+    return {
+        name: hparams[name] if is_active(dimension, hparams) else dimension.default
+        for name, dimension in space.items()
+    }
+
+
+def is_active(dimension: Dimension, hparams: Hparams) -> bool:
+    """Whether the dimension is searched together with these hyperparameters."""
+    return all(hparams.get(name) in values for name, values in dimension.when.items())
+
+
+def union(dimensions: Sequence[Dimension]) -> Dimension:
+    """One dimension with every value of all of them, without conditions.
+
+    >>> union([Int(low=1, high=9, default=5), Choice(options=(4, 20), default=4)])
+    Int(low=1, high=20, log=False, default=5, when={})
+    """
+    first = dimensions[0]
+    choices = [dimension for dimension in dimensions if isinstance(dimension, Choice)]
+    if len(choices) == len(dimensions):
+        options = dict.fromkeys(value for choice in choices for value in choice.options)
+        return Choice(options=tuple(options), default=first.default)
+    ends = [
+        float(value)
+        for d in dimensions
+        for value in (d.options if isinstance(d, Choice) else (d.low, d.high))
+    ]
+    log = min(ends) > 0 and any(isinstance(d, Float | Int) and d.log for d in dimensions)
+    if any(isinstance(d, Float) for d in dimensions):
+        return Float(low=min(ends), high=max(ends), log=log, default=float(first.default))
+    return Int(low=int(min(ends)), high=int(max(ends)), log=log, default=int(first.default))
+
+
+def contains(space: SearchSpace, hparams: Hparams) -> bool:
+    """Whether these hyperparameters are a choice of the space.
+
+    >>> contains(KNN, {"feature_norm": "l2"}), contains(KNN, {"feature_norm": "l2", "k": 3})
+    (True, False)
+    """
+    return set(space) == set(hparams) and all(
+        _holds(dimension, hparams[name])
+        if is_active(dimension, hparams)
+        else hparams[name] == dimension.default
+        for name, dimension in space.items()
+    )
+
+
+def _holds(dimension: Dimension, value: HparamValue) -> bool:
+    if isinstance(dimension, Choice):
+        return value in dimension.options
+    if isinstance(value, str | bool):
+        return False
+    return dimension.low <= value <= dimension.high and (isinstance(dimension, Float) or value == int(value))
+
+
 def num_choices(space: SearchSpace) -> int | None:
     """Number of distinct choices in a finite space; None if a dimension is continuous.
+
+    In a large space with conditional dimensions, choices that differ in an unsearched dimension count twice.
 
     >>> num_choices(KNN), num_choices(FINETUNE)
     (3, None)
     """
-    sizes = [
-        len(dim.options) if isinstance(dim, Choice) else dim.high - dim.low + 1
-        for dim in space.values()
-        if not isinstance(dim, Float)
-    ]
-    return math.prod(sizes) if len(sizes) == len(space) else None
-
-
-def edges(space: SearchSpace, hparams: Hparams) -> dict[str, End]:
-    """Numeric dimensions whose value lies on an end of the space, so that the best may lie beyond it.
-
-    Natural ends (weight decay 0, layer decay 1, k = 1) are not edges. Hyperparameters that are not in the
-    space are ignored.
-
-    >>> edges(FINETUNE, {"lr": 3e-3, "weight_decay": 0.05, "drop_path": 0.0})
-    {'lr': 'high'}
-    """
-    on_edge: dict[str, End] = {}
-    for name, dimension in space.items():
-        if isinstance(dimension, Choice) or name not in hparams or dimension.low == dimension.high:
-            continue
-        end = _end_of(dimension, float(hparams[name]))
-        if end and getattr(dimension, end) not in _NATURAL_ENDS.get(name, ()):
-            on_edge[name] = end
-    return on_edge
-
-
-def packed_edges(grid: Grid, chosen: Hparams) -> dict[str, End]:
-    """Dimensions of a packed grid whose chosen value is the smallest or largest number; see `edges`.
-
-    >>> packed_edges(KNN_GRIDS[None], {"k": 200, "weighting": "uniform"})
-    {'k': 'high'}
-    """
-    space = {name: _span(values) for name, values in grid.items() if name in chosen}
-    numeric = {name: value for name, value in chosen.items() if not isinstance(value, str)}
-    return edges({name: span for name, span in space.items() if span and name in numeric}, numeric)
-
-
-def extension(dimension: Dimension, end: End) -> tuple[float, float]:
-    """The range to try next when the best value lies on `end`: a decade further, or half as wide again.
-
-    >>> extension(FINETUNE["lr"], "high")
-    (1e-05, 0.03)
-
-    Raises:
-        ValueError: for a `Choice`, which has no ends.
-    """
-    if isinstance(dimension, Choice):
-        raise ValueError("a Choice has options, not ends, and cannot be extended.")
-    low, high = float(dimension.low), float(dimension.high)
-    if dimension.log:
-        return (float(f"{low / 10:.4g}"), high) if end == "low" else (low, float(f"{high * 10:.4g}"))
-    half = (high - low) / 2
-    return (low - half, high) if end == "low" else (low, high + half)
-
-
-def _end_of(dimension: Float | Int, value: float) -> End | None:
-    """The end that `value` lies on, in the dimension's own scale."""
-    scale = math.log if dimension.log else float
-    low, high, position = scale(dimension.low), scale(dimension.high), scale(value)
-    tolerance = EDGE_TOLERANCE * (high - low)
-    if position <= low + tolerance:
-        return "low"
-    return "high" if position >= high - tolerance else None
-
-
-def _span(values: tuple[HparamValue, ...]) -> Float | None:
-    """Range of the numbers among the values; None if there are none."""
-    numbers = sorted(float(value) for value in values if not isinstance(value, str))
-    if not numbers:
+    if any(isinstance(dimension, Float) for dimension in space.values()):
         return None
-    return Float(low=numbers[0], high=numbers[-1], log=numbers[0] > 0, default=numbers[0])
+    options = [_options(dimension) for dimension in space.values()]
+    num = math.prod(map(len, options))
+    if num > MAX_ENUMERATED or not any(dimension.when for dimension in space.values()):
+        return num
+    choices = (dict(zip(space, values, strict=True)) for values in itertools.product(*options))
+    return len({tuple(settle(space, choice).items()) for choice in choices})
+
+
+def _options(dimension: Dimension) -> Sequence[HparamValue]:
+    if isinstance(dimension, Choice):
+        return dimension.options
+    if isinstance(dimension, Int):
+        return range(dimension.low, dimension.high + 1)
+    raise TypeError("a Float has no list of options")

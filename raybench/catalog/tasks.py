@@ -5,16 +5,21 @@ from dataclasses import dataclass, field
 
 from raybench.catalog.dataset_info import Annotation
 from raybench.catalog.evaluators.info import Needs
-from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_OBJECTIVE
+from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_LIMITS, RETRIEVAL_OBJECTIVE
 from raybench.catalog.search_spaces import (
     FINETUNE,
+    FINETUNE_LIMITS,
     FINETUNE_MINIBATCH,
+    FINETUNE_OPTIONAL,
     KNN,
     KNN_GRIDS,
+    KNN_LIMITS,
     LINEAR_PROBE,
     LINEAR_PROBE_GRIDS,
+    LINEAR_PROBE_LIMITS,
     LINEAR_PROBE_MINIBATCH,
     Grid,
+    Limits,
     PackedGrids,
     SearchSpace,
     defaults,
@@ -53,8 +58,12 @@ class ProtocolInfo:
     doc: str
     annotations: tuple[Annotation, ...] = ("classes",)
     """Annotations of datasets that it can use."""
+    optional: SearchSpace = field(default_factory=dict)
+    """Further dimensions, at their defaults unless a spec's `spaces` or `hparams` name them."""
     packed: PackedGrids = field(default_factory=dict)
     """Grids that one trial trains at once."""
+    limits: Limits = field(default_factory=dict)
+    """Smallest and largest numbers that a spec may give a dimension."""
     minibatch: int | None = None
     """Examples per optimiser step where hyperparameters name none; None if there are no minibatches."""
     category: str = "classification"
@@ -70,14 +79,24 @@ class ProtocolInfo:
         """The search space with its epochs scaled to end at `max_epochs`."""
         return fit_epochs(self.space, max_epochs)
 
-    def packed_grid(self, hparams: Hparams) -> Grid:
+    def packed_grid(self, hparams: Hparams, changed: Grid | None = None) -> Grid:
         """The grid that one trial with these hyperparameters trains at once; empty if nothing is packed.
+
+        Args:
+            hparams: of the trial.
+            changed: packed hyperparameters to which the spec gives other values.
 
         >>> list(PROTOCOLS["linear_probe"].packed_grid({"solver": "lbfgs"}))
         ['inverse_l2']
         """
         solver = {**defaults(self.space), **hparams}["solver"] if "solver" in self.space else None
-        return self.packed.get(None if solver is None else str(solver), {})
+        grid = self.packed.get(None if solver is None else str(solver), {})
+        return {name: (changed or {}).get(name, values) for name, values in grid.items()}
+
+    @property
+    def packed_values(self) -> Grid:
+        """Every packed hyperparameter of any solver → its values."""
+        return {name: values for grid in self.packed.values() for name, values in grid.items()}
 
 
 PROTOCOLS: Registry[ProtocolInfo] = Registry("protocol", ProtocolInfo)
@@ -89,6 +108,7 @@ for _protocol in (
         objective="accuracy",
         space=LINEAR_PROBE,
         packed=LINEAR_PROBE_GRIDS,
+        limits=LINEAR_PROBE_LIMITS,
         max_epochs=100,  # The paper's probe: 90 (Goldblum et al. 2023, released train.py).
         cpus=1,
         gpus=0.125,
@@ -104,6 +124,7 @@ for _protocol in (
         objective="accuracy",
         space=KNN,
         packed=KNN_GRIDS,
+        limits=KNN_LIMITS,
         max_epochs=1,
         cpus=1,
         gpus=0.125,
@@ -117,6 +138,8 @@ for _protocol in (
         metrics=CLASSIFICATION_METRICS,
         objective="accuracy",
         space=FINETUNE,
+        optional=FINETUNE_OPTIONAL,
+        limits=FINETUNE_LIMITS,
         max_epochs=100,  # The paper's number (Goldblum et al. 2023, released train.py).
         cpus=2,
         gpus=1,
@@ -132,6 +155,7 @@ for _protocol in (
         metrics=(*RETRIEVAL_METRICS, QUERIES_WITHOUT_POSITIVES),
         objective=RETRIEVAL_OBJECTIVE,
         space=RETRIEVAL,
+        limits=RETRIEVAL_LIMITS,
         added_later=ADDED_LATER,
         max_epochs=1,
         cpus=1,

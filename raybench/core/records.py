@@ -137,6 +137,8 @@ class TrialRequest:
     hparams: Mapping[str, HparamValue]
     seed: int
     max_epochs: int
+    packed: Mapping[str, tuple[HparamValue, ...]] = field(default_factory=dict)
+    """Packed hyperparameters to which the spec gives other values than the protocol's row."""
 
     @cached_property
     def trial_id(self) -> str:
@@ -155,6 +157,8 @@ class TrialRequest:
             self.seed,
             self.max_epochs,
         ]
+        if self.packed:  # Not otherwise: trials of earlier versions keep their identity.
+            content.append({name: list(values) for name, values in self.packed.items()})
         return f"{self.pair.slug}-{self.stage}-{self.index:03d}-{digest_of(content, 8)}"
 
 
@@ -235,6 +239,8 @@ class TrialRecord:
     """One point per epoch."""
     grid: tuple[Mapping[str, HparamValue], ...] = ()
     """Packed grid: one entry per head with its hyperparameters and its objective on val."""
+    packed: Mapping[str, tuple[HparamValue, ...]] = field(default_factory=dict)
+    """See `TrialRequest.packed`."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     evaluations: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → digest of the settings it measured with; final stage only."""
@@ -270,6 +276,7 @@ class TrialRecord:
             index=request.index,
             hparams=dict(request.hparams),
             seed=request.seed,
+            packed=request.packed,
             status=status,
             reason=reason,
         )

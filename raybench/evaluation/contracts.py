@@ -6,7 +6,7 @@ Runs that end in a classifier inherit from `classifier_run.ClassifierRun`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from raybench.core.records import Hparams, Split
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from raybench.catalog.backbone_info import BackboneInfo
+    from raybench.catalog.search_spaces import Grid
     from raybench.data.dataset import Dataset
     from raybench.features.store import FeatureSet, FeatureStore
 
@@ -33,6 +34,8 @@ class TrialContext:
     checkpoint_dir: StoragePath
     """The trial's own folder; files in it come from an interrupted attempt at the same trial."""
     num_threads: int = 1
+    packed: Grid = field(default_factory=dict)
+    """Packed hyperparameters to which the spec gives other values than the protocol's row."""
 
     def features(self, split: Split) -> FeatureSet:
         """The backbone's pooled features of a split, computed if they are not stored yet.

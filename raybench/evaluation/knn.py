@@ -50,7 +50,7 @@ class KnnRun(ClassifierRun):
     def __init__(self, context: TrialContext, hparams: Hparams) -> None:
         super().__init__(context)
         self._norm_kind = hparams.get("feature_norm", "l2")
-        self._grid = PackedGrid(PROTOCOLS["knn"].packed_grid(hparams), hparams)
+        self._grid = PackedGrid(PROTOCOLS["knn"].packed_grid(hparams, context.packed), hparams)
         self._chosen: Cell | None = None
 
     def run_epochs(self) -> Iterator[EpochResult]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from raybench.catalog.search_spaces import LINEAR_PROBE_GRIDS, LINEAR_PROBE_MINIBATCH
+from raybench.catalog.search_spaces import LINEAR_PROBE_MINIBATCH
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
@@ -48,7 +48,9 @@ class LinearProbeRun(LinearHeadRun):
         norm_kind: NormKind = hparams.get("feature_norm", "standardize")  # type: ignore[assignment]
         super().__init__(context, norm_kind)
         self._hparams = hparams
-        self._grid = PackedGrid(PROTOCOLS["linear_probe"].packed_grid(hparams), hparams)
+        grid = PROTOCOLS["linear_probe"].packed_grid(hparams, context.packed)
+        self._values = grid
+        self._grid = PackedGrid(grid, hparams)
         self._best: EpochResult | None = None
 
     def run_epochs(self) -> Iterator[EpochResult]:
@@ -142,5 +144,4 @@ class LogisticRun(LinearProbeRun):
         strengths = [float(cell["inverse_l2"]) for cell in self._grid.cells()]
         if self._grid.is_searched:
             return strengths
-        grid = LINEAR_PROBE_GRIDS["lbfgs"]["inverse_l2"]
-        return [float(c) for c in grid if float(c) < strengths[0]] + strengths
+        return [float(c) for c in self._values["inverse_l2"] if float(c) < strengths[0]] + strengths

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from raybench.catalog.search_spaces import Grid, packed_edges
+from raybench.catalog.search_spaces import Grid
+from raybench.catalog.space_edges import packed_edges
 from raybench.core.errors import DivergedError
 from raybench.core.records import Hparams, HparamValue
 from raybench.evaluation.outcomes import EpochResult

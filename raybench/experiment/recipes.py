@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from raybench.catalog.search_spaces import Float, edges, extension
+from raybench.catalog.space_edges import edges, next_values
 from raybench.catalog.tasks import protocol_of
 from raybench.core.condition import CLEAN
 from raybench.core.records import HparamValue, Pair, TrialRecord, digest_of
@@ -67,6 +67,10 @@ def make_recipe(
     }
     hparams = {**finals[0].hparams, **_smaller_batches(finals)}
     content |= {"hparams": hparams} if hparams else {}  # `pretrained_head` has none.
+    if packed := finals[0].packed:
+        # L-BFGS reaches a strength by way of the smaller ones in its grid.
+        space = {name: list(values) for name, values in packed.items()}
+        content["spaces"] = [{"protocol": protocol, "space": space}]
     resources = spec.resources.model_dump(exclude_none=True)
     content |= {"resources": resources} if resources else {}
     readable = "".join(c if c.isascii() else "_" for c in pair.slug[:80])
@@ -91,23 +95,21 @@ def render(recipe: Mapping[str, Any]) -> str:
 
 
 def edge_sentences(spec: ExperimentSpec, winner: TrialRecord) -> dict[str, str]:
-    """Hyperparameter → range to try next, if the winner's value is at an end of its space or packed grid."""
-    protocol = protocol_of(winner.pair.task)
-    space = dict(spec.space_of(protocol.name))
+    """Hyperparameter → a line for `spaces`, if the winner's value is at an end of its space or grid."""
+    protocol, backbone = protocol_of(winner.pair.task), winner.pair.backbone
+    space = spec.space_of(protocol.name, backbone)
     ends: dict[str, Any] = dict(edges(space, winner.hparams)) | dict(winner.edges)
-    for name, values in protocol.packed_grid(winner.hparams).items():
-        numbers = [float(value) for value in values if not isinstance(value, str)]
-        if numbers:
-            low, high = min(numbers), max(numbers)
-            space[name] = Float(low=low, high=high, log=low > 0, default=low)
+    grid = protocol.packed_grid(winner.hparams, spec.packed_of(protocol.name, backbone))
     winning = {**winner.hparams, **winner.chosen}
     sentences = {}
     for name, end in ends.items():
-        if name in space:
-            low, high = extension(space[name], end)
+        wider = next_values(name, end, space, grid, protocol.limits)
+        if wider is not None:
+            entry = {"protocol": protocol.name, "backbones": [backbone], "space": {name: wider}}
+            line = yaml.safe_dump([entry], default_flow_style=True, sort_keys=False, width=10_000).strip()
             sentences[name] = (
-                f"{name} = {winning.get(name)} is the {end}est value tried; the best may lie beyond, "
-                f"try {low:g} to {high:g}."
+                f"{name} = {winning.get(name)} is the {end}est value tried; the best may lie beyond. "
+                f"To try it: `spaces: {line}`"
             )
     return sentences
 

@@ -22,8 +22,7 @@ def make_studies(spec: ExperimentSpec, records: list[TrialRecord]) -> list[PairS
     for record in records:
         if record.pair in by_pair and record.stage != "features" and _is_ended(record, spec):
             by_pair[record.pair][record.trial_id] = record
-    plans = {name: study_plan(spec, name) for name in spec.protocols}
-    return [PairStudy(pair, plans[pair.task.protocol], records) for pair, records in by_pair.items()]
+    return [PairStudy(pair, study_plan(spec, pair), records) for pair, records in by_pair.items()]
 
 
 def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
@@ -34,12 +33,13 @@ def _is_ended(record: TrialRecord, spec: ExperimentSpec) -> bool:
     return all(record.evaluations.get(name) == settings.digest for name, settings in evaluators.items())
 
 
-def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
-    """The plan of that protocol's studies in this experiment."""
+def study_plan(spec: ExperimentSpec, pair: Pair) -> StudyPlan:
+    """The plan of that pair's study in this experiment."""
+    protocol = pair.task.protocol
     info = PROTOCOLS[protocol]
     return StudyPlan(
         experiment=spec.name,
-        space=spec.space_of(protocol),
+        space=spec.space_of(protocol, pair.backbone),
         objective=info.objective,
         sampler=spec.search.sampler,
         num_trials=spec.search.num_trials,
@@ -47,6 +47,7 @@ def study_plan(spec: ExperimentSpec, protocol: str) -> StudyPlan:
         seeds=tuple(spec.seeds),
         max_epochs=spec.max_epochs_of(protocol),
         needs_features=info.uses_features,
+        packed=spec.packed_of(protocol, pair.backbone),
         recipe=dict(spec.hparams) if spec.hparams is not None else None if info.space else {},
     )
 

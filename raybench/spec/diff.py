@@ -43,6 +43,8 @@ def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
         extends.append(f"search.num_trials: {was_trials} → {now_trials}")
     if now_trials < was_trials:
         conflicts.append(f"search.num_trials: {was_trials} → {now_trials}; trials cannot be taken back")
+    if old.spaces != new.spaces:
+        extends.append("spaces: changed; trials that lie in the new spaces count, others are replaced")
     for key, was, now in _fixed_parts(old, new):
         if was != now:
             conflicts.append(f"{key}: {was} → {now}")

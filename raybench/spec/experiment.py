@@ -12,6 +12,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_serializer,
     field_validator,
+    model_serializer,
 )
 
 from raybench.catalog.backbone_info import BackboneInfo
@@ -19,12 +20,14 @@ from raybench.catalog.budgets import Budget
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.evaluators.info import EvaluatorSettings
-from raybench.catalog.search_spaces import SearchSpace
+from raybench.catalog.search_spaces import Grid, SearchSpace
+from raybench.catalog.space_changes import SpaceChange, changed_grid, changed_space
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import UnknownNameError
 from raybench.core.records import HparamValue, Pair, Task, digest_of
 from raybench.core.registry import suggest
 from raybench.spec.settings import resolve_settings, restore_settings
+from raybench.spec.spaces import SpaceEntry
 from raybench.spec.stored_datasets import StoredDataset
 
 Sampler = Literal["random", "qmc", "tpe"]
@@ -93,6 +96,8 @@ class ExperimentSpec(BaseModel):
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, int] = {}
     """Protocol → epochs of one trial, for every protocol of `tasks`."""
+    spaces: list[SpaceEntry] = []
+    """Changes of the protocols' search spaces, each for some backbones; later ones win."""
     hparams: dict[str, HparamValue] | None = None
     """A recipe's fixed hyperparameters, packed ones included: no search, only the final stage with them."""
 
@@ -108,6 +113,11 @@ class ExperimentSpec(BaseModel):
     def _without_unset_entry_points(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
         """Omit empty entry points, so that rows keep the form and digest of earlier versions."""
         return [{k: v for k, v in row.items() if k != "entry_point" or v} for row in handler(value)]
+
+    @model_serializer(mode="wrap")
+    def _without_unset_spaces(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit empty `spaces`, so that such specs keep the form and digest of earlier versions."""
+        return {key: value for key, value in handler(self).items() if key != "spaces" or value}
 
     @property
     def protocols(self) -> list[str]:
@@ -148,9 +158,20 @@ class ExperimentSpec(BaseModel):
         """Epochs of one trial of that protocol: the spec's number, else the budget's, else the protocol's."""
         return self.max_epochs[protocol]
 
-    def space_of(self, protocol: str) -> SearchSpace:
-        """The protocol's search space with its epochs scaled to `max_epochs_of`."""
-        return PROTOCOLS[protocol].space_within(self.max_epochs_of(protocol))
+    def space_of(self, protocol: str, backbone: str) -> SearchSpace:
+        """What Tune searches for that backbone, with epochs scaled to `max_epochs_of`."""
+        info, max_epochs = PROTOCOLS[protocol], self.max_epochs_of(protocol)
+        return changed_space(
+            info.space_within(max_epochs), info, self._spaces_of(protocol, backbone), max_epochs
+        )
+
+    def packed_of(self, protocol: str, backbone: str) -> Grid:
+        """Packed hyperparameters to which the spec gives other values for that backbone."""
+        return changed_grid(PROTOCOLS[protocol], self._spaces_of(protocol, backbone))
+
+    def _spaces_of(self, protocol: str, backbone: str) -> list[SpaceChange]:
+        changes = [entry.change for entry in self.spaces]
+        return [change for change in changes if change.applies_to(protocol, backbone)]
 
     def trial_resources(self, protocol: str) -> tuple[float, float]:
         """(CPUs, GPUs) of one trial, as the spec sets them, else the protocol's defaults.

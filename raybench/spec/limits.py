@@ -74,16 +74,14 @@ def check_hparams(
         )
     for protocol in protocols:
         space = PROTOCOLS[protocol].space
-        packed = {
-            name: values for grid in PROTOCOLS[protocol].packed.values() for name, values in grid.items()
-        }
+        packed, optional = PROTOCOLS[protocol].packed_values, PROTOCOLS[protocol].optional
         for name, value in hparams.items():
             location = ("hparams", name)
             if name == "batch_size" and PROTOCOLS[protocol].minibatch is not None:
                 if type(value) is not int or value < 1:
                     report(location, f"`hparams.batch_size` must be a whole number from 1, got {value!r}.")
-            elif name not in space and name not in packed:
-                names = [*space, *packed]
+            elif name not in space and name not in packed and name not in optional:
+                names = [*space, *optional, *packed]
                 hint = suggest(name, names) or "."
                 report(
                     location, f"{protocol} has no hyperparameter {name!r}{hint} It has {', '.join(names)}."

@@ -23,6 +23,8 @@ from raybench.spec.names import Report, resolve_backbones
 from raybench.spec.queries import check_use
 from raybench.spec.schema import BackboneEntry, DatasetEntry, SearchEntry, check_shape
 from raybench.spec.settings import restore_settings
+from raybench.spec.space_checks import resolve_spaces
+from raybench.spec.spaces import SpaceEntry
 from raybench.spec.tasks import resolve_datasets, resolve_tasks
 
 
@@ -62,6 +64,10 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     check_resources(parts.value("resources", {}), report)
     check_seeds(parts.value("seeds", []), report)
     hparams = _fixed_hparams(parts, num_trials, protocols, report)
+    max_epochs = resolve_max_epochs(protocols, explicit_epochs, budget) if budget else {}
+    spaces = resolve_spaces(
+        parts.spaces(), [info.name for info in backbones], max_epochs, report, is_searched=hparams is None
+    )
     _check_uses(tasks, datasets, report, is_chosen=hparams is None)
     if reported or document.problems or shape is None or budget is None:
         raise SpecError(str(path), _sentences(document, reported))
@@ -75,7 +81,8 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
         seeds=shape.seeds if shape.seeds is not None else list(range(budget.seeds)),
         evaluators=evaluators,
         resources=shape.resources,
-        max_epochs=resolve_max_epochs(protocols, explicit_epochs, budget),
+        max_epochs=max_epochs,
+        spaces=spaces,
         hparams=hparams,
     )
     return ExperimentSpec.from_dict(spec.to_dict())  # Equal to what a storage restores.
@@ -102,6 +109,9 @@ class _Parts:
             (position, item if isinstance(item, str) else BackboneEntry.model_validate(item))
             for position, item in self.items("backbones")
         ]
+
+    def spaces(self) -> list[tuple[int, SpaceEntry]]:
+        return [(position, SpaceEntry.model_validate(item)) for position, item in self.items("spaces")]
 
     def datasets(self) -> dict[str, DatasetEntry | None]:
         """Dataset name → its entry; None if malformed, so that its name still counts as defined."""

@@ -9,6 +9,7 @@ from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.records import Pair
 from raybench.spec.experiment import ExperimentSpec
 from raybench.spec.plan_cost import finetune_flops, pass_flops, total, unknown_sizes
+from raybench.spec.plan_spaces import is_same_for_all, space_lines
 from raybench.spec.tasks import is_missing
 
 ORDER_NOTE = (
@@ -51,6 +52,8 @@ class Plan:
     """Backbones and datasets of unknown size, left out of both sums."""
     resources: str
     """CPUs and GPUs of a trial of each protocol, as text."""
+    spaces: list[str]
+    """What is searched, per protocol and group of backbones."""
     notes: list[str]
 
     def render(self) -> str:
@@ -69,6 +72,7 @@ class Plan:
             f"feature passes  {self.feature_passes} (backbone × dataset; the storage already may hold some)",
             wrapped("each trial      ", self.resources),
             f"cost            {self._cost()}",
+            *(_wrapped("searched        ", line) for line in self.spaces),
         ]
         return "\n".join([*summary, *(wrapped("note            ", note) for note in self.notes)])
 
@@ -101,6 +105,7 @@ def make_plan(spec: ExperimentSpec) -> Plan:
         finetune_flops=finetune_flops(spec, pairs),
         unknown_costs=unknown_sizes(spec),
         resources=_resources(spec),
+        spaces=space_lines(spec),
         notes=_notes(spec),
     )
 
@@ -110,26 +115,28 @@ def _protocol_plan(spec: ExperimentSpec, protocol: str) -> ProtocolPlan:
     num_pairs = len(tasks) * len(spec.backbones)
     num_packed = 1
     if spec.hparams is None:
-        for values in PROTOCOLS[protocol].packed_grid({}).values():
+        changed = spec.packed_of(protocol, spec.backbones[0].name)
+        for values in PROTOCOLS[protocol].packed_grid({}, changed).values():
             num_packed *= len(values)
     return ProtocolPlan(
         protocol=protocol,
         num_pairs=num_pairs,
-        search_trials=num_pairs * search_trials_of(spec, protocol),
+        search_trials=sum(len(tasks) * search_trials_of(spec, protocol, b.name) for b in spec.backbones),
         final_trials=num_pairs * len(spec.seeds),
         max_epochs=spec.max_epochs_of(protocol),
         num_packed=num_packed,
     )
 
 
-def search_trials_of(spec: ExperimentSpec, protocol: str) -> int:
+def search_trials_of(spec: ExperimentSpec, protocol: str, backbone: str) -> int:
     """Search trials of one pair: `num_trials`, but no more than a finite space has distinct choices.
 
     `tpe` may repeat a choice, so it always makes `num_trials`.
     """
-    if spec.hparams is not None or not spec.space_of(protocol):
+    space = spec.space_of(protocol, backbone)
+    if spec.hparams is not None or not space:
         return 0
-    distinct = None if spec.search.sampler == "tpe" else num_choices(spec.space_of(protocol))
+    distinct = None if spec.search.sampler == "tpe" else num_choices(space)
     return spec.search.num_trials if distinct is None else min(distinct, spec.search.num_trials)
 
 
@@ -159,6 +166,8 @@ def _notes(spec: ExperimentSpec) -> list[str]:
     for name, info in spec.datasets.items():
         if is_missing(info):
             notes.append(f"dataset {name!r} is not in {info.source.location!r}. {info.steps}")
+    if spec.hparams is None and not is_same_for_all(spec):
+        notes.append("backbones get different search spaces, so their ranking also compares the spaces.")
     if len(spec.seeds) == 1:
         notes.append("one seed: the ranking can show no spread between runs; list more `seeds` for that.")
     if len(spec.backbones) == 1:

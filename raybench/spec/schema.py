@@ -12,6 +12,7 @@ from raybench.core.records import HparamValue, Split
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.experiment import EarlyStopping, ResourceSpec, Sampler
+from raybench.spec.spaces import DimensionEntry, SpaceEntry
 
 _Colour = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -106,6 +107,7 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     """Names, or one-key mappings `{NAME: PRESET}` and `{NAME: {SETTING: VALUE}}`; read by `evaluators.py`."""
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
+    spaces: list[SpaceEntry] = []
     hparams: dict[str, HparamValue] | None = None
     preset: str | None = None
     """Preset of the protocol's row, in place of `hparams`: e.g. `paper`."""
@@ -141,6 +143,8 @@ _FIELDS: dict[str, type[BaseModel]] = {
     "datasets": DatasetEntry,
     "preprocessing": PreprocessingEntry,
     "queries": QueriesEntry,
+    "spaces": SpaceEntry,
+    "space": DimensionEntry,
 }
 
 

@@ -44,6 +44,7 @@ class _TrialFile:
     curve: list[dict[str, float]] = field(default_factory=list)
     """Per epoch: `epoch`, and `val/metric` for every metric."""
     grid: list[dict[str, HparamValue]] = field(default_factory=list)
+    packed: dict[str, tuple[HparamValue, ...]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     evaluations: dict[str, str] = field(default_factory=dict)
     wall_seconds: float = 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from raybench.catalog.search_spaces import SearchSpace
+from raybench.catalog.search_spaces import SearchSpace, contains, union
 from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.records import HparamValue, Task, TrialRecord, digest_of
 from raybench.metrics import METRICS
@@ -62,15 +62,22 @@ def importances(spec: ExperimentSpec, records: Sequence[TrialRecord]) -> list[di
     rows: list[dict[str, Any]] = []
     by_protocol: dict[str, list[list[Scored]]] = defaultdict(list)
     for task in sorted(by_task, key=str):
-        space = spec.space_of(task.protocol)
+        space = _common_space(spec, task.protocol)
         scored_pairs = [_standardised(trials, space) for _, trials in sorted(by_task[task].items())]
         pairs = [scored for scored in scored_pairs if scored]
         by_protocol[task.protocol] += pairs
         rows += _rows(str(task), pairs, space)
     for protocol, pairs in sorted(by_protocol.items()):
         if sum(task.protocol == protocol for task in by_task) > 1:
-            rows += _rows(protocol, pairs, spec.space_of(protocol))
+            rows += _rows(protocol, pairs, _common_space(spec, protocol))
     return rows
+
+
+def _common_space(spec: ExperimentSpec, protocol: str) -> SearchSpace:
+    """The dimensions that every backbone has, each as wide as over all of them."""
+    spaces = [spec.space_of(protocol, info.name) for info in spec.backbones]
+    shared = [name for name in spaces[0] if all(name in space for space in spaces)]
+    return {name: union([space[name] for space in spaces]) for name in shared}
 
 
 def _is_usable(record: TrialRecord) -> bool:
@@ -83,9 +90,10 @@ def _standardised(records: Sequence[TrialRecord], space: SearchSpace) -> list[Sc
     objective = METRICS[protocol_of(records[0].pair.task).objective]
     sign = 1.0 if objective.direction == "max" else -1.0
     scored = [
-        ({name: r.hparams[name] for name in space}, sign * value)
+        (hparams, sign * value)
         for r in records
-        if (value := r.value_of("val", objective.name)) is not None and set(space) <= set(r.hparams)
+        if contains(space, hparams := {name: r.hparams[name] for name in space if name in r.hparams})
+        and (value := r.value_of("val", objective.name)) is not None
     ]
     values = np.array([value for _, value in scored])
     if len(scored) < 2 or np.ptp(values) == 0:

@@ -5,12 +5,21 @@
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy.stats import qmc
 
-from raybench.catalog.search_spaces import Choice, Dimension, Float, Int, SearchSpace, defaults
+from raybench.catalog.search_spaces import (
+    Choice,
+    Dimension,
+    Float,
+    Int,
+    SearchSpace,
+    defaults,
+    is_active,
+    settle,
+)
 from raybench.core.records import HparamValue
 
 if TYPE_CHECKING:
@@ -69,7 +78,8 @@ def sequence(space: SearchSpace, sampler: str, num_trials: int, seed: int) -> li
     for point in _unit_points(sampler, len(space), seed):
         if len(chosen) >= num_trials or repeats >= MAX_REPEATS:
             return chosen[:num_trials]
-        hparams = {name: from_unit(space[name], u) for name, u in zip(space, point, strict=True)}
+        drawn = {name: from_unit(space[name], u) for name, u in zip(space, point, strict=True)}
+        hparams = settle(space, drawn)
         if hparams in chosen:
             repeats += 1
         else:
@@ -85,6 +95,7 @@ class TpeSampler:
         import optuna  # Deferred: a second of import that qmc and random need not pay.
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space = space
         self._distributions = {name: distribution_of(dimension) for name, dimension in space.items()}
         self._study = optuna.create_study(
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4), direction="maximize"
@@ -94,9 +105,13 @@ class TpeSampler:
 
     def ask(self, index: int) -> Hparams:
         """The choice for the trial with this index."""
-        trial = self._study.ask(self._distributions)
+        trial = self._study.ask()
         self._asked[index] = trial
-        return dict(trial.params)
+        hparams = defaults(self._space)
+        for name in sorted(self._space, key=lambda name: bool(self._space[name].when)):
+            if is_active(self._space[name], hparams):
+                hparams[name] = _suggest(trial, name, self._space[name])
+        return hparams
 
     def tell(self, index: int, hparams: Hparams, value: float | None) -> None:
         """Report a trial's objective, None if it failed. An unknown index comes from an earlier run."""
@@ -106,11 +121,25 @@ class TpeSampler:
         if index in self._asked:
             self._study.tell(self._asked.pop(index), value, state)
             return
+        active = [name for name, dimension in self._space.items() if is_active(dimension, hparams)]
         self._study.add_trial(
             optuna.trial.create_trial(
-                params=hparams, distributions=self._distributions, value=value, state=state
+                params={name: hparams[name] for name in active},
+                distributions={name: self._distributions[name] for name in active},
+                value=value,
+                state=state,
             )
         )
+
+
+def _suggest(trial: "optuna.trial.Trial", name: str, dimension: Dimension) -> HparamValue:
+    match dimension:
+        case Float(low=low, high=high, log=log):
+            return trial.suggest_float(name, low, high, log=log)
+        case Int(low=low, high=high, log=log):
+            return trial.suggest_int(name, low, high, log=log)
+        case Choice(options=options):
+            return cast(HparamValue, trial.suggest_categorical(name, options))
 
 
 def distribution_of(dimension: Dimension) -> "optuna.distributions.BaseDistribution":

@@ -7,7 +7,7 @@ records. So an interrupted experiment resumes, and a finished one has nothing le
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from raybench.catalog.search_spaces import SearchSpace
+from raybench.catalog.search_spaces import Grid, SearchSpace, contains
 from raybench.core.records import HparamValue, Pair, TrialRecord, TrialRequest, digest_of
 from raybench.metrics import METRICS
 from raybench.metrics.preference import Preference, preference, signed_objective
@@ -19,7 +19,7 @@ SEARCH_ONLY = ("epoch",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPlan:
-    """Search space, trials, seeds and epochs of a study; the same for every pair of a protocol."""
+    """Search space, trials, seeds and epochs of one pair's study."""
 
     experiment: str
     space: SearchSpace
@@ -31,6 +31,8 @@ class StudyPlan:
     seeds: tuple[int, ...]
     max_epochs: int
     needs_features: bool
+    packed: Grid = field(default_factory=dict)
+    """Packed hyperparameters to which the spec gives other values for this backbone."""
     recipe: dict[str, HparamValue] | None = None
     """Hyperparameters that the spec fixes: no search, only the final stage with these."""
 
@@ -66,17 +68,51 @@ class PairStudy:
             self._tpe = TpeSampler(plan.space, seed)
             self._replay(self._tpe)
         else:
-            choices = sequence(plan.space, plan.sampler, plan.num_trials, seed)
-            for index, hparams in enumerate(choices):
-                self._add_search(self._search_request(index, hparams))
+            for request in self._with_earlier(seed):
+                self._add_search(request)
         for request in self._search:
             if (record := self.records.get(request.trial_id)) is not None:
                 self._count_search(record)
 
+    def _with_earlier(self, seed: int) -> list[TrialRequest]:
+        """The plan's search trials: the sampler's, of which trials of an earlier space replace the last ones.
+
+        Such a trial counts if its hyperparameters lie in the present space, and it is not run again.
+        """
+        plan, records = self.plan, self._usable_records()
+        longest = max([plan.num_trials, *(record.index + 1 for record in records)])
+        drawn = [
+            self._search_request(index, hparams)
+            for index, hparams in enumerate(sequence(plan.space, plan.sampler, longest, seed))
+        ]
+        ids = {request.trial_id for request in drawn}
+        earlier = [self._request_of(record) for record in records if record.trial_id not in ids]
+        drawn = drawn[: plan.num_trials]
+        if not earlier:
+            return drawn
+        done = [request for request in drawn if request.trial_id in self.records]
+        open_ = [request for request in drawn if request.trial_id not in self.records]
+        kept = earlier[: plan.num_trials - len(done)]
+        return [*kept, *done, *open_[: plan.num_trials - len(done) - len(kept)]]
+
+    def _usable_records(self) -> list[TrialRecord]:
+        """Ended search trials in the present space and with the present grid and epochs, by index."""
+        usable = [
+            record
+            for record in self.records.values()
+            if record.stage == "search"
+            and contains(self.plan.space, record.hparams)
+            and self._request_of(record).trial_id == record.trial_id
+        ]
+        return sorted(usable, key=lambda record: (record.index, record.trial_id))
+
+    def _request_of(self, record: TrialRecord) -> TrialRequest:
+        """The request with the record's hyperparameters and the plan's grid, epochs and seed."""
+        return self._search_request(record.index, dict(record.hparams))
+
     def _replay(self, tpe: TpeSampler) -> None:
         """Report the trials of earlier runs to TPE, in the order of their indices."""
-        past = sorted((r for r in self.records.values() if r.stage == "search"), key=lambda r: r.index)
-        for record in past[: self.plan.num_trials]:
+        for record in self._usable_records()[: self.plan.num_trials]:
             tpe.tell(record.index, dict(record.hparams), self.objective_of(record))
             self._add_search(self._search_request(record.index, dict(record.hparams)))
 
@@ -93,6 +129,7 @@ class PairStudy:
             hparams=hparams,
             seed=self.plan.search_seed,
             max_epochs=self.plan.max_epochs,
+            packed=self.plan.packed,
         )
 
     def objective_of(self, record: TrialRecord) -> float | None:
@@ -102,7 +139,7 @@ class PairStudy:
     @property
     def features_request(self) -> TrialRequest:
         """The features stage. Tasks on one dataset give the same request; the caller runs it once."""
-        return replace(self._search_request(0, {}), stage="features", seed=0)
+        return replace(self._search_request(0, {}), stage="features", seed=0, packed={})
 
     def next_request(self) -> TrialRequest | None:
         """The next trial to run; None while waiting for running trials, and when finished."""

@@ -234,6 +234,7 @@ class Trial:
             store=self._feature_store(),
             device=torch.device(self._device),
             num_threads=self._num_threads,
+            packed=self.request.packed,
             checkpoint_dir=self.checkpoint_dir,
         )
 

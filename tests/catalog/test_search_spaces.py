@@ -14,12 +14,10 @@ from raybench.catalog.search_spaces import (
     Float,
     Int,
     defaults,
-    edges,
-    extension,
     fit_epochs,
     num_choices,
-    packed_edges,
 )
+from raybench.catalog.space_edges import edges, extension, packed_edges
 from raybench.catalog.tasks import PROTOCOLS
 
 

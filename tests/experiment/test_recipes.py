@@ -115,11 +115,20 @@ def test_the_header_states_question_and_expected_score(tmp_path, spec_file):
     assert "(mean over 2 seed(s))" in text
 
 
+def pasted(sentence: str) -> list[dict]:
+    """What the line to paste, in backquotes, says to YAML."""
+    return yaml.safe_load(sentence.split("`")[1])["spaces"]
+
+
 def test_a_packed_value_at_an_end_of_its_grid_gets_a_range_to_try(tmp_path, spec_file):
     path = measured(tmp_path, spec_file, PROBE, PROBED, CELL, {"lr": "high"})
-    sentence = "lr = 10.0 is the highest value tried; the best may lie beyond, try 0.0001 to 100."
-    assert yaml.safe_load(path.read_text())["found"]["edges"] == {"lr": sentence}
+    sentence = yaml.safe_load(path.read_text())["found"]["edges"]["lr"]
+    assert sentence.startswith("lr = 10.0 is the highest value tried; the best may lie beyond. To try it: `")
     assert f"# Edge:    {sentence}" in path.read_text()
+    [entry] = pasted(sentence)
+    assert entry["protocol"] == "linear_probe"
+    assert entry["backbones"] == ["mini_vit.random"]
+    assert entry["space"]["lr"][-3:] == [10.0, 26.1, 68.14]
 
 
 def test_a_searched_value_at_an_end_of_its_space_gets_a_range_to_try(tmp_path, spec_file):
@@ -127,9 +136,8 @@ def test_a_searched_value_at_an_end_of_its_space_gets_a_range_to_try(tmp_path, s
     hparams = {"lr": 0.003, "weight_decay": 0.05, "layer_decay": 0.75, "drop_path": 0.0}
     path = measured(tmp_path, spec_file, pair, hparams, {}, {})
     edges = yaml.safe_load(path.read_text())["found"]["edges"]
-    assert edges == {
-        "lr": "lr = 0.003 is the highest value tried; the best may lie beyond, try 1e-05 to 0.03."
-    }
+    assert list(edges) == ["lr"]  # No drop path is a natural end.
+    assert pasted(edges["lr"])[0]["space"] == {"lr": {"low": 1e-5, "high": 0.03, "log": True}}
     assert load_spec(path).hparams == hparams
 
 

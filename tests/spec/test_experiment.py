@@ -27,7 +27,11 @@ def test_a_backbone_is_found_by_name_or_refused(spec):
 
 
 def test_the_search_space_ends_at_the_budgets_epochs(spec):
-    assert spec.space_of("linear_probe")["epochs"].high == spec.max_epochs_of("linear_probe") == 30
+    assert (
+        spec.space_of("linear_probe", spec.backbones[0].name)["epochs"].high
+        == spec.max_epochs_of("linear_probe")
+        == 30
+    )
 
 
 def test_resources_come_from_the_protocol_unless_the_spec_sets_them(write):

@@ -44,7 +44,9 @@ def trials(spec, score, *, num=16, tasks=("finetune@digits",), status="completed
         )
         for task in tasks
         for number, backbone in enumerate(spec.backbones)
-        for index, hparams in enumerate(sequence(spec.space_of("finetune"), "qmc", num, number))
+        for index, hparams in enumerate(
+            sequence(spec.space_of("finetune", backbone.name), "qmc", num, number)
+        )
     ]
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from raybench.catalog.search_spaces import FINETUNE, KNN
+from raybench.catalog.search_spaces import FINETUNE, KNN, Choice, Float, contains, num_choices
 from raybench.core.records import Pair, Task, TrialRecord, TrialRequest, metric_values
 from raybench.tuning.study import PairStudy, StudyPlan
 
@@ -149,3 +149,72 @@ def test_among_equal_scores_the_better_likelihood_wins_then_the_earliest_trial()
         values = metric_values({"val/accuracy": 0.7, "val/nll": nll[request.index]})
         study.complete(request, replace(record_of(request, 0.7), values=values))
     assert study.winner.index == 1
+
+
+def searched(study: PairStudy) -> list[dict]:
+    return [dict(request.hparams) for request in run_to_the_end(study) if request.stage == "search"]
+
+
+NARROW = {**FINETUNE, "lr": Float(low=1e-4, high=1e-3, log=True, default=1e-3)}
+
+
+def test_trials_of_an_earlier_space_count_where_they_lie_in_the_new_one():
+    wide = PairStudy(PAIR, replace(PLAN, num_trials=8))
+    run_to_the_end(wide)
+    inside = {
+        record.trial_id: record
+        for record in wide.search_records
+        if contains(NARROW, record.hparams) and record.index > 0  # The default trial is in both sequences.
+    }
+    assert 0 < len(inside) < 7
+    narrow = PairStudy(PAIR, replace(PLAN, num_trials=8, space=NARROW), wide.records)
+    fresh = searched(narrow)
+    assert len(fresh) == 8 - len(inside) - 1
+    assert len(narrow.search_records) == 8
+    assert inside.keys() < {record.trial_id for record in narrow.search_records}
+    assert all(contains(NARROW, record.hparams) for record in narrow.search_records)
+    resumed = PairStudy(PAIR, narrow.plan, narrow.records)
+    assert searched(resumed) == []
+    assert resumed.winner == narrow.winner
+
+
+def test_a_longer_search_in_the_new_space_keeps_its_trials():
+    wide = PairStudy(PAIR, replace(PLAN, num_trials=8))
+    run_to_the_end(wide)
+    narrow = PairStudy(PAIR, replace(PLAN, num_trials=8, space=NARROW), wide.records)
+    run_to_the_end(narrow)
+    longer = PairStudy(PAIR, replace(narrow.plan, num_trials=12), narrow.records)
+    assert len(searched(longer)) == 4
+
+
+def test_trials_with_another_grid_do_not_count():
+    plan = replace(PLAN, space=KNN, num_trials=3)
+    old = PairStudy(PAIR, plan)
+    run_to_the_end(old)
+    changed = PairStudy(PAIR, replace(plan, packed={"k": (1, 2)}), old.records)
+    made = run_to_the_end(changed)
+    assert [request.stage for request in made].count("search") == 3
+    assert {request.trial_id for request in made}.isdisjoint(old.records)
+    assert all(request.packed == {"k": (1, 2)} for request in made)
+
+
+def test_tpe_learns_only_from_trials_of_its_space():
+    wide = PairStudy(PAIR, replace(PLAN, sampler="tpe", num_trials=8))
+    run_to_the_end(wide)
+    narrow = PairStudy(PAIR, replace(PLAN, sampler="tpe", num_trials=10, space=NARROW), wide.records)
+    run_to_the_end(narrow)
+    assert len(narrow.search_records) == 10
+    assert all(contains(NARROW, record.hparams) for record in narrow.search_records)
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
+def test_a_conditional_dimension_has_its_default_where_it_is_not_searched(sampler):
+    space = {
+        "solver": Choice(options=("sgd", "lbfgs"), default="sgd"),
+        "batch_size": Choice(options=(64, 128, 256), default=256, when={"solver": ("sgd",)}),
+    }
+    made = searched(PairStudy(PAIR, replace(PLAN, space=space, sampler=sampler, num_trials=12)))
+    assert {h["batch_size"] for h in made if h["solver"] == "lbfgs"} == {256}
+    assert {h["batch_size"] for h in made if h["solver"] == "sgd"} == {64, 128, 256}
+    if sampler != "tpe":
+        assert len(made) == num_choices(space) == 4

@@ -13,6 +13,7 @@ from raybench.core.records import Pair, Task
 from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import CLEAN, Criterion, SelectedScores, select_by_criterion
 from raybench.report.gather.published_tables import PublishedComparison, compare_with_published
+from raybench.report.gather.search_fairness import unequal_searches
 from raybench.report.gather.sources import Results
 from raybench.store import ledger
 
@@ -109,7 +110,11 @@ def rank_results(
         missing=missing,
         condition=selected.condition,
         rule=rule,
-        notes=[*results.notes, *_left_out(selected, scores, results, rule)],
+        notes=[
+            *results.notes,
+            *_left_out(selected, scores, results, rule),
+            *unequal_searches(results.specs),
+        ],
         comparisons=[
             compare_with_published(overall, results.measurements, paper, rule)
             for paper in results.reference_tables

@@ -1,5 +1,6 @@
 """How the searches went, from the ledger: trials, learning curves, best values on an edge, importance."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,9 @@ import polars as pl
 
 from raybench.analysis.early_stopping import LEARNING
 from raybench.analysis.packed_effects import main_effects
-from raybench.catalog.search_spaces import edges
+from raybench.catalog.search_spaces import Grid, Limits, SearchSpace
+from raybench.catalog.space_changes import SpaceChange, changed_grid, changed_space
+from raybench.catalog.space_edges import edges, next_values
 from raybench.catalog.tasks import PROTOCOLS, ProtocolInfo
 from raybench.core.errors import EmptyInputError
 from raybench.core.records import TrialRecord
@@ -19,7 +22,9 @@ from raybench.store.files import StoragePath
 
 PAIR = {"backbone": pl.String, "task": pl.String}
 TRIALS = pl.Schema({**PAIR, "direction": pl.String, "value": pl.Float64, "index": pl.Int64})
-EDGES = pl.Schema({**PAIR, "hyperparameter": pl.String, "end": pl.String, "value": pl.String})
+EDGES = pl.Schema(
+    {**PAIR, "hyperparameter": pl.String, "end": pl.String, "value": pl.String, "try_next": pl.String}
+)
 PACKED = pl.Schema({**PAIR, "grid": pl.String, "hyperparameter": pl.String, "share": pl.Float64})
 IMPORTANCE = pl.Schema(
     {
@@ -87,18 +92,16 @@ def search_data(
     Args:
         experiments: (storage, experiment) pairs.
         records: all trials of these experiments.
-        specs: the stored specs, whose `max_epochs` bound the epochs of a space.
+        specs: the stored specs, whose `max_epochs` and `spaces` determine the spaces.
     """
     trials = [trial for record in records if (trial := _search_trial(record)) is not None]
     winners = _winners(trials)
-    max_epochs = {
-        (spec.get("name"), protocol): epochs
-        for spec in specs
-        for protocol, epochs in spec.get("max_epochs", {}).items()
-    }
+    by_name = {spec.get("name"): spec for spec in specs}
     trial_rows = [(*trial.pair, trial.direction, trial.value, trial.record.index) for trial in trials]
     learning_rows = [row for trial in trials for row in _learning_rows(trial)]
-    edge_rows = [row for trial in winners for row in _edge_rows(trial, max_epochs)]
+    edge_rows = [
+        row for trial in winners for row in _edge_rows(trial, by_name.get(trial.record.experiment, {}))
+    ]
     packed_rows = [row for trial in winners for row in _packed_rows(trial)]
     return SearchData(
         trials=pl.DataFrame(trial_rows, schema=TRIALS, orient="row").unique(maintain_order=True),
@@ -136,14 +139,24 @@ def _learning_rows(trial: _SearchTrial) -> list[tuple[object, ...]]:
     ]
 
 
-def _edge_rows(
-    trial: _SearchTrial, max_epochs: Mapping[tuple[Any, str], int]
-) -> list[tuple[str, str, str, str, str]]:
-    record, protocol = trial.record, trial.protocol
-    limit = max_epochs.get((record.experiment, protocol.name), protocol.max_epochs)
-    on_edge = {**edges(protocol.space_within(limit), record.hparams), **record.edges}
+def _edge_rows(trial: _SearchTrial, spec: Mapping[str, Any]) -> list[tuple[str, str, str, str, str, str]]:
+    record, info = trial.record, trial.protocol
+    max_epochs = spec.get("max_epochs", {}).get(info.name, info.max_epochs)
+    changes = [SpaceChange.of(entry) for entry in spec.get("spaces", ())]
+    applicable = [change for change in changes if change.applies_to(info.name, record.pair.backbone)]
+    space = changed_space(info.space_within(max_epochs), info, applicable, max_epochs)
+    grid = info.packed_grid(record.hparams, changed_grid(info, applicable))
     tried = {**record.hparams, **record.chosen}
-    return [(*trial.pair, name, end, str(tried.get(name))) for name, end in sorted(on_edge.items())]
+    return [
+        (*trial.pair, name, end, str(tried.get(name)), _next_line(name, end, space, grid, info.limits))
+        for name, end in sorted({**edges(space, record.hparams), **record.edges}.items())
+    ]
+
+
+def _next_line(name: str, end: Any, space: SearchSpace, grid: Grid, limits: Limits) -> str:
+    """The line of `spaces` that searches further; empty if nothing lies beyond."""
+    wider = next_values(name, end, space, grid, limits)
+    return "" if wider is None else json.dumps({name: wider})
 
 
 def _packed_rows(trial: _SearchTrial) -> list[tuple[str, str, str, str, float]]:

@@ -93,7 +93,7 @@ def edges(report_data: ReportData) -> Sequence[Part]:
             f"In {num_touched} of {winners.height} pairs the best trial has a value on an edge, most often "
             f"{first['hyperparameter']} at its {first['end']} end ({first['num_pairs']} of "
             f"{first['of_pairs']} pairs of {first['protocol']}). Better values may lie beyond, so the score "
-            "of such a pair may be too low. Its recipe says which range to try."
+            "of such a pair may be too low. `try_next` is what to write under `space` in the spec's `spaces`."
         ),
         Table(counted, "Best values on an edge, counted", "edges_counted"),
         Table(on_edge, "Best values on an edge, by pair", "edges", is_folded=True),
