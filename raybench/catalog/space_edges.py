@@ -73,6 +73,8 @@ def extension(dimension: Dimension, end: End) -> tuple[float, float]:
 def next_values(name: str, end: End, space: SearchSpace, grid: Grid, limits: Limits) -> Any:
     """What a spec's `spaces` would say to search further than `end`; None if nothing lies beyond.
 
+    Epochs end at the experiment's `max_epochs`, so nothing lies beyond their high end.
+
     >>> from raybench.catalog.search_spaces import FINETUNE, FINETUNE_LIMITS
     >>> next_values("lr", "high", FINETUNE, {}, FINETUNE_LIMITS)
     {'low': 1e-05, 'high': 0.03, 'log': True}
@@ -84,6 +86,8 @@ def next_values(name: str, end: End, space: SearchSpace, grid: Grid, limits: Lim
         return wider if len(wider) > len(grid[name]) else None
     if name not in space or isinstance(dimension := space[name], Choice):
         return None
+    if name == "epochs":
+        largest = dimension.high
     low, high = extension(dimension, end)
     low, high = max(low, smallest), min(high, largest)
     if (low, high) == (dimension.low, dimension.high):

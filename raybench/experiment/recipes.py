@@ -103,14 +103,18 @@ def edge_sentences(spec: ExperimentSpec, winner: TrialRecord) -> dict[str, str]:
     winning = {**winner.hparams, **winner.chosen}
     sentences = {}
     for name, end in ends.items():
+        tried = f"{name} = {winning.get(name)} is the {end}est value tried"
+        if (name, end) == ("epochs", "high"):
+            sentences[name] = (
+                f"{tried}; the best may lie beyond. To try it, raise `max_epochs.{protocol.name}` in an "
+                "experiment of another name."
+            )
+            continue
         wider = next_values(name, end, space, grid, protocol.limits)
         if wider is not None:
             entry = {"protocol": protocol.name, "backbones": [backbone], "space": {name: wider}}
             line = yaml.safe_dump([entry], default_flow_style=True, sort_keys=False, width=10_000).strip()
-            sentences[name] = (
-                f"{name} = {winning.get(name)} is the {end}est value tried; the best may lie beyond. "
-                f"To try it: `spaces: {line}`"
-            )
+            sentences[name] = f"{tried}; the best may lie beyond. To try it: `spaces: {line}`"
     return sentences
 
 

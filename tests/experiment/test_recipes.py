@@ -205,3 +205,9 @@ def test_a_folder_named_in_the_task_becomes_an_absolute_path(tmp_path):
 def test_a_pair_without_a_measured_final_stage_gets_no_recipe(tmp_path, spec_file):
     assert recipes.write_all(tmp_path, load_spec(spec_file), {PROBE: None}) == []
     assert not list(tmp_path.rglob(f"{PROBE.slug}.yaml"))
+
+
+def test_more_epochs_than_the_experiment_allows_need_another_experiment(tmp_path, spec_file):
+    path = measured(tmp_path, spec_file, PROBE, {**PROBED, "epochs": 30}, CELL, {})
+    sentence = yaml.safe_load(path.read_text())["found"]["edges"]["epochs"]
+    assert "raise `max_epochs.linear_probe` in an experiment of another name" in sentence

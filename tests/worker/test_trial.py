@@ -499,3 +499,16 @@ def test_a_dataset_is_read_once_per_process_and_stays_locked(spec, storage):
     assert process_cache.cached_dataset(replace(info), storage) is first
     assert process_cache.cached_dataset(replace(info, val_fraction=0.4), storage) is not first
     assert not first.is_unlocked
+
+
+@pytest.mark.parametrize("stage", ["search", "final"])
+def test_a_trial_tries_the_values_that_the_spec_gives_a_packed_hyperparameter(make_trial, storage, stage):
+    plain = make_trial(stage=stage)
+    request = replace(plain.request, packed={"k": (2, 3)})
+    subject = Trial(request, plain._spec, storage, device="cpu", num_threads=1)
+    run(subject)
+    record = record_of(subject, storage)
+    assert record.status == "completed", record.reason
+    assert {cell["k"] for cell in record.grid} == {2, 3}
+    assert record.packed == {"k": (2, 3)}
+    assert record.trial_id != plain.request.trial_id
