@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from raybench.catalog.search_spaces import Choice, Dimension, Float, Grid, Int, SearchSpace, When
 from raybench.catalog.tasks import ProtocolInfo
 from raybench.core.records import HparamValue
@@ -149,7 +147,8 @@ def _packed_values(name: str, change: DimensionChange, info: ProtocolInfo) -> tu
     if is_log and low <= 0:
         raise ValueError(f"is spaced on a log scale, so `low` must be more than 0, got {low!r}.")
     num = change.num or sum(not isinstance(value, str) for value in base)
-    spaced = np.geomspace(low, high, num) if is_log else np.linspace(low, high, num)
+    steps = [step / (num - 1) for step in range(num)]
+    spaced = [low * (high / low) ** step if is_log else low + step * (high - low) for step in steps]
     if all(isinstance(value, int) for value in base):
         return tuple(dict.fromkeys(round(value) for value in spaced))
     return tuple(dict.fromkeys(float(f"{value:.4g}") for value in spaced))
