@@ -16,7 +16,7 @@ _NATURAL_ENDS: Mapping[str, tuple[float, ...]] = {
     "drop_path": (0.0,),
     "layer_decay": (1.0,),
 }
-"""Ends with nothing beyond to try: no weight decay, nearest neighbour only, no decay between layers."""
+"""Ends beyond which there is no value: no weight decay, nearest neighbour only, one rate for all layers."""
 
 
 def edges(space: SearchSpace, hparams: Hparams) -> dict[str, End]:
