@@ -72,7 +72,7 @@ class Plan:
             f"feature passes  {self.feature_passes} (backbone × dataset; the storage already may hold some)",
             wrapped("each trial      ", self.resources),
             f"cost            {self._cost()}",
-            *(_wrapped("searched        ", line) for line in self.spaces),
+            *(wrapped("searched        ", line) for line in self.spaces),
         ]
         return "\n".join([*summary, *(wrapped("note            ", note) for note in self.notes)])
 
