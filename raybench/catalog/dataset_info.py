@@ -23,7 +23,7 @@ class Shift:
     are averaged. None: the shifted set's class names are the dataset's, or its class ids in digits."""
     cue: str = ""
     """Regular expression whose group extracts, from an example's id, the class of a conflicting cue (the
-    texture, if the label is the shape); empty without such a cue."""
+    texture, if the label is the shape); images whose cues agree do not count. Empty without such a cue."""
 
 
 Difficulty = Literal["easy", "medium", "hard"]

@@ -1,10 +1,17 @@
 """The evaluator `shift`: accuracy on shifted test sets of the same classes."""
 
+from typing import ClassVar
+
 from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
 
 
 class ShiftSettings(EvaluatorSettings):
-    """No settings: the shifted test sets of a dataset are stated in its row (`shifts`)."""
+    """No settings: the shifted test sets of a dataset are stated in its row (`shifts`).
+
+    Version 2 measures accuracy on a set with a second cue only where the two cues differ.
+    """
+
+    version: ClassVar[int] = 2
 
 
 INFO = EvaluatorInfo(
