@@ -1,14 +1,15 @@
 """Work left of an experiment: its plan minus the trial records that the storage holds."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import SpecError
 from raybench.core.records import Pair, TrialRecord, TrialRequest, TrialStatus
 from raybench.spec import ExperimentSpec, diff
-from raybench.store import ledger
-from raybench.store.files import StoragePath
+from raybench.store import layout, ledger
+from raybench.store.files import StoragePath, remove_tree
 from raybench.store.withdrawal import withdraw_results
 from raybench.tuning.study import PairStudy, StudyPlan
 
@@ -116,13 +117,16 @@ def final_record(storage: StoragePath, request: TrialRequest, reason: str | None
     return record
 
 
-def store_spec(spec: ExperimentSpec, storage: StoragePath) -> None:
+def store_spec(spec: ExperimentSpec, storage: StoragePath) -> list[str]:
     """Store the spec, in place of an earlier one of the same name that it extends.
+
+    Returns:
+        What it adds to the earlier one, in sentences.
 
     Raises:
         SpecError: if it contradicts the stored one.
     """
-    stored = ledger.load_spec(storage, spec.name)
+    stored, extends = ledger.load_spec(storage, spec.name), list[str]()
     if stored is not None:
         change = diff(ExperimentSpec.from_dict(stored), spec)
         if change.conflicts:
@@ -130,4 +134,17 @@ def store_spec(spec: ExperimentSpec, storage: StoragePath) -> None:
                 f"{storage} already holds an experiment {spec.name!r} that differs",
                 [*change.conflicts, "rename the experiment, or give another `--storage`."],
             )
+        _forget_evaluations(storage, spec.name, change.stale_evaluators)
+        extends = change.extends
     ledger.save_spec(storage, spec.name, spec.to_dict())
+    return extends
+
+
+def _forget_evaluations(storage: StoragePath, experiment: str, evaluators: Sequence[str]) -> None:
+    """Let final trials run these evaluators again; their other results are kept."""
+    for record in ledger.read_records(storage, experiment) if evaluators else ():
+        kept = {name: digest for name, digest in record.evaluations.items() if name not in evaluators}
+        for name in evaluators:
+            remove_tree(layout.evaluator_dir(storage, experiment, record.trial_id, name))
+        if kept != record.evaluations:
+            ledger.write_record(storage, replace(record, evaluations=kept))

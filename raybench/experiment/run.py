@@ -99,9 +99,10 @@ def run_experiment(spec: ExperimentSpec, storage: StoragePath, options: RunOptio
     options = options or RunOptions()
     storage = absolute_path(storage)
     require_writable(storage)
-    print(describe_datasets(spec), file=options.stream or sys.stdout, flush=True)
+    print(describe_datasets(spec), file=options.stream, flush=True)
     with _only_driver(storage, spec.name, options.stream) as lock:
-        store_spec(spec, storage)
+        for sentence in store_spec(spec, storage):
+            print(f"note            this spec extends the stored one: {sentence}", file=options.stream)
         return _Run(spec, storage, options, lock).outcome()
 
 

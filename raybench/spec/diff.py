@@ -15,13 +15,16 @@ class SpecChange:
     """Additions that leave existing measurements valid."""
     conflicts: list[str]
     """Changes that would make new measurements incomparable with the existing ones."""
+    stale_evaluators: list[str]
+    """Evaluators to run again, because a dataset that only evaluators read has changed."""
 
 
 def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
     """Compare what determines measurements; resources and the budget's name do not.
 
-    Additional backbones, tasks, seeds, evaluators and trials extend an experiment. Any other change
-    conflicts, and so does removing any of them: existing measurements stay in the table.
+    Additional backbones, tasks, seeds, evaluators and trials extend an experiment, and so does another source
+    of a dataset that only evaluators read: no trial depends on it. Any other change conflicts, and so does
+    removing any of them: existing measurements stay in the table.
     """
     extends: list[str] = []
     conflicts: list[str] = []
@@ -45,14 +48,37 @@ def diff(old: ExperimentSpec, new: ExperimentSpec) -> SpecChange:
         conflicts.append(f"search.num_trials: {was_trials} → {now_trials}; trials cannot be taken back")
     if old.spaces != new.spaces:
         extends.append("spaces: changed; trials that lie in the new spaces count, others are replaced")
-    for key, was, now in _fixed_parts(old, new):
+    changed = _changed_datasets_of_evaluators(old, new)
+    stale = sorted({evaluator for name in changed for evaluator in old.evaluators_reading(name)})
+    for name in changed:
+        extends.append(f"datasets.{name}: changed; {', '.join(stale) or 'no evaluator'} measures again")
+    for key, was, now in _fixed_parts(old, new, without=changed):
         if was != now:
             conflicts.append(f"{key}: {was} → {now}")
-    return SpecChange(extends=extends, conflicts=conflicts)
+    return SpecChange(extends=extends, conflicts=conflicts, stale_evaluators=stale)
 
 
-def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, Any, Any]]:
-    """(Key, old value, new value) of everything that must not change, where both specs have it."""
+def _changed_datasets_of_evaluators(old: ExperimentSpec, new: ExperimentSpec) -> list[str]:
+    """Datasets that no task of the old spec fits or measures, and whose row changed."""
+    of_tasks = {task.dataset for task in old.tasks}
+    was, now = old.to_dict()["datasets"], new.to_dict()["datasets"]
+    return [
+        name
+        for name, row in was.items()
+        if name not in of_tasks
+        and name in now
+        and any(row.get(key) != now[name].get(key) for key in {**row, **now[name]} if key not in _DESCRIPTIVE)
+    ]
+
+
+def _fixed_parts(
+    old: ExperimentSpec, new: ExperimentSpec, *, without: Sequence[str]
+) -> list[tuple[str, Any, Any]]:
+    """(Key, old value, new value) of everything that must not change, where both specs have it.
+
+    Args:
+        without: datasets that may change.
+    """
     parts: list[tuple[str, Any, Any]] = [
         ("name", old.name, new.name),
         ("search.sampler", old.search.sampler, new.search.sampler),
@@ -78,7 +104,7 @@ def _fixed_parts(old: ExperimentSpec, new: ExperimentSpec) -> list[tuple[str, An
     pairs += [
         (f"datasets.{name}", row, now["datasets"][name])
         for name, row in was["datasets"].items()
-        if name in now["datasets"]
+        if name in now["datasets"] and name not in without
     ]
     for where, row, other in pairs:
         keys = [key for key in {**row, **other} if key not in _DESCRIPTIVE]

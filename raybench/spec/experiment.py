@@ -154,6 +154,16 @@ class ExperimentSpec(BaseModel):
             if EVALUATORS[name].needs in possible
         }
 
+    def evaluators_reading(self, dataset: str) -> list[str]:
+        """Evaluators that read a dataset in addition to those of tasks: by their settings, or as a shift."""
+        is_shift = any(dataset in info.shifts for info in self.datasets.values())
+        settings = {name: restore_settings(EVALUATORS[name], s) for name, s in self.evaluators.items()}
+        return [
+            name
+            for name, s in settings.items()
+            if dataset in s.dataset_names or (s.reads_shifts and is_shift)
+        ]
+
     def max_epochs_of(self, protocol: str) -> int:
         """Epochs of one trial of that protocol: the spec's number, else the budget's, else the protocol's."""
         return self.max_epochs[protocol]

@@ -283,3 +283,35 @@ def test_images_left_out_of_a_dataset_are_reported_once_with_their_count(spec):
         "digits: 3 images dropped: a later split holds the same pixels.",
         "digits: 4 unreadable images were skipped, as the spec allows.",
     ]
+
+
+def test_a_corrected_dataset_of_an_evaluator_repeats_the_evaluator_and_no_trial(read, tmp_path):
+    for folder in ("wrong/test/a", "right/a"):
+        (tmp_path / folder).mkdir(parents=True)
+    evaluators = "seeds: [0, 1]\nevaluators: [calibration, {ood: {near: [other]}}]\n"
+    spec, corrected = (
+        read(
+            ("seeds: [0, 1]", evaluators),
+            ("search:", f"datasets: {{other: {{folder: {folder}, test_only: true}}}}\nsearch:"),
+        )
+        for folder in ("wrong", "right")
+    )
+    assert store_spec(spec, tmp_path) == []
+    digests = {name: settings.digest for name, settings in spec.evaluators_of("knn").items()}
+    study = make_studies(spec, [])[0]
+    while (request := study.next_request()) is not None:
+        done = completed(request, evaluations=digests if request.stage == "final" else {})
+        ledger.write_record(tmp_path, done)
+        study.complete(request, done)
+    before = ledger.read_records(tmp_path, "small")
+    assert make_studies(corrected, before)[0].is_finished
+
+    (sentence,) = store_spec(corrected, tmp_path)
+    assert sentence == "datasets.other: changed; ood measures again"
+    again = make_studies(corrected, ledger.read_records(tmp_path, "small"))[0]
+    assert [request.stage for request in (again.next_request(), again.next_request())] == ["final", "final"]
+    after = ledger.read_records(tmp_path, "small")
+    finals = [record for record in after if record.stage == "final"]
+    assert all(set(record.evaluations) == {"calibration"} for record in finals)
+    assert [record.values for record in after] == [record.values for record in before]
+    assert store_spec(corrected, tmp_path) == []

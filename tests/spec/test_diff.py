@@ -87,3 +87,39 @@ def test_a_dataset_that_moved_its_splits_conflicts(write, tmp_path):
     old = load_spec(write(tasks="[knn@own]", datasets="{own: {folder: photos}}"))
     new = load_spec(write(tasks="[knn@own]", datasets="{own: {folder: photos, splits: {train: val}}}"))
     assert any(conflict.startswith("datasets.own.splits: ") for conflict in diff(old, new).conflicts)
+
+
+@pytest.mark.parametrize(
+    ("evaluators", "shifts", "stale"),
+    [
+        ("[{ood: {near: [far_away]}}, calibration]", "[]", ["ood"]),
+        ("[{ood: {near: [far_away]}}, shift]", "[far_away]", ["ood", "shift"]),
+        ("[calibration]", "[far_away]", []),
+    ],
+)
+def test_a_dataset_that_only_evaluators_read_may_be_corrected(write, tmp_path, evaluators, shifts, stale):
+    for folder in ("photos/train/cat", "photos/test/cat", "wrong/test/cat", "right/cat"):
+        (tmp_path / folder).mkdir(parents=True)
+
+    def spec(folder):
+        own = f"own: {{folder: photos, shifts: {shifts}}}"
+        other = f"far_away: {{folder: {folder}, test_only: true}}"
+        return load_spec(write(tasks="[knn@own]", datasets=f"{{{own}, {other}}}", evaluators=evaluators))
+
+    made = diff(spec("wrong"), spec("right"))
+    assert made.conflicts == []
+    assert made.stale_evaluators == stale
+    assert any("datasets.far_away: changed" in sentence for sentence in made.extends)
+    assert diff(spec("right"), spec("right")).stale_evaluators == []
+
+
+def test_a_dataset_that_a_task_reads_too_may_not_change(write, tmp_path):
+    for folder in ("one/cat", "other/cat"):
+        (tmp_path / folder).mkdir(parents=True)
+    lines = {"tasks": "[knn@own, knn@digits]", "evaluators": "[{ood: {near: [own]}}]"}
+    old, new = (
+        load_spec(write(**lines, datasets=f"{{own: {{folder: {name}}}}}")) for name in ("one", "other")
+    )
+    made = diff(old, new)
+    assert made.stale_evaluators == []
+    assert any(conflict.startswith("datasets.own.source: ") for conflict in made.conflicts)

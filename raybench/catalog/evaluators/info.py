@@ -16,6 +16,8 @@ class EvaluatorSettings:
     __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
     version: ClassVar[int] = 1
     """Increment it if equal settings give other numbers: finished experiments are then evaluated again."""
+    reads_shifts: ClassVar[bool] = False
+    """Whether it reads the shifted test sets of the task's dataset."""
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)

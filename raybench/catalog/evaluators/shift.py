@@ -12,6 +12,7 @@ class ShiftSettings(EvaluatorSettings):
     """
 
     version: ClassVar[int] = 2
+    reads_shifts: ClassVar[bool] = True
 
 
 INFO = EvaluatorInfo(
