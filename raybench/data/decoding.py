@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,12 +14,21 @@ from raybench.core.errors import UnreadableImageError
 
 RgbImage = UInt8[np.ndarray, "h w 3"]
 
+FORMATS = frozenset(
+    {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
+)
+"""File formats that are read, by Pillow's names. Others hold drawings (EPS starts an interpreter), textures,
+or measurements whose values have no stated range (FITS, SPIDER)."""
 FORMATS_OF_16_BIT = ("PNG", "PPM")
-"""File formats whose samples have 16 bits at most; Pillow opens some of them as 32-bit integers."""
+"""Formats whose samples have 16 bits at most; Pillow opens some of them as 32-bit integers."""
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+"""Numbers of TIFF's tags."""
+WHITE_IS_ZERO = 0
+SIGNED = 2
 
 
 def decode(content: bytes | Path | None, name: str) -> RgbImage:
-    """Decode one image of any format Pillow reads; `to_rgb` converts its mode.
+    """Decode one image of the file formats in FORMATS; `to_rgb` converts its mode.
 
     Args:
         content: the encoded image, or its path; None where a table has an empty cell.
@@ -37,6 +48,8 @@ def decode(content: bytes | Path | None, name: str) -> RgbImage:
         )
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+            if image.format not in FORMATS:
+                raise ValueError(f"its format is {image.format}; convert it to PNG or JPEG")
             return np.asarray(to_rgb(image))
     except MemoryError:
         raise
@@ -62,29 +75,36 @@ def is_broken_link(path: Path) -> bool:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any mode to RGB, by the rules of `docs/images.md`.
 
-    Bits beyond eight are scaled, alpha is dropped, orientation tags are ignored, and only the first frame is
-    read. timm's transform does the same, but clips 16-bit grey to white.
+    Bits beyond eight are scaled, alpha is dropped, and of several frames the first is taken. timm's transform
+    does the same, but clips 16-bit grey to white.
 
     Raises:
-        ValueError: if the mode has no stated range of values (32-bit integers and floats), or Pillow cannot
-            convert it.
+        ValueError: if the values have no stated range (signed and 32-bit integers, floats), or Pillow cannot
+            convert the mode.
     """
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # Of TIFF files only.
+    if SIGNED in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("signed integers have no stated range; save it with 8 or 16 unsigned bits")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # A warning of Pillow asks for this step.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in FORMATS_OF_16_BIT):
-        image = _from_16_bit(image)
-    elif image.mode in ("I", "F"):
+        (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
+        return _grey(image, 2**bits - 1, is_inverted=tags.get(PHOTOMETRIC) == WHITE_IS_ZERO)
+    if image.mode in ("I", "F"):
         kind = "integers" if image.mode == "I" else "floats"
         raise ValueError(
             f"mode {image.mode!r} (32-bit {kind}) has no stated range; save it with 8 or 16 bits per channel"
         )
+    if image.mode == "La":
+        image = image.convert("LA")  # Pillow converts premultiplied grey to nothing else.
     return image.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Grey of 0…65535 → 0…255, rounded."""
+def _grey(image: Image.Image, largest: int, *, is_inverted: bool) -> Image.Image:
+    """Grey of 0…largest → RGB of 0…255, rounded. (Pillow inverts 8-bit images itself, but no others.)"""
     values = np.asarray(image).astype(np.int64)
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    values = largest - values if is_inverted else values
+    return Image.fromarray(((values * 255 + largest // 2) // largest).astype(np.uint8)).convert("RGB")
 
 
 def pixel_hash(image: RgbImage) -> str:
