@@ -156,6 +156,15 @@ def pin(storage: StoragePath, experiment: str, kind: str, name: str, digest: str
         )
 
 
+def pinned(storage: StoragePath, experiment: str, kind: str, name: str) -> str | None:
+    """The digest that `pin` has stored; None before, or if its file is damaged."""
+    try:
+        content = json.loads(read_bytes(layout.identity_file(storage, experiment, kind, name)))
+        return str(content["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _parse(path: StoragePath) -> TrialRecord | None:
     try:
         return record_from_json(read_bytes(path))

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
-from raybench.core.records import Pair, TrialRecord, digest_of
+from raybench.core.records import Pair, Split, TrialRecord, digest_of
 from raybench.report.render.curve_figure import curve_svgs
 from raybench.store.artifacts import read_curves
 from raybench.store.files import StoragePath, read_bytes
 from raybench.store.layout import recipe_file
-from raybench.store.ledger import load_spec, read_record, read_records
+from raybench.store.ledger import load_spec, pinned, read_record, read_records
 from raybench.store.measurements import measurements_of
 from raybench.tracking.address import storage_id
+from raybench.tracking.dataset_inputs import DatasetInput, dataset_inputs
 from raybench.tracking.parent_runs import current_final, opening_content, pair_content, summary_content
 from raybench.tracking.run_content import Labels, trial_content
 from raybench.tracking.run_writer import RunWriter
@@ -25,6 +26,7 @@ class ExperimentSync:
         self._writer = writer
         self._pairs: dict[str, Pair] = {}
         self._changed: set[str] = set()
+        self._fingerprints: dict[str, str] = {}
 
     def finished_trials(self) -> list[str]:
         """Ids of the finished trials, which each have a run; registers their pairs."""
@@ -76,7 +78,8 @@ class ExperimentSync:
             if record.stage != "features":
                 self._write_trial(record, pair)
         files = self._recipe(slug) | self._evaluator_files(records)
-        self._writer.write_parent(pair_content(pair, records, self._labels, files))
+        inputs = self._inputs(records)
+        self._writer.write_parent(pair_content(pair, records, self._labels, files, inputs))
 
     def write_summary(self, files: Mapping[str, str]) -> None:
         """Write the summary run with these artifacts (path → text)."""
@@ -87,10 +90,24 @@ class ExperimentSync:
     def _write_trial(self, record: TrialRecord, pair: Pair) -> None:
         is_final = record.stage == "final"
         rows = measurements_of(self._storage, self._experiment, record.trial_id) if is_final else ()
-        content = trial_content(record, self._labels, rows)
+        content = trial_content(record, self._labels, rows, self._inputs([record]))
         if not self._writer.is_written(content):
             self._changed.add(pair.slug)
             self._writer.write_trial(content, parent=opening_content(pair, record, self._labels))
+
+    def _inputs(self, records: list[TrialRecord]) -> tuple[DatasetInput, ...]:
+        """Splits that a pair's trials have read; empty if no trial got as far as reading the dataset."""
+        dataset = records[0].pair.task.dataset
+        if dataset not in self._fingerprints:
+            fingerprint = pinned(self._storage, self._experiment, "dataset", dataset)
+            if fingerprint is None:
+                return ()
+            self._fingerprints[dataset] = fingerprint
+        splits: list[Split] = ["train", "val"]
+        if any(record.stage == "final" for record in records):
+            splits.append("test")
+        row = self._labels.datasets.get(dataset, {})
+        return dataset_inputs(dataset, row, self._fingerprints[dataset], splits)
 
     def _recipe(self, slug: str) -> dict[str, str]:
         """Artifact path → YAML; empty before the pair has a recipe."""
@@ -124,5 +141,6 @@ def read_labels(storage: StoragePath, experiment: str) -> Labels:
         storage_id=storage_id(storage),
         spec_digest=digest_of(spec) if spec else "",
         backbones={row["name"]: row for row in spec.get("backbones", [])},
+        datasets=spec.get("datasets", {}),
         tasks=tuple(spec.get("tasks", ())),
     )

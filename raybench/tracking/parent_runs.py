@@ -9,6 +9,7 @@ from raybench.catalog.tasks import protocol_of
 from raybench.core.records import Pair, TrialRecord
 from raybench.metrics import METRICS, Metric
 from raybench.metrics.preference import preference, signed_objective
+from raybench.tracking.dataset_inputs import DatasetInput
 from raybench.tracking.run_content import (
     MAX_TAG,
     PRETRAIN_IMAGES_TAG,
@@ -32,7 +33,11 @@ STATUS_TAGS: Mapping[RunStatus, str] = {
 
 
 def pair_content(
-    pair: Pair, records: Sequence[TrialRecord], labels: Labels, files: Mapping[str, str]
+    pair: Pair,
+    records: Sequence[TrialRecord],
+    labels: Labels,
+    files: Mapping[str, str],
+    inputs: tuple[DatasetInput, ...] = (),
 ) -> RunContent:
     """Parent run of a pair, with the numbers of its row in the results table.
 
@@ -46,6 +51,7 @@ def pair_content(
         records: the pair's finished records, of all stages.
         labels: the experiment's labels.
         files: artifact path → text, attached together with the best search trial's packed grid.
+        inputs: splits that the pair's trials have read.
     """
     trials = PairTrials(pair, tuple(records))
     end = milliseconds(max((record.started_at + record.wall_seconds for record in records), default=0))
@@ -71,6 +77,7 @@ def pair_content(
         end=end,
         files={**({"grid.csv": as_csv(best.grid)} if best and best.grid else {}), **files},
         dataset=trials.dataset,
+        inputs=inputs,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raybench.core.records import Pair, TrialRecord, digest_of
+from raybench.tracking.dataset_inputs import DatasetInput
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -48,6 +49,8 @@ class Labels:
     spec_digest: str = ""
     backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Backbone → its row in the stored spec: `family`, `method`, `pretrain_images`, if known."""
+    datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Dataset → its row in the stored spec."""
     tasks: tuple[str, ...] = ()
     """`protocol@dataset` names, in the spec's order."""
 
@@ -69,7 +72,9 @@ class RunContent:
     files: Mapping[str, str] = field(default_factory=dict)
     """Artifact path → text."""
     dataset: tuple[str, str] | None = None
-    """Name and fingerprint of the evaluated dataset."""
+    """Name and fingerprint of the evaluated dataset; of a pair's run."""
+    inputs: tuple[DatasetInput, ...] = ()
+    """Splits that the run has read; not part of the digest, because runs of earlier versions have none."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -82,7 +87,10 @@ class RunContent:
 
 
 def trial_content(
-    record: TrialRecord, labels: Labels, measurements: Sequence[Mapping[str, Any]] = ()
+    record: TrialRecord,
+    labels: Labels,
+    measurements: Sequence[Mapping[str, Any]] = (),
+    inputs: tuple[DatasetInput, ...] = (),
 ) -> RunContent:
     """Child run of a trial: parameters, final values, learning curve, packed grid.
 
@@ -94,6 +102,7 @@ def trial_content(
         labels: the experiment's labels.
         measurements: the final trial's rows of the measurement table. They are attached as a file, with all
             digits and with conditions that metric names cannot spell; a tag holds their number.
+        inputs: splits that the trial has read.
     """
     end = milliseconds(record.started_at + record.wall_seconds)
     values = {**record.by_key, "wall_seconds": record.wall_seconds}
@@ -118,6 +127,7 @@ def trial_content(
             **({"grid.csv": as_csv(record.grid)} if record.grid else {}),
             **({MEASUREMENTS_FILE: as_csv(measurements)} if measurements else {}),
         },
+        inputs=inputs,
     )
 
 

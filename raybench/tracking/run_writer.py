@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raybench.tracking.address import without_credentials
+from raybench.tracking.dataset_inputs import DatasetInput
 from raybench.tracking.run_content import Point, RunContent
 
 LOG = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class RunWriter:
         self._unsure.add(key)
 
     def write_trial(self, content: RunContent, parent: RunContent) -> None:
-        """Write a trial's run below its pair's run: one creation, one batch, one status."""
+        """Write a trial's run below its pair's run: one creation, one batch, its datasets, one status."""
         if self.is_written(content):
             return
         known = self._existing(content.key)
@@ -87,6 +88,7 @@ class RunWriter:
         if known is None:
             known = self._create(content, {DIGEST_TAG: content.digest, PARENT_TAG: self._parent_id(parent)})
         self._log_batch(known.run_id, content.points, content.params, {})
+        self._log_inputs(known.run_id, content.inputs)
         self._upload(known.run_id, content.files)
         self._client.set_terminated(known.run_id, status=content.status, end_time=content.end)
         known.is_finished = True
@@ -100,8 +102,7 @@ class RunWriter:
             if tag.startswith(("best.", "raybench.reason")):
                 self._client.delete_tag(known.run_id, tag)
         self._upload(known.run_id, content.files)
-        if content.dataset:
-            self._log_dataset(known.run_id, *content.dataset)
+        self._log_inputs(known.run_id, content.inputs)
         changed = _changed(content.points, known.metrics)
         self._log_batch(known.run_id, changed, {}, content.tags)
         self._client.set_terminated(known.run_id, status=content.status, end_time=content.end)
@@ -184,12 +185,22 @@ class RunWriter:
                     LOG.warning("MLflow's artifacts are left out: %s", without_credentials(str(error)))
                 self._has_warned = True
 
-    def _log_dataset(self, run_id: str, name: str, fingerprint: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+    def _log_inputs(self, run_id: str, inputs: tuple[DatasetInput, ...]) -> None:
+        """Log the splits that the run has read; MLflow keeps those that it has."""
+        from mlflow.entities import Dataset, InputTag
+        from mlflow.entities import DatasetInput as Input
 
-        dataset = Dataset(name=name, digest=fingerprint[:36], source_type="raybench", source=name)
-        context = InputTag("mlflow.data.context", "evaluation")
-        self._client.log_inputs(run_id, [DatasetInput(dataset=dataset, tags=[context])])
+        logged = [
+            Input(
+                dataset=Dataset(
+                    name=one.name, digest=one.digest, source_type=one.source_type, source=one.source
+                ),
+                tags=[InputTag("mlflow.data.context", one.context)],
+            )
+            for one in inputs
+        ]
+        if logged:
+            self._client.log_inputs(run_id, logged)
 
 
 def search_runs(client: Any, experiment_id: str, filter_string: str) -> Iterator[Any]:

@@ -67,7 +67,8 @@ class VisibleRun(NamedTuple):
     metrics: dict[str, list[tuple[int, float]]]
     """Metric → its (step, value) points."""
     files: list[str]
-    datasets: list[tuple[str, str]]
+    datasets: list[tuple[str, str, str]]
+    """(Name, digest, context) of every split that the run has read, sorted."""
 
 
 def visible_runs(client: Any) -> dict[str, VisibleRun]:
@@ -86,7 +87,10 @@ def visible_runs(client: Any) -> dict[str, VisibleRun]:
             for key in run.data.metrics
         }
         files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
-        datasets = [(used.dataset.name, used.dataset.digest) for used in run.inputs.dataset_inputs]
+        datasets = sorted(
+            (used.dataset.name, used.dataset.digest, *(tag.value for tag in used.tags))
+            for used in run.inputs.dataset_inputs
+        )
         visible[names[run.info.run_id]] = VisibleRun(
             name=run.info.run_name,
             status=run.info.status,
@@ -114,7 +118,10 @@ def storage(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     rows = [{"name": "mini_vit.supervised", "family": "transformer", "method": "supervised"}]
-    ledger.save_spec(tmp_path, EXPERIMENT, {"name": EXPERIMENT, "backbones": rows, "tasks": [TASK]})
+    digits = {"name": "digits", "source": {"kind": "function", "location": "digits"}}
+    spec = {"name": EXPERIMENT, "backbones": rows, "tasks": [TASK], "datasets": {"digits": digits}}
+    ledger.save_spec(tmp_path, EXPERIMENT, spec)
+    ledger.pin(tmp_path, EXPERIMENT, "dataset", "digits", "f1")
     return tmp_path
 
 

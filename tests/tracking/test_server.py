@@ -1,5 +1,6 @@
 """A real `mlflow server` on loopback, killed and restarted while trials arrive."""
 
+import json
 import socket
 import urllib.error
 import urllib.request
@@ -43,6 +44,19 @@ def server(storage: Path):
     stop()
 
 
+def shown_datasets(uri: str, experiment_id: str) -> set[str]:
+    """Contexts of the datasets among which MLflow's UI lets a person filter runs."""
+    request = urllib.request.Request(
+        f"{uri}/ajax-api/2.0/mlflow/experiments/search-datasets",
+        json.dumps({"experiment_ids": [experiment_id]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        summaries = json.loads(response.read())["dataset_summaries"]
+    assert {summary["name"] for summary in summaries} == {"digits"}
+    return {summary["context"] for summary in summaries}
+
+
 @pytest.mark.slow
 def test_after_a_server_was_killed_and_restarted_every_run_exists_once(
     storage, server, pair_records, read_runs
@@ -77,6 +91,7 @@ def test_after_a_server_was_killed_and_restarted_every_run_exists_once(
     assert rebuild(storage, EXPERIMENT, uri) == []
     assert read_runs(MlflowClient(uri)) == runs
     identity = MlflowClient(uri).get_experiment_by_name(EXPERIMENT).experiment_id
+    assert shown_datasets(uri, identity) == {"training", "validation", "testing"}
     port = int(uri.rpartition(":")[2])
     assert table_addresses(port) == {EXPERIMENT: table_address(uri, identity)}  # Not MLflow's own "Default".
     stop()

@@ -12,6 +12,8 @@ from tests.processes import DEADLINE_SECONDS
 
 EXPERIMENT = "demo"
 BACKBONES = ("mini_vit.supervised", "mini_vit.random")
+READ_BY_SEARCH = [("digits", "f1-train", "training"), ("digits", "f1-val", "validation")]
+READ_BY_FINAL = sorted([*READ_BY_SEARCH, ("digits", "f1-test", "testing")])
 
 
 def track(storage, records, *, uri=None, timeout=DEADLINE_SECONDS):
@@ -38,12 +40,22 @@ def test_the_run_table_is_the_results_table(storage, client, records, read_runs)
     for run in parents.values():
         assert run.status == "FINISHED"
         assert run.metrics["test/accuracy"] == [(0, pytest.approx(0.805))]
-        assert (run.files, run.datasets) == (["grid.csv"], [("digits", "f1")])
+        assert run.files == ["grid.csv"]
+        assert run.datasets == READ_BY_FINAL
         assert run.tags["best.solver"] == "sgd"
     children = [run for run in runs.values() if run.tags["raybench.kind"] == "trial"]
     assert len(children) == len(records)
     assert {run.tags["parent"] for run in children} == set(parents)
     assert all(run.files == ["grid.csv"] for run in children)
+    read = {run.tags["raybench.stage"]: run.datasets for run in children}
+    assert read == {"search": READ_BY_SEARCH, "final": READ_BY_FINAL}
+
+
+def test_a_trial_that_failed_before_its_dataset_was_read_has_no_dataset(storage, client, record, read_runs):
+    elsewhere = Pair(backbone="mini_vit.supervised", task=Task("linear_probe", "missing"))
+    failed = record(pair=elsewhere, trial_id="lost", status="failed", reason="no such folder", values=())
+    assert track(storage, [failed]) == []
+    assert read_runs(client)["lost"].datasets == []
 
 
 def test_the_uis_filters_find_runs_by_tag_and_metric(storage, client, records):
