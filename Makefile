@@ -11,6 +11,8 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c requirements.lock -e '.[dev]'
+	# It asks for opencv-python, whose files opencv-python-headless brings as well.
+	$(BIN)/python -m pip install --quiet --no-deps -c requirements.lock imagecorruptions-imaug
 	touch $@
 
 quickstart: install
