@@ -36,6 +36,8 @@ class TrialContext:
     num_threads: int = 1
     packed: Grid = field(default_factory=dict)
     """Packed hyperparameters to which the spec gives other values than the protocol's row."""
+    objective: str = "accuracy"
+    """Metric on val by which heads and epochs are compared: `ExperimentSpec.objective_of` the protocol."""
 
     def features(self, split: Split) -> FeatureSet:
         """The backbone's pooled features of a split, computed if they are not stored yet.

@@ -28,7 +28,7 @@ from raybench.evaluation.neighbour_vote import (
     vote_shares,
 )
 from raybench.evaluation.outcomes import EpochResult, Predictions
-from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid, best_cell
+from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid
 
 L2_SPREAD = 2.0
 """Mean squared distance of unrelated points on the unit sphere; makes temperatures those of DINO."""
@@ -56,14 +56,13 @@ class KnnRun(ClassifierRun):
     def run_epochs(self) -> Iterator[EpochResult]:
         """Yield a single result."""
         val, cells = self._context.features("val"), self._cells()
-        scores = HeadScores(len(cells))
+        scores = HeadScores(len(cells), self._context.objective)
         targets = torch.tensor(val.targets, device=self._context.device)
         for logits in self._logits(resident(val.features, self._context.device), cells):
             scores.add(logits.transpose(1, 2), targets[scores.num_examples :][: len(logits)])
-        accuracy = scores.accuracy.tolist()
-        best = best_cell(accuracy, scores.nll.tolist(), cells)
+        best = scores.best(cells)
         self._chosen = cells[best]
-        yield self._grid.result(1, cells, best, accuracy, self.report("val").metrics)
+        yield self._grid.result(1, cells, best, scores, self.report("val").metrics)
 
     def classifier(self) -> Classifier:
         """Backbone and the vote of the training features; its gradients are useless for attacks."""

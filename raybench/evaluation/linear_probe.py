@@ -23,7 +23,7 @@ from raybench.evaluation.feature_norm import FeatureNorm, NormKind, resident, wi
 from raybench.evaluation.linear_head import LinearHeadRun
 from raybench.evaluation.logistic_path import PATIENCE, logistic_path
 from raybench.evaluation.outcomes import EpochResult
-from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid, best_cell
+from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid
 from raybench.evaluation.packed_heads import PackedHeads
 from raybench.features.store import FeatureSet
 from raybench.metrics import classification_metrics
@@ -66,16 +66,15 @@ class LinearProbeRun(LinearHeadRun):
         self, epoch: int, weights: torch.Tensor, cells: tuple[Cell, ...], val: FeatureSet
     ) -> EpochResult:
         """Score the heads [d + 1, c·m] on val; keep the best one if it is better than in earlier epochs."""
-        scores = HeadScores(len(cells))
+        scores = HeadScores(len(cells), self._context.objective)
         for logits, targets in self._scored(val, weights, len(cells)):
             scores.add(logits, targets)
-        accuracy = scores.accuracy.tolist()
-        best = best_cell(accuracy, scores.nll.tolist(), cells)
+        best = scores.best(cells)
         head = weights.view(len(weights), -1, len(cells))[:, :, best].clone()
         best_logits = torch.cat([block[:, :, 0].cpu() for block, _ in self._scored(val, head, 1)]).numpy()
         metrics = classification_metrics(best_logits, np.asarray(val.targets), self.metrics)
-        result = self._grid.result(epoch, cells, best, accuracy, metrics)
-        if result.is_better(self._best, PROTOCOLS["linear_probe"].objective):
+        result = self._grid.result(epoch, cells, best, scores, metrics)
+        if result.is_better(self._best, self._context.objective):
             self._best, self._head = result, head
         return result
 
@@ -124,13 +123,15 @@ class LogisticRun(LinearProbeRun):
     """
 
     def _train(self, train: FeatureSet, val: FeatureSet, norm: FeatureNorm) -> Iterator[EpochResult]:
+        # The path ends early by accuracy and NLL, which says nothing about other objectives.
+        may_end_early = self._grid.is_searched and self._context.objective in ("accuracy", "nll")
         path = logistic_path(
             resident(train.features, self._context.device),
             np.asarray(train.targets),
             self._strengths(),
             norm=norm,
             num_classes=self._context.dataset.num_classes,
-            patience=PATIENCE if self._grid.is_searched else None,
+            patience=PATIENCE if may_end_early else None,
             val=(resident(val.features, self._context.device), np.asarray(val.targets)),
         )
         if not self._grid.is_searched:

@@ -14,6 +14,8 @@ from raybench.catalog.space_edges import packed_edges
 from raybench.core.errors import DivergedError
 from raybench.core.records import Hparams, HparamValue
 from raybench.evaluation.outcomes import EpochResult
+from raybench.metrics import METRICS
+from raybench.metrics.classification import TOP_K, class_places
 
 Cell = Mapping[str, HparamValue]
 """Packed hyperparameter → its value in one cell of the grid."""
@@ -21,28 +23,58 @@ Cell = Mapping[str, HparamValue]
 
 @dataclass(slots=True)
 class HeadScores:
-    """Accuracy and NLL of m heads on val, summed block by block: m·n·c logits never exist at once."""
+    """Objective and NLL of m heads on val, summed block by block: m·n·c logits never exist at once."""
 
     num_heads: int
+    objective: str = "accuracy"
+    """One of `catalog.tasks.CLASSIFICATION_METRICS`."""
     num_examples: int = 0
     num_correct: np.ndarray | None = None
+    """Correct examples per class and head, [c, m]; for `top5_accuracy` those among the five best."""
+    num_true: np.ndarray | None = None
+    """Examples per class, [c]."""
     nll_sum: np.ndarray | None = None
 
     def add(self, logits: Float[torch.Tensor, "b c m"], targets: Int[torch.Tensor, " b"]) -> None:
         """Count one block. A head with a logit that is NaN or infinite gets an NLL that is not finite."""
+        num_classes = logits.shape[1]
         true_logit = logits[torch.arange(len(targets), device=logits.device), targets]
-        correct = (logits.argmax(dim=1) == targets[:, None]).sum(dim=0)
+        if self.objective == "top5_accuracy":
+            is_correct = class_places(logits, targets) < TOP_K
+        else:
+            is_correct = logits.argmax(dim=1) == targets[:, None]
+        correct = torch.zeros(num_classes, logits.shape[2], dtype=torch.int64, device=logits.device)
+        correct.index_add_(0, targets, is_correct.long())
         nll = (logits.logsumexp(dim=1) - true_logit).double().sum(dim=0)
+        num_true = torch.bincount(targets, minlength=num_classes)
         self.num_examples += len(targets)
         self.num_correct = correct.cpu().numpy() + (0 if self.num_correct is None else self.num_correct)
+        self.num_true = num_true.cpu().numpy() + (0 if self.num_true is None else self.num_true)
         self.nll_sum = nll.cpu().numpy() + (0.0 if self.nll_sum is None else self.nll_sum)
 
     @property
-    def accuracy(self) -> Float[np.ndarray, " m"]:
-        """Share of val that each head classifies correctly; 0 for a head that diverged."""
-        if self.num_correct is None:
+    def values(self) -> Float[np.ndarray, " m"]:
+        """The objective of each head; 0 (nll: infinite) for a head that diverged."""
+        if self.num_correct is None or self.num_true is None:
             raise ValueError("no block has been scored yet.")
-        return np.where(np.isfinite(self.nll), self.num_correct / self.num_examples, 0.0)
+        if self.objective == "nll":
+            return np.where(np.isfinite(self.nll), self.nll, np.inf)
+        if self.objective == "mean_class_accuracy":
+            is_present = self.num_true > 0
+            recalls = self.num_correct[is_present] / self.num_true[is_present, None]
+            values = recalls.mean(axis=0)
+        else:
+            values = self.num_correct.sum(axis=0) / self.num_examples
+        return np.where(np.isfinite(self.nll), values, 0.0)
+
+    def best(self, cells: Sequence[Cell]) -> int:
+        """Index of the best head; see `best_cell`.
+
+        Raises:
+            DivergedError: if no head has a finite NLL.
+        """
+        sign = 1.0 if METRICS[self.objective].direction == "max" else -1.0
+        return best_cell((sign * self.values).tolist(), self.nll.tolist(), cells)
 
     @property
     def nll(self) -> Float[np.ndarray, " m"]:
@@ -81,10 +113,10 @@ class PackedGrid:
         epoch: int,
         cells: Sequence[Cell],
         best: int,
-        accuracy: Sequence[float],
+        scores: HeadScores,
         metrics: Mapping[str, float],
     ) -> EpochResult:
-        """An epoch's result: `metrics` of the cell `best`, and every cell's accuracy if there is a choice."""
+        """An epoch's result: `metrics` of the cell `best`; every cell's objective if there is a choice."""
         chosen = {**cells[best], "epoch": epoch}
         if not self.is_searched:
             return EpochResult(epoch=epoch, metrics=metrics, chosen=chosen)
@@ -92,13 +124,21 @@ class PackedGrid:
             epoch=epoch,
             metrics=metrics,
             chosen=chosen,
-            grid=tuple({**cell, "accuracy": value} for cell, value in zip(cells, accuracy, strict=True)),
+            grid=tuple(
+                {**cell, scores.objective: value}
+                for cell, value in zip(cells, scores.values.tolist(), strict=True)
+            ),
             edges=packed_edges(self._grid, chosen),
         )
 
 
-def best_cell(accuracy: Sequence[float], nll: Sequence[float], cells: Sequence[Cell]) -> int:
-    """Index of the most accurate head; ties by lower NLL, then by smaller hyperparameters in their order.
+def best_cell(scores: Sequence[float], nll: Sequence[float], cells: Sequence[Cell]) -> int:
+    """Index of the head with the highest score; ties by lower NLL, then by smaller hyperparameters in order.
+
+    Args:
+        scores: the objective of each head, negated where lower is better.
+        nll: NLL of each head.
+        cells: hyperparameters of each head.
 
     Raises:
         DivergedError: if no head has a finite NLL.
@@ -112,7 +152,7 @@ def best_cell(accuracy: Sequence[float], nll: Sequence[float], cells: Sequence[C
             f"all {len(cells)} heads diverged: every one has logits that are NaN or infinite on val; lower "
             "the learning rates, or use feature_norm 'standardize'."
         )
-    return min(finite, key=lambda i: (-accuracy[i], nll[i], [_sortable(v) for v in cells[i].values()]))
+    return min(finite, key=lambda i: (-scores[i], nll[i], [_sortable(v) for v in cells[i].values()]))
 
 
 def _sortable(value: HparamValue) -> tuple[bool, float, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.metrics import METRICS
 from raybench.tuning.study import PairStudy
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ class PairState:
         if self.study.is_finished:
             return "done"
         return "running" if self.num_running else "waiting"
+
+    @property
+    def best_text(self) -> str:
+        """`best` for people: a percentage where the objective is a fraction; empty if there is none."""
+        if self.best is None:
+            return ""
+        is_fraction = METRICS[self.study.plan.objective].bounds == (0.0, 1.0)
+        return f"{self.best:.1%}" if is_fraction else f"{self.best:.4g}"
 
     @property
     def best(self) -> float | None:
@@ -112,7 +121,7 @@ class PlainProgress(Progress):
 
     def pair_finished(self, pair: Pair) -> None:
         state = self.states[pair]
-        outcome = state.study.failure or f"best val {state.study.plan.objective} {state.best or 0:.1%}"
+        outcome = state.study.failure or f"best val {state.study.plan.objective} {state.best_text}"
         self._print(f"{state.state:7} {pair.task} · {pair.backbone}: {outcome} ({self.summary()})")
 
     def _print(self, line: str) -> None:
@@ -158,13 +167,12 @@ class LiveProgress(Progress):
         shown = max(MIN_ROWS, self._live.console.height - LINES_AROUND)
         for pair, state in rows[:shown]:
             label = f"{state.state} ({state.stage})" if state.state == "running" else state.state
-            best = "" if state.best is None else f"{state.best:.1%}"
             cells = (
                 str(pair.task),
                 pair.backbone,
                 label,
                 f"{state.study.num_done}/{state.study.num_planned}",
-                best,
+                state.best_text,
             )
             table.add_row(*cells, style=styles[state.state])
         if len(rows) > shown:

@@ -65,6 +65,8 @@ def make_recipe(
         "seeds": sorted(record.seed for record in finals),
         "evaluators": [evaluator_entry(spec, name, settings) for name, settings in evaluators],
     }
+    if spec.search.objective is not None:  # The final stage chooses its best epoch by it.
+        content["search"] = {"objective": spec.search.objective}
     hparams = {**finals[0].hparams, **_smaller_batches(finals)}
     content |= {"hparams": hparams} if hparams else {}  # `pretrained_head` has none.
     if packed := finals[0].packed:
@@ -127,7 +129,7 @@ def _origin(
         "experiment": spec.name,
         "backbone": first.pair.backbone,
         "task": str(first.pair.task),
-        "objective": protocol_of(first.pair.task).objective,
+        "objective": spec.objective_of(first.pair.task.protocol),
         "test": _per_seed(finals, "test"),
         "val": _per_seed(finals, "val"),
     }

@@ -41,7 +41,7 @@ def study_plan(spec: ExperimentSpec, pair: Pair) -> StudyPlan:
     return StudyPlan(
         experiment=spec.name,
         space=spec.space_of(protocol, pair.backbone),
-        objective=info.objective,
+        objective=spec.objective_of(protocol),
         sampler=spec.search.sampler,
         num_trials=spec.search.num_trials,
         search_seed=spec.search.seed,

@@ -34,9 +34,14 @@ def places_of_true_class(metric: str, logits: NDArray[Any], targets: NDArray[Any
     >>> places_of_true_class("accuracy", np.array([[2.0, 1.0, 2.0, 1.0]] * 4), np.arange(4)).tolist()
     [0, 3, 1, 3]
     """
-    scores, labels = validated_tensors(metric, logits, targets)
-    num_as_high = (scores >= scores.gather(1, labels[:, None])).sum(dim=1)
-    return (num_as_high - 1).masked_fill(scores.argmax(dim=1) == labels, 0)
+    return class_places(*validated_tensors(metric, logits, targets))
+
+
+def class_places(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`places_of_true_class` of finite scores [n, c, ...], e.g. of many heads, and labels [n]; [n, ...]."""
+    index = labels.view(-1, *[1] * (scores.ndim - 1)).expand(-1, 1, *scores.shape[2:])
+    num_as_high = (scores >= scores.gather(1, index)).sum(dim=1)
+    return (num_as_high - 1).masked_fill(scores.argmax(dim=1) == index[:, 0], 0)
 
 
 def _correct(logits: NDArray[Any], targets: NDArray[Any]) -> PerExampleMean:

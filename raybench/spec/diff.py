@@ -88,6 +88,11 @@ def _fixed_parts(
         ("hparams", old.hparams, new.hparams),
     ]
     parts += [
+        (f"search.objective of {name}", old.objective_of(name), new.objective_of(name))
+        for name in old.protocols
+        if name in new.protocols
+    ]
+    parts += [
         (f"max_epochs.{name}", old.max_epochs[name], new.max_epochs[name])
         for name in old.max_epochs
         if name in new.max_epochs

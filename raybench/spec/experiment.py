@@ -55,6 +55,13 @@ class SearchSpec(BaseModel):
     """Search trials per pair; the first one has the protocol's defaults."""
     early_stopping: EarlyStopping = "none"
     seed: int = Field(default=0, ge=0)
+    objective: str | None = None
+    """Metric on val that every study optimises; None: the protocol's own."""
+
+    @model_serializer(mode="wrap")
+    def _without_unset_objective(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit an objective that is not set, so that specs keep the form and digest of earlier versions."""
+        return {key: value for key, value in handler(self).items() if key != "objective" or value is not None}
 
 
 class ResourceSpec(BaseModel):
@@ -163,6 +170,10 @@ class ExperimentSpec(BaseModel):
             for name, s in settings.items()
             if dataset in s.dataset_names or (s.reads_shifts and is_shift)
         ]
+
+    def objective_of(self, protocol: str) -> str:
+        """Metric that studies of that protocol optimise on val."""
+        return self.search.objective or PROTOCOLS[protocol].objective
 
     def max_epochs_of(self, protocol: str) -> int:
         """Epochs of one trial of that protocol: the spec's number, else the budget's, else the protocol's."""

@@ -8,6 +8,7 @@ from raybench.catalog.search_spaces import Choice, Dimension
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import HparamValue
 from raybench.core.registry import suggest
+from raybench.metrics.retrieval import QUERIES_WITHOUT_POSITIVES
 from raybench.spec.names import Report
 
 
@@ -39,6 +40,19 @@ def check_budget(
                 location,
                 f"budget {budget.name!r} allows {budget.max_epochs} epochs, but `max_epochs.{protocol}` is "
                 f"{epochs}; lower it or use budget 'standard'.",
+            )
+
+
+def check_objective(objective: str | None, protocols: list[str], report: Report) -> None:
+    """Report an objective that one of the protocols does not measure on val."""
+    for protocol in protocols:
+        possible = [name for name in PROTOCOLS[protocol].metrics if name != QUERIES_WITHOUT_POSITIVES]
+        if objective is not None and objective not in possible:
+            hint = suggest(objective, possible) or "."
+            report(
+                ("search", "objective"),
+                f"{protocol} does not measure {objective!r} on val, so a search cannot optimise it{hint} "
+                f"It measures {', '.join(possible)}.",
             )
 
 

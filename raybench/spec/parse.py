@@ -14,6 +14,7 @@ from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epo
 from raybench.spec.limits import (
     check_budget,
     check_hparams,
+    check_objective,
     check_resources,
     check_seeds,
     complete_recipe,
@@ -58,7 +59,9 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
         needs_data=needs_data,
     )
     budget = _budget(parts.value("budget", "standard"), report)
-    num_trials = parts.value("search", {}).get("num_trials")
+    search = parts.value("search", {})
+    num_trials = search.get("num_trials")
+    check_objective(search.get("objective"), protocols, report)
     explicit_epochs = parts.value("max_epochs", {})
     check_budget(budget, num_trials, explicit_epochs, protocols, report)
     check_resources(parts.value("resources", {}), report)

@@ -159,6 +159,8 @@ def _notes(spec: ExperimentSpec) -> list[str]:
         notes.append(
             "recipe: hyperparameters are given, so there is no search and val is not read to choose."
         )
+    if spec.hparams is None and spec.search.objective is not None:
+        notes.append(f"the searches optimise {spec.search.objective} on val, by `search.objective`.")
     if spec.hparams is None and spec.search.sampler == "tpe":
         notes.append(ORDER_NOTE.format(what="`sampler: tpe` learns from the trials that have finished"))
     if spec.hparams is None and spec.search.early_stopping == "asha":

@@ -82,6 +82,7 @@ class SearchEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     num_trials: int | None = Field(default=None, ge=1)
     early_stopping: EarlyStopping = "none"
     seed: int = Field(default=0, ge=0)
+    objective: str | None = None
 
 
 def _backbone_kind(value: Any) -> str:

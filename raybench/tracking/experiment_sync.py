@@ -143,4 +143,5 @@ def read_labels(storage: StoragePath, experiment: str) -> Labels:
         backbones={row["name"]: row for row in spec.get("backbones", [])},
         datasets=spec.get("datasets", {}),
         tasks=tuple(spec.get("tasks", ())),
+        objective=spec.get("search", {}).get("objective"),
     )

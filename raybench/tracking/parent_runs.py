@@ -53,7 +53,7 @@ def pair_content(
         files: artifact path → text, attached together with the best search trial's packed grid.
         inputs: splits that the pair's trials have read.
     """
-    trials = PairTrials(pair, tuple(records))
+    trials = PairTrials(pair, tuple(records), labels.objective or protocol_of(pair.task).objective)
     end = milliseconds(max((record.started_at + record.wall_seconds for record in records), default=0))
     metrics = {**trials.final_metrics, **trials.counts, **trials.gain_over_default}
     keys = safe_keys(metrics)
@@ -139,6 +139,8 @@ class PairTrials:
 
     pair: Pair
     records: tuple[TrialRecord, ...]
+    objective: str
+    """Metric that the search optimises on val."""
 
     @functools.cached_property
     def search(self) -> list[TrialRecord]:
@@ -213,7 +215,7 @@ class PairTrials:
 
     @property
     def _objective(self) -> Metric:
-        return METRICS[protocol_of(self.pair.task).objective]
+        return METRICS[self.objective]
 
 
 def _pretrain_images_tag(labels: Labels, backbone: str) -> dict[str, str]:

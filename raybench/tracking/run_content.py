@@ -53,6 +53,8 @@ class Labels:
     """Dataset → its row in the stored spec."""
     tasks: tuple[str, ...] = ()
     """`protocol@dataset` names, in the spec's order."""
+    objective: str | None = None
+    """Metric that the searches optimise; None: each protocol's own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raybench.catalog.search_spaces import SearchSpace, contains, union
-from raybench.catalog.tasks import PROTOCOLS, protocol_of
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import HparamValue, Task, TrialRecord, digest_of
 from raybench.metrics import METRICS
 from raybench.spec import ExperimentSpec
@@ -63,7 +63,10 @@ def importances(spec: ExperimentSpec, records: Sequence[TrialRecord]) -> list[di
     by_protocol: dict[str, list[list[Scored]]] = defaultdict(list)
     for task in sorted(by_task, key=str):
         space = _common_space(spec, task.protocol)
-        scored_pairs = [_standardised(trials, space) for _, trials in sorted(by_task[task].items())]
+        objective = spec.objective_of(task.protocol)
+        scored_pairs = [
+            _standardised(trials, space, objective) for _, trials in sorted(by_task[task].items())
+        ]
         pairs = [scored for scored in scored_pairs if scored]
         by_protocol[task.protocol] += pairs
         rows += _rows(str(task), pairs, space)
@@ -85,15 +88,14 @@ def _is_usable(record: TrialRecord) -> bool:
     return is_search and record.pair.task.protocol in PROTOCOLS
 
 
-def _standardised(records: Sequence[TrialRecord], space: SearchSpace) -> list[Scored]:
+def _standardised(records: Sequence[TrialRecord], space: SearchSpace, objective: str) -> list[Scored]:
     """(Hyperparameters, standardised objective) of a pair's trials, higher is better; empty if all equal."""
-    objective = METRICS[protocol_of(records[0].pair.task).objective]
-    sign = 1.0 if objective.direction == "max" else -1.0
+    sign = 1.0 if METRICS[objective].direction == "max" else -1.0
     scored = [
         (hparams, sign * value)
         for r in records
         if contains(space, hparams := {name: r.hparams[name] for name in space if name in r.hparams})
-        and (value := r.value_of("val", objective.name)) is not None
+        and (value := r.value_of("val", objective)) is not None
     ]
     values = np.array([value for _, value in scored])
     if len(scored) < 2 or np.ptp(values) == 0:

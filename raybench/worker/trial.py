@@ -132,7 +132,7 @@ class Trial:
             if self.request.stage == "final" and (result := self._evaluate_earlier_fit(run, context)):
                 return result
             self._resumed = self._resumable_record()
-            self._attempt = Attempt(run=run, context=context, objective=self.protocol.objective)
+            self._attempt = Attempt(run=run, context=context, objective=context.objective)
         attempt = self._attempt
         # `is_over` trains one epoch ahead, wasted if early stopping ends the trial now. A trial that may be
         # stopped early instead takes one more step to find that no epoch is left.
@@ -188,7 +188,7 @@ class Trial:
     def _result(self, attempt: Attempt, *, is_done: bool) -> StepResult:
         if attempt.latest is None:
             raise RuntimeError("a step has no result before its first epoch")
-        objective = METRICS[self.protocol.objective]
+        objective = METRICS[attempt.objective]
         value = attempt.latest.metrics.get(objective.name)
         signed = value if value is None or objective.direction == "max" else -value
         return StepResult(epoch=attempt.latest.epoch, objective=signed, is_done=is_done)
@@ -236,6 +236,7 @@ class Trial:
             num_threads=self._num_threads,
             packed=self.request.packed,
             checkpoint_dir=self.checkpoint_dir,
+            objective=self._spec.objective_of(self.protocol.name),
         )
 
     def _final_stage(self, context: TrialContext) -> FinalStage:

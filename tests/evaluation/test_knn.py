@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
@@ -85,3 +87,25 @@ def test_test_cannot_be_read_while_locked(context_of, digits):
 def test_prediction_before_fitting_is_a_bug_with_a_sentence(context_of, digits):
     with pytest.raises(RuntimeError, match="iterate run_epochs"):
         knn(context_of(digits), {}, 0, 1).predict("val")
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "mean_class_accuracy", "nll"])
+def test_the_vote_is_chosen_by_the_objective_of_the_search(context_of, digits, objective):
+    features, targets = digits["train"]
+    few = {**digits, "train": (features[:120], targets[:120])}
+    _, (result,) = run(replace(context_of(few), objective=objective), {"feature_norm": "none"})
+    values = [cell[objective] for cell in result.grid]
+    best = min(values) if objective == "nll" else max(values)
+    assert result.metrics[objective] == pytest.approx(best, rel=1e-6)
+    assert all(set(cell) == {"k", "weighting", objective} for cell in result.grid)
+
+
+def test_accuracy_and_likelihood_choose_different_votes(context_of, digits):
+    features, targets = digits["train"]
+    few = {**digits, "train": (features[:120], targets[:120])}
+    chosen = {
+        objective: run(replace(context_of(few), objective=objective), {"feature_norm": "none"})[1][0]
+        for objective in ("accuracy", "nll")
+    }
+    assert chosen["nll"].metrics["nll"] < chosen["accuracy"].metrics["nll"]
+    assert chosen["nll"].metrics["accuracy"] < chosen["accuracy"].metrics["accuracy"]

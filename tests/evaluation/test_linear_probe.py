@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,3 +192,14 @@ def test_one_example_per_class_is_enough(context_of, digits):
 def test_predicting_before_fitting_is_refused(context_of, digits):
     with pytest.raises(RuntimeError, match="iterate run_epochs"):
         linear_probe(context_of(digits), GRADIENT, 0, EPOCHS).predict("val")
+
+
+@pytest.mark.parametrize("solver", ["adamw", "lbfgs"])
+@pytest.mark.parametrize("objective", ["accuracy", "nll", "mean_class_accuracy"])
+def test_head_and_epoch_are_chosen_by_the_objective_of_the_search(context_of, digits, solver, objective):
+    context = replace(context_of(digits), objective=objective)
+    fitted = linear_probe(context, {"solver": solver, "epochs": 3}, 0, 3)
+    results = list(fitted.run_epochs())
+    values = [cell[objective] for result in results for cell in result.grid]
+    best = min(values) if objective == "nll" else max(values)
+    assert fitted.report("val").metrics[objective] == pytest.approx(best, rel=1e-6)

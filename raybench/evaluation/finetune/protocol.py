@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import DivergedError
 from raybench.core.records import Hparams
 from raybench.evaluation.classifier import Classifier
@@ -93,7 +92,7 @@ class FinetuneRun(ClassifierRun):
 
     def _update_best(self, result: EpochResult) -> bool:
         """Remember `result` if it is the best so far, and say whether it is."""
-        is_best = result.is_better(self._best, PROTOCOLS["finetune"].objective)
+        is_best = result.is_better(self._best, self._context.objective)
         if is_best:
             self._best = result
         return is_best

@@ -63,6 +63,7 @@ class _SearchTrial:
 
     record: TrialRecord
     protocol: ProtocolInfo
+    objective: str
     value: float
 
     @property
@@ -72,11 +73,11 @@ class _SearchTrial:
 
     @property
     def direction(self) -> str:
-        return METRICS[self.protocol.objective].direction
+        return METRICS[self.objective].direction
 
     @property
     def preference(self) -> Preference:
-        key = preference(self.record, METRICS[self.protocol.objective])
+        key = preference(self.record, METRICS[self.objective])
         if key is None:
             raise ValueError(f"trial {self.record.trial_id!r} has no objective")
         return key
@@ -92,9 +93,10 @@ def search_data(
     Args:
         experiments: (storage, experiment) pairs.
         records: all trials of these experiments.
-        specs: the stored specs, whose `max_epochs` and `spaces` determine the spaces.
+        specs: the stored specs: `search` names the objective, `max_epochs` and `spaces` determine the spaces.
     """
-    trials = [trial for record in records if (trial := _search_trial(record)) is not None]
+    objectives = {str(spec.get("name")): (spec.get("search") or {}).get("objective") for spec in specs}
+    trials = [trial for record in records if (trial := _search_trial(record, objectives)) is not None]
     winners = _winners(trials)
     by_name = {spec.get("name"): spec for spec in specs}
     trial_rows = [(*trial.pair, trial.direction, trial.value, trial.record.index) for trial in trials]
@@ -113,13 +115,16 @@ def search_data(
     )
 
 
-def _search_trial(record: TrialRecord) -> _SearchTrial | None:
+def _search_trial(record: TrialRecord, objectives: Mapping[str, str | None]) -> _SearchTrial | None:
     """The record of a search trial with its objective; None if it has none or is of another stage."""
     if record.stage != "search" or record.status not in ("completed", "stopped"):
         return None
     protocol = PROTOCOLS.get(record.pair.task.protocol)
-    value = None if protocol is None else record.value_of("val", protocol.objective)
-    return None if protocol is None or value is None else _SearchTrial(record, protocol, value)
+    if protocol is None:
+        return None
+    objective = objectives.get(record.experiment) or protocol.objective
+    value = record.value_of("val", objective)
+    return None if value is None else _SearchTrial(record, protocol, objective, value)
 
 
 def _winners(trials: Sequence[_SearchTrial]) -> list[_SearchTrial]:
@@ -131,7 +136,7 @@ def _winners(trials: Sequence[_SearchTrial]) -> list[_SearchTrial]:
 
 
 def _learning_rows(trial: _SearchTrial) -> list[tuple[object, ...]]:
-    metric, is_stopped = trial.protocol.objective, trial.record.status == "stopped"
+    metric, is_stopped = trial.objective, trial.record.status == "stopped"
     return [
         (*trial.pair, trial.direction, trial.record.index, is_stopped, point.epoch, point.metrics[metric])
         for point in trial.record.curve
@@ -160,7 +165,7 @@ def _next_line(name: str, end: Any, space: SearchSpace, grid: Grid, limits: Limi
 
 
 def _packed_rows(trial: _SearchTrial) -> list[tuple[str, str, str, str, float]]:
-    grid, objective = trial.record.grid, trial.protocol.objective
+    grid, objective = trial.record.grid, trial.objective
     if len(grid) < 2:
         return []
     try:
