@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import raybench
+from tests.processes import DEADLINE_SECONDS
 
 PACKAGE = Path(raybench.__file__).parent
 FILES = sorted(file for file in PACKAGE.rglob("*.py"))
@@ -160,7 +161,11 @@ def modules_after(code: str) -> set[str]:
     """Top-level modules loaded by a fresh Python after `code`."""
     listing = "import sys; print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{listing}"], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", f"{code}\n{listing}"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return {name.partition(".")[0] for name in done.stderr.split("\n")[-2].split()}

@@ -123,6 +123,6 @@ class Gallery:
     splits: tuple[Split, ...] = ("train",)
     """Splits whose images form the gallery, in this order; the dataset's distractors, if any, come last."""
     truth: ListedTruth | None = None
-    """None: the images of a query's class are its positives."""
+    """Ground truth; None: a query's positives are the images of its class."""
     leave_one_out: bool = False
     """True where the gallery is the split itself; each query is removed from its own ranking."""

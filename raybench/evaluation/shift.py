@@ -86,7 +86,7 @@ def _result(metric: str, condition: Condition, value: float, num_examples: int) 
 
 
 def class_groups(classes: Sequence[str], shifted: Sequence[str], relation: Shift, name: str) -> Groups:
-    """Columns of the logits, which are `classes`, for each class of the shifted set `name`.
+    """For each class of the shifted set `name`, the columns of the logits (named `classes`) that count as it.
 
     Raises:
         DataError: if a class of the shifted set has no column.

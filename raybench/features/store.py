@@ -192,7 +192,7 @@ class FeatureStore:
         device: torch.device | str,
         batch_size: int | None,
     ) -> None:
-        """Compute the specs (by key, whose locks are held) in one pass over a split's images."""
+        """Compute the specs (by key) in one pass over a split's images; the caller holds their locks."""
         examples = dataset.split(split)
         side = backbone.preprocessing.input_size
         size = batch_size or max(1, suitable_batch_size(device, side) >> self.num_halvings)
@@ -277,7 +277,7 @@ class FeatureStore:
         return is_uploaded and is_complete(self._disk / key)
 
     def _is_available(self, key: str) -> bool:
-        """Whether the entry is ready, perhaps after a download; the disk's lock is held.
+        """Whether the entry is ready, perhaps after a download; the caller holds the disk's lock.
 
         A download replaces what was computed here while the bucket was unreachable, because another machine
         may have computed it since, and all machines must read the same bits.
@@ -285,7 +285,8 @@ class FeatureStore:
         return self._is_ready(key) or (self._sync is not None and self._sync.download(key))
 
     def _upload_copy(self, key: str) -> bool:
-        """Upload an entry that was computed here while the bucket was unreachable; its lease is held."""
+        """Upload an entry that was computed here while the bucket was unreachable; the caller holds its
+        lease."""
         if self._sync is None or not is_complete(self._disk / key):
             return False
         self._sync.upload(key)

@@ -152,7 +152,7 @@ class Tracker:
             LOG.warning("tracking has stopped, `raybench track` sends what is missing: %s", self._problem)
 
     def _connect(self) -> tuple[ExperimentSync, RunWriter] | None:
-        """None if that failed; `start_error` then says why."""
+        """Connect to MLflow; return None if that fails, with the reason in `start_error`."""
         try:
             labels = read_labels(self._storage, self._experiment)
             with connection.request_settings(CONNECT_SECONDS):
@@ -170,7 +170,7 @@ class Tracker:
             self._is_connected.set()
 
     def _carry_out_jobs(self, sync: ExperimentSync, writer: RunWriter) -> None:
-        """Return when the queue is closed and empty."""
+        """Carry out queued jobs until the queue is closed and empty."""
         while (job := self._queue.take()) is not None:
             kind, name = job
             actions: dict[str, Callable[[], None]] = {

@@ -15,7 +15,7 @@ REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics",
 
 
 def provenance_of(backbone: BackboneInfo, dataset: Dataset, device: str) -> dict[str, Any]:
-    """The provenance stored with every measurement of a trial, JSON-ready."""
+    """Provenance to store with every measurement of a trial, JSON-ready."""
     summary = cached_backbone_summary(backbone)
     provenance = Provenance(
         checkpoint_digest=summary.checkpoint_digest,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugins.installed import EXAMPLE, install, write_distribution
+from tests.processes import DEADLINE_SECONDS
 
 ADDED = {
     "backbones": ["colour_grid.none"],
@@ -64,7 +65,7 @@ def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=DEADLINE_SECONDS,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )
 

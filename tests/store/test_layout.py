@@ -18,6 +18,7 @@ from raybench.store import layout
 from raybench.store.files import file_sizes
 from raybench.worker.trial import Trial
 from tests.end_to_end.ray_nodes import environment
+from tests.processes import DEADLINE_SECONDS
 
 PACKAGE = Path(raybench.__file__).parent
 EXPERIMENT = "small"
@@ -170,7 +171,7 @@ def test_every_file_of_a_run_is_on_the_map_and_every_path_of_the_map_is_met(tmp_
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=DEADLINE_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stderr + done.stdout

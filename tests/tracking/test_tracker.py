@@ -8,7 +8,7 @@ from raybench.core.errors import TrackingError
 from raybench.core.records import CurvePoint, Pair, Task, metric_values
 from raybench.store import layout, ledger
 from raybench.tracking import Tracker, connection, rebuild
-from tests.processes import DEADLINE_SECONDS
+from tests.processes import DEADLINE_SECONDS, wait_until
 
 EXPERIMENT = "demo"
 BACKBONES = ("mini_vit.supervised", "mini_vit.random")
@@ -256,6 +256,7 @@ def test_an_unavailable_server_loses_no_record(storage, records, monkeypatch):
     for record in records:
         ledger.write_record(storage, record)
         tracker.log(record)
+    wait_until(lambda: tracker.state.problem, "the first attempt")
     assert tracker.close(timeout=0.5) == sorted(record.trial_id for record in records)
     assert tracker.state.problem == "ConnectionError: http://host refused"
     assert tracker.state.num_waiting == len(records)
