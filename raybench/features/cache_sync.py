@@ -48,10 +48,6 @@ class FeatureCacheSync:
         """Whether a marker on this disk says that the bucket holds the entry."""
         return (self._disk / key / UPLOADED).exists()
 
-    def exists(self, key: str) -> bool:
-        """Whether the bucket holds the complete entry."""
-        return self._manifest(key) is not None
-
     def download(self, key: str) -> bool:
         """Download the entry; return False if the bucket has no intact one. The caller holds the disk's lock.
 

@@ -215,11 +215,6 @@ class FeatureStore:
             for key in manifests:
                 self._sync.upload(key)
 
-    def has(self, info: BackboneInfo, dataset: Dataset, split: Split, spec: FeatureSpec = POOLED) -> bool:
-        """Whether `get` would find this entry without computing it."""
-        key = self.key(info, dataset, split, spec)
-        return self._is_ready(key) or (self._sync is not None and self._sync.exists(key))
-
     def key(self, info: BackboneInfo, dataset: Dataset, split: Split, spec: FeatureSpec = POOLED) -> str:
         """Digest of everything that determines the features: weights, images, preprocessing, spec, code."""
         return digest_of(

@@ -8,6 +8,7 @@ from raybench.catalog.datasets import DatasetInfo
 from raybench.data.dataset import Dataset, Examples, HygieneReport
 from raybench.data.decoding import pixel_hash
 from raybench.data.source import SourceSplit
+from raybench.features.store import FeatureStore
 
 COUNTS = {"train": 12, "val": 7, "test": 5}
 
@@ -27,3 +28,8 @@ def make_dataset(seed: int = 0, *, annotation: Annotation = "classes") -> Datase
         splits[name] = Examples(source, np.arange(count), [pixel_hash(image) for image in images])
     info = DatasetInfo(name="drawn", source=FunctionSource("shapes"), annotation=annotation)
     return Dataset(info, ("a", "b"), splits, HygieneReport())
+
+
+def is_stored(store: FeatureStore, *identity: object) -> bool:
+    """Whether the store lists the complete entry of (backbone, dataset, split[, spec])."""
+    return store.key(*identity) in {entry.key for entry in store.entries()}

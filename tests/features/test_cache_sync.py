@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn import is_stored
 
 from raybench.cli import main
 from raybench.core.errors import StorageUnavailableError
@@ -45,7 +46,7 @@ def test_another_machine_downloads_what_one_has_computed(node, info, dataset, mo
     first = node("a")
     computed = first.get(info, dataset, "val")
     second = node("b")
-    assert second.has(info, dataset, "val")
+    assert is_stored(second, info, dataset, "val")
     monkeypatch.setattr("raybench.features.store.load_at_scale", None)
     downloaded = second.get(info, dataset, "val")
     assert (first.num_forward_images, second.num_forward_images) == (7, 0)
@@ -74,10 +75,10 @@ def test_an_incomplete_entry_in_the_bucket_is_never_used(node, bucket, info, dat
     entry = bucket / "features" / node("a").key(info, dataset, "val")
     (entry / name).delete()
     second = node("b")
-    assert not second.has(info, dataset, "val")
+    assert not is_stored(second, info, dataset, "val")
     second.get(info, dataset, "val")
     assert second.num_forward_images == 7
-    assert node("c").has(info, dataset, "val")
+    assert is_stored(node("c"), info, dataset, "val")
 
 
 def test_features_computed_while_the_bucket_was_unreachable_are_uploaded_later(
@@ -93,7 +94,7 @@ def test_features_computed_while_the_bucket_was_unreachable_are_uploaded_later(
     with pytest.raises(StorageUnavailableError, match="unreachable"):
         first.get(info, dataset, "val")
     monkeypatch.setattr(FeatureCacheSync, "upload", upload)
-    assert not node("b").has(info, dataset, "val")
+    assert not is_stored(node("b"), info, dataset, "val")
     again = node("a")
     again.get(info, dataset, "val")
     assert (first.num_forward_images, again.num_forward_images) == (7, 0)
@@ -200,5 +201,5 @@ def test_clearing_a_bucket_deletes_the_copies_on_disk_too(node, info, dataset):
     assert store.size_bytes() == sum(entry.size_bytes for entry in entries)
     assert store.clear() == sum(entry.size_bytes for entry in entries)
     assert store.entries() == []
-    assert not store.has(info, dataset, "train")
+    assert not is_stored(store, info, dataset, "train")
     assert [path for path in local_folder(store.root).iterdir() if path.is_dir()] == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import make_dataset
+from drawn import is_stored, make_dataset
 
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.loading import checkpoint_digest
@@ -127,7 +127,7 @@ def test_size_and_clear(store, info, dataset):
     assert size >= sum(entry.size_bytes for entry in store.entries()) > 0
     assert store.clear() == size
     assert store.entries() == []
-    assert not store.has(info, dataset, "val")
+    assert not is_stored(store, info, dataset, "val")
 
 
 def test_an_empty_store_has_size_zero(store):
@@ -145,7 +145,7 @@ def test_a_damaged_entry_is_computed_again(store, info, dataset, damage):
         (folder / "manifest.json").write_text("{")
     else:
         (folder / {"no manifest": "manifest.json", "no ids": "ids.json"}[damage]).unlink()
-    assert not store.has(info, dataset, "val")
+    assert not is_stored(store, info, dataset, "val")
     np.testing.assert_array_equal(store.get(info, dataset, "val").features, expected)
 
 
@@ -225,7 +225,7 @@ import torch; torch.set_num_threads(1)
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.catalog.backbones import find_backbone
 from raybench.features import store as module
-from drawn import make_dataset
+from drawn import is_stored, make_dataset
 plain = module.extract_features
 def slowly(*args, **options):
     for rows in plain(*args, **options):
@@ -257,7 +257,7 @@ def test_a_killed_writer_leaves_no_entry_and_no_lock(store, info, dataset):
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
     assert [path.name for path in store.root.glob("*.partial")]
-    assert not store.has(info, dataset, "train")
+    assert not is_stored(store, info, dataset, "train")
     assert store.entries() == []
     found = store.get(info, dataset, "train", batch_size=3)  # The dead writer's lock blocks nobody.
     assert np.isfinite(found.features).all()
@@ -289,8 +289,8 @@ def test_specs_are_computed_in_one_pass_and_stored_separately(store, info, datas
     requested, other = FeatureSpec(0, "max"), FeatureSpec(1, "gem", 2.0)
     computed = store.get(info, dataset, "val", spec=requested, prefetch=[other])
     assert store.num_forward_images == 7
-    assert store.has(info, dataset, "val", other)
-    assert not store.has(info, dataset, "val")
+    assert is_stored(store, info, dataset, "val", other)
+    assert not is_stored(store, info, dataset, "val")
     alone = FeatureStore(store.root.parent / "alone").get(info, dataset, "val", spec=other)
     again = store.get(info, dataset, "val", spec=other)
     assert store.num_forward_images == 7
