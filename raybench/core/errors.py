@@ -9,7 +9,8 @@ RaybenchError
 ├── CheckpointError            weights do not fit or cannot be read     (the user can fix it)
 ├── ResourceError              the cluster can never run a trial        (the user can fix it)
 ├── StorageError               the storage cannot be written or read    (the user can fix it)
-│   └── StorageUnavailableError  full or unreachable; rerun the same command to resume
+│   ├── StorageUnavailableError  full or unreachable; rerun the same command to resume
+│   └── DamagedResultError     a results file is missing or not as it was written; `raybench run` mends it
 ├── TrackingError              the tracking server refuses or is absent (the user can fix it)
 ├── SplitLockedError           the test split was requested during a search
 ├── EmptyInputError            nothing to measure
@@ -73,6 +74,10 @@ class StorageError(RaybenchError):
 
 class StorageUnavailableError(StorageError):
     """The storage is full or unreachable. The run stops; no trial fails; the same command resumes it."""
+
+
+class DamagedResultError(StorageError):
+    """A results file or trial record is missing, or not as it was written; the message names it."""
 
 
 class TrackingError(RaybenchError):

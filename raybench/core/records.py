@@ -244,6 +244,8 @@ class TrialRecord:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     evaluations: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → digest of the settings it measured with; final stage only."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path in the storage → checksum, of the results files of a final trial (`store.result_files`)."""
     wall_seconds: float = 0.0
     """Seconds of training, also before it was resumed, and of evaluators that were added later."""
     started_at: float = 0.0

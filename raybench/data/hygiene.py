@@ -16,6 +16,7 @@ from raybench.data.dataset import Examples, HygieneReport
 from raybench.data.decoding import pixel_hash
 from raybench.data.source import SourceSplit
 from raybench.store.files import StoragePath, read_bytes, write_atomic
+from raybench.store.files.sealed_json import seal, unseal
 
 CACHE_VERSION = 1
 UNREADABLE = ""
@@ -115,14 +116,15 @@ def _hash_all(split: SourceSplit, *, skip_unreadable: bool) -> list[str]:
 
 def _read_cached(file: StoragePath, expected: int) -> list[str] | None:
     try:
-        hashes = json.loads(read_bytes(file))
+        content = json.loads(unseal(read_bytes(file)))
     except (OSError, ValueError):
         return None
+    hashes = content.get("hashes") if isinstance(content, dict) else content  # A list in raybench 0.1.
     return hashes if isinstance(hashes, list) and len(hashes) == expected else None
 
 
 def _write_cached(file: StoragePath, hashes: Sequence[str]) -> None:
-    content = json.dumps(hashes).encode()
+    content = seal(json.dumps({"hashes": hashes}).encode())
     try:
         write_atomic(file, lambda stream: stream.write(content), is_durable=False)
     except StorageError:

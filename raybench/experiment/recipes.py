@@ -33,7 +33,7 @@ def write_all(
     """
     written = []
     for pair, winner in winners.items():
-        records = ledger.read_records(storage, spec.name, pair=pair)
+        records = ledger.read_records(storage, spec.name, pair=pair, on_damaged=ledger.skip_damaged)
         finals = [r for r in records if r.stage == "final" and r.status == "completed"]
         if finals:
             path = layout.recipe_file(storage, spec.name, pair.slug)

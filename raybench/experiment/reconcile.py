@@ -1,7 +1,7 @@
 """Work left of an experiment: its plan minus the trial records that the storage holds."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raybench.catalog.tasks import PROTOCOLS
@@ -9,7 +9,8 @@ from raybench.core.errors import SpecError
 from raybench.core.records import Pair, TrialRecord, TrialRequest, TrialStatus
 from raybench.spec import ExperimentSpec, diff
 from raybench.store import layout, ledger
-from raybench.store.files import StoragePath, remove_tree
+from raybench.store.files import StoragePath, map_concurrently, remove_tree
+from raybench.store.result_files import missing_or_damaged
 from raybench.store.withdrawal import withdraw_results
 from raybench.tuning.study import PairStudy, StudyPlan
 
@@ -65,9 +66,39 @@ def withdraw_superseded(storage: StoragePath, study: PairStudy) -> None:
     for record in stale:
         withdraw_results(storage, record.experiment, record.trial_id)
         ledger.write_record(
-            storage, replace(record, status="failed", reason="superseded by a better search trial")
+            storage, replace(record, status="failed", reason="superseded by a better search trial", files={})
         )
         study.forget_final(record.trial_id)
+
+
+def read_intact_records(
+    storage: StoragePath, experiment: str, note: Callable[[str], None]
+) -> list[TrialRecord]:
+    """The records of an experiment, after withdrawing final trials with missing or damaged results files.
+
+    Those trials, and trials with damaged records, are run again. `note` takes a sentence about each.
+
+    Raises:
+        StorageError: if the storage cannot be read or written.
+    """
+
+    def on_damaged(path: StoragePath) -> None:
+        note(f"the trial record {str(path)!r} is damaged; the trial is run again if the spec still has it.")
+
+    def check(record: TrialRecord) -> TrialRecord:
+        if record.stage != "final" or not (record.status in ENDED or record.files):
+            return record
+        if (path := missing_or_damaged(storage, record)) is None:
+            return record
+        note(f"{str(path)!r} is missing or damaged; trial {record.trial_id} is measured again.")
+        withdraw_results(storage, experiment, record.trial_id)
+        reason = f"its results file {path.name} was missing or damaged"
+        withdrawn = replace(record, status="failed", reason=reason, values=(), files={}, evaluations={})
+        ledger.write_record(storage, withdrawn)
+        return withdrawn
+
+    records = ledger.read_records(storage, experiment, on_damaged=on_damaged)
+    return map_concurrently(check, records, storage)
 
 
 def hygiene_notes(studies: list[PairStudy]) -> list[str]:

@@ -16,6 +16,7 @@ from raybench.experiment.reconcile import (
     final_record,
     hygiene_notes,
     make_studies,
+    read_intact_records,
     reopen,
     store_spec,
     withdraw_superseded,
@@ -23,7 +24,7 @@ from raybench.experiment.reconcile import (
 from raybench.experiment.summary import summary_files
 from raybench.experiment.tracked_marker import is_tracked, mark_tracked
 from raybench.spec import ExperimentSpec
-from raybench.store import layout, ledger
+from raybench.store import layout
 from raybench.store.files import (
     ExclusiveLock,
     StoragePath,
@@ -116,9 +117,12 @@ class _Run(TrialListener):
         self._storage = storage
         self._options = options
         self._lock = lock
-        self._studies = make_studies(spec, ledger.read_records(storage, spec.name))
+        notes: list[str] = []
+        self._studies = make_studies(spec, read_intact_records(storage, spec.name, notes.append))
         self._tracker = Tracker(options.tracking_uri, spec.name, storage)
         self._progress = make_progress(self._studies, options.stream)
+        for sentence in notes:
+            self._progress.note(sentence)
         self._sigterm = threading.Event()
         self._num_trials_run = 0
 

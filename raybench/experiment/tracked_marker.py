@@ -21,7 +21,7 @@ def is_tracked(storage: StoragePath, spec: ExperimentSpec, uri: str) -> bool:
         return False
     try:
         marker = json.loads(read_bytes(tracked_file(storage, spec.name)))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return False
     return bool(marker == _marker(spec, uri))
 

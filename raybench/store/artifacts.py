@@ -1,5 +1,6 @@
 """Artifacts of a final trial: the classifier's weights, evaluators' curves, metric values per query."""
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from raybench.core.errors import StorageError
 from raybench.core.records import Split
 from raybench.store import layout
-from raybench.store.files import StoragePath, open_binary, read_bytes, write_atomic
+from raybench.store.files import StoragePath, open_binary
+from raybench.store.result_files import checksums_of_trial, read_result, write_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,12 +19,12 @@ if TYPE_CHECKING:
 
 def write_classifier(
     storage: StoragePath, experiment: str, trial_id: str, state: "Mapping[str, torch.Tensor]"
-) -> None:
-    """Write a classifier's weights as safetensors, which hold no code."""
+) -> dict[str, str]:
+    """Write a classifier's weights as safetensors, which hold no code; return the file's checksum."""
     from safetensors.torch import save  # Deferred: it loads torch.
 
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-    write_atomic(layout.classifier_file(storage, experiment, trial_id), lambda file: file.write(content))
+    return write_result(layout.classifier_file(storage, experiment, trial_id), content)
 
 
 def read_classifier(storage: StoragePath, experiment: str, trial_id: str) -> "dict[str, torch.Tensor] | None":
@@ -44,24 +46,23 @@ def write_curves(
     evaluator: str,
     curves: Mapping[str, Any],
     warnings: tuple[str, ...],
-) -> None:
-    """Write the rows of an evaluator's figures and its warnings, if there are any."""
+) -> dict[str, str]:
+    """Write the rows of an evaluator's figures and its warnings, if any; return the file's checksum."""
     if not curves and not warnings:
-        return
+        return {}
     content = json.dumps({"curves": curves, "warnings": warnings}, indent=1).encode()
-    path = layout.curves_file(storage, experiment, trial_id, evaluator)
-    write_atomic(path, lambda file: file.write(content))
+    return write_result(layout.curves_file(storage, experiment, trial_id, evaluator), content)
 
 
 def read_curves(storage: StoragePath, experiment: str, trial_id: str, evaluator: str) -> dict[str, Any]:
     """`{"curves": {figure: [row, ...]}, "warnings": [...]}`; both empty if nothing was written.
 
     Raises:
-        StorageError: if the file is there but cannot be read.
+        StorageError: if the file cannot be read, or is not as the trial wrote it.
     """
     path = layout.curves_file(storage, experiment, trial_id, evaluator)
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(read_result(path, checksums_of_trial(storage, experiment, trial_id)))
     except FileNotFoundError:
         return {"curves": {}, "warnings": []}
     except (OSError, ValueError) as error:
@@ -74,8 +75,8 @@ def write_per_query(
     experiment: str,
     trial_id: str,
     per_query: "Mapping[Split, Mapping[str, np.ndarray]]",
-) -> None:
-    """Write values per query as arrays named `split/metric`."""
+) -> dict[str, str]:
+    """Write values per query as arrays named `split/metric`; return the file's checksum."""
     import numpy as np
 
     arrays: dict[str, Any] = {
@@ -83,8 +84,9 @@ def write_per_query(
         for split, by_metric in per_query.items()
         for metric, values in by_metric.items()
     }
-    path = layout.per_query_file(storage, experiment, trial_id)
-    write_atomic(path, lambda file: np.savez(file, **arrays))
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return write_result(layout.per_query_file(storage, experiment, trial_id), buffer.getvalue())
 
 
 def per_query_of(
@@ -93,13 +95,14 @@ def per_query_of(
     """One value per query, NaN where a query has no positive, shape [q]; None if none were written.
 
     Raises:
-        StorageError: if the file is there but cannot be read.
+        StorageError: if the file cannot be read, or is not as the trial wrote it.
     """
     import numpy as np
 
     path = layout.per_query_file(storage, experiment, trial_id)
     try:
-        with open_binary(path) as file, np.load(file, allow_pickle=False) as arrays:
+        content = read_result(path, checksums_of_trial(storage, experiment, trial_id))
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             name = f"{split}/{metric}"
             return np.asarray(arrays[name], dtype=np.float64) if name in arrays else None
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from raybench.core.errors import StorageError
 from raybench.core.records import Direction, digest_of
 from raybench.store.files import StoragePath, glob_sorted, map_concurrently, read_bytes, write_atomic
+from raybench.store.files.sealed_json import seal, unseal
 from raybench.store.layout import costs_dir
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def write_cost(storage: StoragePath, cost: InferenceCost) -> None:
         StorageUnavailableError: if the storage cannot be written.
     """
     content = json.dumps({"schema": SCHEMA_VERSION, **asdict(cost)}, indent=1).encode()
-    write_atomic(cost_file(storage, cost.identity), lambda file: file.write(content))
+    write_atomic(cost_file(storage, cost.identity), lambda file: file.write(seal(content)))
 
 
 def read_costs(storage: StoragePath) -> list[InferenceCost]:
@@ -94,7 +95,7 @@ def read_costs(storage: StoragePath) -> list[InferenceCost]:
 
 def _read_cost(path: StoragePath) -> InferenceCost:
     try:
-        return _adapter().validate_json(read_bytes(path))
+        return _adapter().validate_json(unseal(read_bytes(path)))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(

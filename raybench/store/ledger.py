@@ -1,15 +1,16 @@
 """The ledger of an experiment: its spec, one JSON record per trial, and pinned digests.
 
 A run executes the trials of the plan that the ledger lacks, so a killed run resumes from here. A damaged
-record counts as missing: only its trial is run again.
+record counts as missing: only its trial is run again. Every file ends with a checksum of itself (see
+`files.sealed_json`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from raybench.core.errors import NonFiniteMeasurementError, StorageError
+from raybench.core.errors import DamagedResultError, NonFiniteMeasurementError, StorageError
 from raybench.core.records import Pair, Stage, TrialRecord
 from raybench.store import layout
 from raybench.store.files import (
@@ -20,6 +21,7 @@ from raybench.store.files import (
     write_atomic,
     write_if_absent,
 )
+from raybench.store.files.sealed_json import seal, unseal
 from raybench.store.trial_file import json_of_record, record_from_json
 
 
@@ -57,17 +59,24 @@ def read_record(storage: StoragePath, experiment: str, trial_id: str) -> TrialRe
 
 
 def read_records(
-    storage: StoragePath, experiment: str, *, pair: Pair | None = None, slug: str = ""
+    storage: StoragePath,
+    experiment: str,
+    *,
+    pair: Pair | None = None,
+    slug: str = "",
+    on_damaged: Callable[[StoragePath], None] | None = None,
 ) -> list[TrialRecord]:
-    """Records of an experiment, sorted by backbone, task, stage and index; damaged ones are skipped.
+    """Records of an experiment, sorted by backbone, task, stage and index.
 
     Args:
         storage: that holds the ledger.
         experiment: name of the experiment.
         pair: read only this pair's trials; None reads all.
         slug: read only this pair's trials, given by its slug.
+        on_damaged: called with the path of each damaged record, which is left out; None raises an error.
 
     Raises:
+        DamagedResultError: if a record is damaged and `on_damaged` is None.
         StorageError: if the folder exists but may not be read.
     """
     folder = layout.trials_dir(storage, experiment)
@@ -75,9 +84,23 @@ def read_records(
         paths = glob_sorted(folder, f"{pair.slug if pair else slug}*.json")
     except OSError as error:
         raise StorageError(f"cannot read {str(folder)!r}: {error.strerror or error}.") from error
-    records = [record for record in map_concurrently(_parse, paths, storage) if record is not None]
+    records = []
+    for path, record in zip(paths, map_concurrently(_parse, paths, storage), strict=True):
+        if record is not None:
+            records.append(record)
+        elif on_damaged is not None:
+            on_damaged(path)
+        else:
+            raise DamagedResultError(
+                f"the trial record {str(path)!r} is damaged, or was written by a later raybench; `raybench "
+                "run` with the experiment's spec runs this trial again."
+            )
     order = {stage: position for position, stage in enumerate(get_args(Stage))}
     return sorted(records, key=lambda r: (r.pair.backbone, str(r.pair.task), order[r.stage], r.index, r.seed))
+
+
+def skip_damaged(path: StoragePath) -> None:
+    """`on_damaged` of callers for which a damaged record counts as missing."""
 
 
 def save_spec(storage: StoragePath, experiment: str, content: Mapping[str, Any]) -> None:
@@ -95,11 +118,20 @@ def save_importance(storage: StoragePath, experiment: str, content: Mapping[str,
 
 
 def load_importance(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
-    """What `save_importance` wrote; None if it is missing or unreadable: it can be computed again."""
+    """What `save_importance` wrote; None if it is missing.
+
+    Raises:
+        DamagedResultError: if it cannot be read. `raybench run` computes it again.
+    """
+    path = layout.importance_file(storage, experiment)
     try:
-        content = json.loads(read_bytes(layout.importance_file(storage, experiment)))
-    except (OSError, ValueError):
+        content = json.loads(unseal(read_bytes(path)))
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise DamagedResultError(
+            f"cannot read {str(path)!r} ({error}); remove it: `raybench run` computes it again."
+        ) from error
     return content if isinstance(content, dict) else None
 
 
@@ -115,12 +147,15 @@ def load_spec(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
     """
     path = layout.spec_file(storage, experiment)
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(unseal(read_bytes(path)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
-    if not isinstance(content, dict):
+        raise StorageError(
+            f"cannot read {str(path)!r}: {error}; restore it. If the file given to `raybench run` has not "
+            "changed since, remove this one and run that file again."
+        ) from error
+    if not isinstance(content, dict) or not content:
         raise StorageError(f"{str(path)!r} holds no spec; restore it or remove the experiment's folder.")
     return content
 
@@ -145,10 +180,13 @@ def pin(storage: StoragePath, experiment: str, kind: str, name: str, digest: str
         try:
             content = read_bytes(path)
         except FileNotFoundError:
-            content = write_if_absent(path, _as_json({"name": name, "digest": digest}))
-        pinned = json.loads(content)["digest"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StorageError(f"cannot read {str(path)!r}: {error}.") from error
+            content = write_if_absent(path, seal(_as_json({"name": name, "digest": digest})))
+        pinned = json.loads(unseal(content))["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"cannot read {str(path)!r}: {error}; restore it, or remove it if {kind} {name!r} has not "
+            "changed since the experiment began."
+        ) from error
     if pinned != digest:
         raise StorageError(
             f"{kind} {name!r} has changed since experiment {experiment!r} began (content {pinned} then, "
@@ -173,7 +211,7 @@ def _parse(path: StoragePath) -> TrialRecord | None:
 
 
 def _write_json(path: StoragePath, content: Mapping[str, Any], *, is_durable: bool = True) -> None:
-    text = _as_json(content)
+    text = seal(_as_json(content))
     write_atomic(path, lambda file: file.write(text), is_durable=is_durable)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from raybench.core.errors import (
+    DamagedResultError,
     DuplicateMeasurementError,
     EmptyInputError,
     NonFiniteMeasurementError,
@@ -19,8 +20,9 @@ from raybench.core.errors import (
 from raybench.core.records import Measurement
 from raybench.metrics import METRICS
 from raybench.store.files import StoragePath, glob_sorted
-from raybench.store.layout import measurements_dir, measurements_file
-from raybench.store.tables import read_table, read_tables, write_table
+from raybench.store.layout import experiments_dir, measurements_dir, measurements_file
+from raybench.store.result_files import checksums_of_experiment, checksums_of_trial, require_present
+from raybench.store.tables import read_table, read_tables, table_files, write_table
 
 COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
     ("experiment", pl.String(), "name of the spec that asked for it"),
@@ -50,10 +52,10 @@ def write_measurements(
     provenance: Mapping[str, Any],
     *,
     evaluator: str = "",
-) -> None:
+) -> dict[str, str]:
     """Write all measurements of one trial, or those of one of its evaluators, atomically.
 
-    Writing them again changes nothing.
+    Writing them again changes nothing. Returns the file's checksum for the trial's record.
 
     Raises:
         EmptyInputError: if there are none.
@@ -68,7 +70,7 @@ def write_measurements(
         raise EmptyInputError(f"trial {trial_id!r} has no measurements to write.")
     for metric in frame["metric"].unique(maintain_order=True):
         METRICS[metric]  # Raises on a name that no reader could look up.
-    write_table(measurements_file(storage, experiment, trial_id, evaluator), validated(frame))
+    return write_table(measurements_file(storage, experiment, trial_id, evaluator), validated(frame))
 
 
 def _row(measurement: Measurement) -> dict[str, Any]:
@@ -83,20 +85,39 @@ def read_measurements(storage: StoragePath, experiment: str | None = None) -> pl
 
     Raises:
         NonFiniteMeasurementError, OutOfBoundsError, DuplicateMeasurementError: if a value is invalid.
+        DamagedResultError: if a file of a final trial is missing or not as the trial wrote it.
         StorageError: if the storage, the experiment or a file cannot be read.
     """
-    return validated(read_tables(measurements_dir(storage), experiment, SCHEMA))
+    try:
+        return _read_verified(storage, experiment)
+    except DamagedResultError:  # A run may have replaced a file between reading its record and the file.
+        return _read_verified(storage, experiment)
+
+
+def _read_verified(storage: StoragePath, experiment: str | None) -> pl.DataFrame:
+    # Records first: what a record names was written before it.
+    names = (
+        [experiment] if experiment else [path.name for path in glob_sorted(experiments_dir(storage), "*/")]
+    )
+    checksums: dict[str, str | None] = {}
+    for name in names:
+        checksums |= checksums_of_experiment(storage, name)
+    files = table_files(measurements_dir(storage), experiment)
+    require_present(storage, checksums, files)
+    known = {name: checksum for name, checksum in checksums.items() if checksum is not None}
+    return validated(read_tables(files, SCHEMA, known))
 
 
 def measurements_of(storage: StoragePath, experiment: str, trial_id: str) -> list[dict[str, Any]]:
     """The rows of one trial and its evaluators, columns as COLUMNS; empty if it has none.
 
     Raises:
-        StorageError: if a file cannot be read.
+        StorageError: if a file cannot be read, or is not as the trial wrote it.
     """
+    checksums = checksums_of_trial(storage, experiment, trial_id)
     file = measurements_file(storage, experiment, trial_id)
     files = [file, *glob_sorted(file.parent, f"{trial_id}.*.parquet")] if file.is_file() else []
-    frames = [read_table(path, SCHEMA) for path in files]
+    frames = [read_table(path, SCHEMA, checksums) for path in files]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *frames]).sort(IDENTITY).to_dicts()
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from raybench.core.records import Pair, Split
 from raybench.store.files import StoragePath
 from raybench.store.layout import predictions_file
+from raybench.store.result_files import checksums_of_trial
 from raybench.store.tables import read_table, write_table
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def write_predictions(
     *,
     pair: Pair,
     seed: int,
-) -> None:
+) -> dict[str, str]:
     """Write one row per example of each split: its id, target and logits [c], under the trial's identity.
+
+    Returns the file's checksum for the trial's record.
 
     Raises:
         StorageError: if the storage cannot be written.
@@ -61,7 +64,7 @@ def write_predictions(
         frame = pl.DataFrame({"example_id": examples.ids, "target": examples.targets, "logits": logits})
         columns = [pl.lit(value).alias(name) for name, value in (origin | {"split": split}).items()]
         frames.append(frame.with_columns(columns).select(PREDICTION_SCHEMA.names()).cast(PREDICTION_SCHEMA))
-    write_table(predictions_file(storage, experiment, trial_id), pl.concat(frames))
+    return write_table(predictions_file(storage, experiment, trial_id), pl.concat(frames))
 
 
 def predictions_of(
@@ -70,9 +73,10 @@ def predictions_of(
     """Split → (ids, targets [n], logits [n, c]) of one trial, in the order they were written.
 
     Raises:
-        StorageError: if they are missing or cannot be read.
+        StorageError: if they are missing, cannot be read, or are not as the trial wrote them.
     """
-    frame = read_table(predictions_file(storage, experiment, trial_id), PREDICTION_SCHEMA)
+    checksums = checksums_of_trial(storage, experiment, trial_id)
+    frame = read_table(predictions_file(storage, experiment, trial_id), PREDICTION_SCHEMA, checksums)
     by_split: dict[Split, tuple[tuple[str, ...], NDArray[Any], NDArray[Any]]] = {}
     for split in frame["split"].unique(maintain_order=True):
         rows = frame.filter(split=split)

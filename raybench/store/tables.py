@@ -1,5 +1,7 @@
 """Parquet tables of a storage: one file per trial, read as one frame."""
 
+import functools
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,8 @@ from typing import Any
 import polars as pl
 
 from raybench.core.errors import StorageError
-from raybench.store.files import (
-    StoragePath,
-    glob_sorted,
-    map_concurrently,
-    path_or_buffer,
-    write_atomic,
-)
+from raybench.store.files import StoragePath, glob_sorted, map_concurrently
+from raybench.store.result_files import Checksums, verified_source, write_result
 
 SCHEMA_VERSION = 1
 """Incremented when a column changes its meaning. Every file's metadata holds it as `raybench.schema`."""
@@ -21,51 +18,67 @@ SCHEMA_VERSION = 1
 _VERSION_KEY = "raybench.schema"
 
 
-def write_table(path: StoragePath, frame: pl.DataFrame) -> None:
-    """Create or replace one Parquet file atomically.
+def write_table(path: StoragePath, frame: pl.DataFrame) -> dict[str, str]:
+    """Create or replace one Parquet file atomically; return its checksum for the trial's record.
 
     Raises:
         StorageUnavailableError: if the storage cannot be written.
     """
-    metadata = {_VERSION_KEY: str(SCHEMA_VERSION)}
-    write_atomic(path, lambda file: frame.write_parquet(file, metadata=metadata))
+    buffer = BytesIO()
+    frame.write_parquet(buffer, metadata={_VERSION_KEY: str(SCHEMA_VERSION)})
+    return write_result(path, buffer.getvalue())
 
 
-def read_tables(folder: StoragePath, experiment: str | None, schema: pl.Schema) -> pl.DataFrame:
-    """All rows of one experiment, or of all, with the columns of `schema`; empty if there are none.
+def table_files(folder: StoragePath, experiment: str | None) -> list[StoragePath]:
+    """Sorted files of one experiment, or of all.
 
     Raises:
-        StorageError: if the storage or a file cannot be read.
+        StorageError: if there is no storage.
     """
     if not folder.parent.is_dir():
         raise StorageError(
             f"no storage at {str(folder.parent)!r}; give the folder that `raybench run` named."
         )
     # The name is joined, not globbed: it may hold wildcard characters.
-    files = (
-        glob_sorted(folder, "*/*.parquet")
-        if experiment is None
-        else glob_sorted(folder / experiment, "*.parquet")
-    )
-    sources: list[Any] = map_concurrently(path_or_buffer, files, folder)
+    if experiment is None:
+        return glob_sorted(folder, "*/*.parquet")
+    return glob_sorted(folder / experiment, "*.parquet")
+
+
+def read_tables(files: Sequence[StoragePath], schema: pl.Schema, checksums: Checksums) -> pl.DataFrame:
+    """All rows of the files, with the columns of `schema`.
+
+    Raises:
+        StorageError: if a file cannot be read, or is not as it was written.
+    """
+    read = functools.partial(_source, checksums=checksums)
+    sources: list[Any] = map_concurrently(read, files, *files[:1])
     for file, source in zip(files, sources, strict=True):
         _require_version(file, source)
     try:  # All files in one call, which is eight times as fast as one by one.
         frames = [pl.read_parquet(sources, glob=False).select(schema.names())] if files else []
     except (OSError, pl.exceptions.PolarsError):  # Find the file to blame.
-        frames = [read_table(file, schema) for file in files]
+        frames = [read_table(file, schema, checksums) for file in files]
     return pl.concat([pl.DataFrame(schema=schema), *(frame.cast(schema) for frame in frames)])
 
 
-def read_table(file: StoragePath, schema: pl.Schema) -> pl.DataFrame:
+def read_table(file: StoragePath, schema: pl.Schema, checksums: Checksums) -> pl.DataFrame:
     """The rows of one file.
 
     Raises:
-        StorageError: if it cannot be read; the message names the file.
+        StorageError: if it cannot be read, or is not as it was written; the message names the file.
     """
+    source = _source(file, checksums)
     try:
-        return pl.read_parquet(path_or_buffer(file), glob=False).select(schema.names())
+        return pl.read_parquet(source, glob=False).select(schema.names())
     except (OSError, pl.exceptions.PolarsError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _source(file: StoragePath, checksums: Checksums) -> Path | BytesIO:
+    try:
+        return verified_source(file, checksums)
+    except OSError as error:
         raise _unreadable(file, error) from error
 
 

@@ -16,6 +16,7 @@ from raybench.core.records import (
     TrialStatus,
     metric_values,
 )
+from raybench.store.files.sealed_json import unseal
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -47,6 +48,7 @@ class _TrialFile:
     packed: dict[str, tuple[HparamValue, ...]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     evaluations: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     wall_seconds: float = 0.0
     started_at: float = 0.0
 
@@ -89,7 +91,7 @@ def record_from_json(content: bytes) -> TrialRecord:
     Raises:
         ValueError: if it is damaged, foreign, or written by a later raybench.
     """
-    file = _adapter().validate_json(content)
+    file = _adapter().validate_json(unseal(content))
     if file.schema > SCHEMA_VERSION:
         raise ValueError(f"the record has schema {file.schema}, this raybench reads up to {SCHEMA_VERSION}")
     try:

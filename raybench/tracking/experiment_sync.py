@@ -7,7 +7,7 @@ from raybench.report.render.curve_figure import curve_svgs
 from raybench.store.artifacts import read_curves
 from raybench.store.files import StoragePath, read_bytes
 from raybench.store.layout import recipe_file
-from raybench.store.ledger import load_spec, pinned, read_record, read_records
+from raybench.store.ledger import load_spec, pinned, read_record, read_records, skip_damaged
 from raybench.store.measurements import measurements_of
 from raybench.tracking.address import storage_id
 from raybench.tracking.dataset_inputs import DatasetInput, dataset_inputs
@@ -30,7 +30,11 @@ class ExperimentSync:
 
     def finished_trials(self) -> list[str]:
         """Ids of the finished trials, which each have a run; registers their pairs."""
-        records = [r for r in read_records(self._storage, self._experiment) if r.status != "running"]
+        records = [
+            r
+            for r in read_records(self._storage, self._experiment, on_damaged=skip_damaged)
+            if r.status != "running"
+        ]
         for record in records:
             self._register(record)
         return [record.trial_id for record in records if record.stage != "features"]
@@ -68,7 +72,7 @@ class ExperimentSync:
 
         A record of a final trial changes when a longer search finds another winner: it is withdrawn.
         """
-        records = read_records(self._storage, self._experiment, slug=slug)
+        records = read_records(self._storage, self._experiment, slug=slug, on_damaged=skip_damaged)
         records = sorted((r for r in records if r.status != "running"), key=lambda record: record.trial_id)
         if not records:
             return
@@ -83,7 +87,7 @@ class ExperimentSync:
 
     def write_summary(self, files: Mapping[str, str]) -> None:
         """Write the summary run with these artifacts (path → text)."""
-        records = read_records(self._storage, self._experiment)
+        records = read_records(self._storage, self._experiment, on_damaged=skip_damaged)
         at = max((record.started_at + record.wall_seconds for record in records), default=0.0)
         self._writer.write_parent(summary_content(files, self._labels, at))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from raybench.catalog.search_spaces import SearchSpace, contains, union
 from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.errors import DamagedResultError
 from raybench.core.records import HparamValue, Task, TrialRecord, digest_of
 from raybench.metrics import METRICS
 from raybench.spec import ExperimentSpec
@@ -36,7 +37,10 @@ def store_importances(storage: StoragePath, spec: ExperimentSpec, records: Seque
         StorageUnavailableError: if the storage cannot be written.
     """
     basis = digest_of(sorted(record.trial_id for record in records if _is_usable(record)))
-    stored = ledger.load_importance(storage, spec.name)
+    try:
+        stored = ledger.load_importance(storage, spec.name)
+    except DamagedResultError:
+        stored = None
     if stored is None or stored.get("basis") != basis:
         rows = importances(spec, records)
         ledger.save_importance(storage, spec.name, {"basis": basis, "rows": rows})

@@ -5,7 +5,7 @@ missing parts. Predictions and the classifier are stored, so an added evaluator 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from raybench.catalog.evaluators import EVALUATORS
@@ -29,6 +29,7 @@ from raybench.store import artifacts, layout
 from raybench.store.files import StoragePath, remove_tree
 from raybench.store.measurements import write_measurements
 from raybench.store.predictions import predictions_of, write_predictions
+from raybench.store.result_files import missing_or_damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class FinalResult:
     values: tuple[MetricValue, ...]
     evaluations: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → digest of its settings, for evaluators that have measured."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Results files written so far, and their checksums."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Evaluator → why it could not measure."""
 
@@ -65,14 +68,14 @@ class FinalStage:
         self._trial = (storage, request.experiment, request.trial_id)
 
     def measured_before(self, record: TrialRecord | None) -> FinalResult | None:
-        """Result of an earlier attempt, if its measurements and classifier are stored; else None."""
+        """Result of an earlier attempt whose results files are intact; None if there is none."""
         if record is None or not record.is_measured_on_test:
             return None
-        if not layout.measurements_file(*self._trial).is_file():
+        if missing_or_damaged(self._storage, record) is not None:
             return None
         if artifacts.read_classifier(*self._trial) is None:
             return None
-        return FinalResult(values=record.values, evaluations=record.evaluations)
+        return FinalResult(values=record.values, evaluations=record.evaluations, files=record.files)
 
     def measure(self, run: ProtocolRun, provenance: Mapping[str, Any]) -> FinalResult:
         """Measure the protocol's metrics on val and test; write measurements, predictions and classifier."""
@@ -81,21 +84,22 @@ class FinalStage:
         splits: tuple[Literal["val", "test"], ...] = ("val", "test") if has_val else ("test",)
         reports: dict[Split, SplitReport] = {split: run.report(split) for split in splits}
         predictions = {split: r.predictions for split, r in reports.items() if r.predictions is not None}
+        files: dict[str, str] = {}
         if predictions:
             identity = {"pair": self._request.pair, "seed": self._request.seed}
-            write_predictions(*self._trial, predictions, **identity)  # type: ignore[arg-type]
+            files |= write_predictions(*self._trial, predictions, **identity)  # type: ignore[arg-type]
         per_query = {split: r.per_query for split, r in reports.items() if r.per_query is not None}
         if per_query:
-            artifacts.write_per_query(*self._trial, per_query)
+            files |= artifacts.write_per_query(*self._trial, per_query)
         if isinstance(run, ClassifierRun):
-            artifacts.write_classifier(*self._trial, run.state())
+            files |= artifacts.write_classifier(*self._trial, run.state())
         values = [
             (MetricValue(split=split, metric=metric, value=value), report.num_examples)
             for split, report in reports.items()
             for metric, value in report.metrics.items()
         ]
-        write_measurements(*self._trial, self._measurements(values), provenance)
-        return FinalResult(values=tuple(value for value, _ in values))
+        files |= write_measurements(*self._trial, self._measurements(values), provenance)
+        return FinalResult(values=tuple(value for value, _ in values), files=files)
 
     def evaluate(
         self,
@@ -130,14 +134,15 @@ class FinalStage:
             except RaybenchError as error:
                 failures[name] = f"{type(error).__name__}: {error}"
                 continue
-            values = self._keep(name, evaluation, {**provenance, "settings": settings.as_dict()})
+            values, files = self._keep(name, evaluation, {**provenance, "settings": settings.as_dict()})
             result = FinalResult(
                 values=merged(result.values, values),
                 evaluations={**result.evaluations, name: settings.digest},
+                files={**result.files, **files},
             )
             on_progress(result)
             remove_tree(folder)
-        return FinalResult(values=result.values, evaluations=result.evaluations, failures=failures)
+        return replace(result, failures=failures)
 
     def _fitted(
         self, run: ClassifierRun, predictions: Mapping[Split, Predictions], folder: StoragePath
@@ -155,10 +160,13 @@ class FinalStage:
 
     def _keep(
         self, name: str, evaluation: Evaluation, provenance: Mapping[str, Any]
-    ) -> tuple[MetricValue, ...]:
-        """Write an evaluator's values; none if it has no results, as `shift` without shifted datasets."""
+    ) -> tuple[tuple[MetricValue, ...], dict[str, str]]:
+        """Write an evaluator's values and return them with the checksums of its files.
+
+        There are none without results, as of `shift` without shifted datasets.
+        """
         if not evaluation.results:
-            return ()
+            return (), {}
         values = [
             (MetricValue(split="test", metric=r.metric, value=r.value, condition=r.condition), r.num_examples)
             for r in evaluation.results
@@ -166,9 +174,9 @@ class FinalStage:
         info = {**provenance, "evaluator": name}
         if evaluation.warnings:
             info["warnings"] = list(evaluation.warnings)
-        artifacts.write_curves(*self._trial, name, evaluation.curves, evaluation.warnings)
-        write_measurements(*self._trial, self._measurements(values), info, evaluator=name)
-        return tuple(value for value, _ in values)
+        files = artifacts.write_curves(*self._trial, name, evaluation.curves, evaluation.warnings)
+        files |= write_measurements(*self._trial, self._measurements(values), info, evaluator=name)
+        return tuple(value for value, _ in values), files
 
     def _measurements(self, values: Sequence[tuple[MetricValue, int]]) -> list[Measurement]:
         """Measurements from (value, number of examples) under the trial's identity."""

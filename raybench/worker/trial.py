@@ -146,6 +146,7 @@ class Trial:
     def _end(self, attempt: Attempt) -> StepResult:
         if self.request.stage == "final":
             stage, provenance = self._final_stage(attempt.context), self._provenance(self._batches.reduced)
+            self._write(status="running")  # Its record must not name files that are about to be replaced.
             measured = stage.measure(attempt.run, provenance)
             self._write(status="running", result=measured)
             evaluated = stage.evaluate(
@@ -174,6 +175,7 @@ class Trial:
                 reason=reason,
                 values=result.values,
                 evaluations=dict(result.evaluations),
+                files=dict(result.files),
                 wall_seconds=record.wall_seconds + self._seconds(),
             )
             self._keep(changed)
@@ -258,6 +260,7 @@ class Trial:
             grid=tuple(best.grid) if best else (),
             provenance=self._provenance(self._batches.reduced) if result else {},
             evaluations=dict(result.evaluations) if result else {},
+            files=dict(result.files) if result else {},
             wall_seconds=self._seconds(),
             started_at=self._started_at,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raybench.core.errors import NonFiniteMeasurementError, StorageError
+from raybench.core.errors import DamagedResultError, NonFiniteMeasurementError, StorageError
 from raybench.core.records import CurvePoint, Pair, Task, TrialRecord, metric_values
 from raybench.store import layout, ledger
 
@@ -92,7 +92,11 @@ def test_a_damaged_record_counts_as_missing_and_harms_no_other(tmp_path, length)
     ledger.write_record(tmp_path, RECORD)
     ledger.write_record(tmp_path, damaged)
     file_of(tmp_path, damaged).write_bytes(file_of(tmp_path, damaged).read_bytes()[:length])
-    assert ledger.read_records(tmp_path, "e") == [RECORD]
+    met: list[Path] = []
+    assert ledger.read_records(tmp_path, "e", on_damaged=met.append) == [RECORD]
+    assert met == [file_of(tmp_path, damaged)]
+    with pytest.raises(DamagedResultError, match=r"damaged.json' is damaged.*`raybench run`"):
+        ledger.read_records(tmp_path, "e")
     assert ledger.read_record(tmp_path, "e", "damaged") is None
     ledger.write_record(tmp_path, damaged)
     assert len(ledger.read_records(tmp_path, "e")) == 2
@@ -103,14 +107,14 @@ def test_foreign_files_are_skipped(tmp_path, content):
     ledger.write_record(tmp_path, RECORD)
     file_of(tmp_path).with_name("foreign.json").write_text(content, encoding="latin-1")
     file_of(tmp_path).with_name(".half.json.partial").write_text("{")
-    assert ledger.read_records(tmp_path, "e") == [RECORD]
+    assert ledger.read_records(tmp_path, "e", on_damaged=ledger.skip_damaged) == [RECORD]
 
 
 def test_a_record_of_a_later_raybench_counts_as_missing(tmp_path):
     ledger.write_record(tmp_path, RECORD)
     content = json.loads(file_of(tmp_path).read_text())
     file_of(tmp_path).write_text(json.dumps(content | {"schema": 2}))
-    assert ledger.read_records(tmp_path, "e") == []
+    assert ledger.read_records(tmp_path, "e", on_damaged=ledger.skip_damaged) == []
 
 
 def test_unknown_fields_are_ignored(tmp_path):

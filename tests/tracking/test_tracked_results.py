@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,7 @@ def test_a_trial_of_an_earlier_winner_has_no_rows_and_is_skipped(storage):
     old = final(storage, pair, 9, 0.5)
     for file in (storage / "measurements" / EXPERIMENT).glob(f"{old.trial_id}*"):
         file.unlink()
+    ledger.write_record(storage, replace(old, status="failed", reason="superseded by a better search trial"))
     rebuild(storage, EXPERIMENT, uri)
     (tracked,) = read_tracked(uri)
     assert parse_tables(tracked.tables, "x").equals(read_measurements(storage))

@@ -13,6 +13,7 @@ from raybench.store.artifacts import per_query_of
 from raybench.store.files import StoragePath, map_concurrently
 from raybench.store.layout import predictions_file
 from raybench.store.predictions import predictions_of
+from raybench.store.result_files import checksums_of_trial, was_written
 
 
 def stored_statistics(
@@ -55,9 +56,10 @@ def predictions_on_test(
     """Example ids, targets [n] and logits [n, c] in the order they were written; None if none are stored.
 
     Raises:
-        StorageError: if the file is there but cannot be read.
+        StorageError: if the file cannot be read, or is not as the trial wrote it.
     """
-    if not predictions_file(storage, experiment, trial_id).is_file():
+    checksums = checksums_of_trial(storage, experiment, trial_id)
+    if not was_written(predictions_file(storage, experiment, trial_id), checksums):
         return None
     return predictions_of(storage, experiment, trial_id).get("test")
 

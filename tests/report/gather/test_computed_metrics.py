@@ -67,6 +67,8 @@ def without_nll(storage, tmp_path) -> Path:
     shutil.copytree(storage, copy)
     for file in copy.glob("measurements/*/*.parquet"):
         write_table(file, pl.read_parquet(file).filter(pl.col("metric") != "nll"))
+    for record in ledger.read_records(copy, "small"):
+        ledger.write_record(copy, replace(record, files={}))  # As of versions without checksums.
     return copy
 
 
