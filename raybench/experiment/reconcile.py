@@ -173,7 +173,9 @@ def store_spec(spec: ExperimentSpec, storage: StoragePath) -> list[str]:
 
 def _forget_evaluations(storage: StoragePath, experiment: str, evaluators: Sequence[str]) -> None:
     """Let final trials run these evaluators again; their other results are kept."""
-    for record in ledger.read_records(storage, experiment) if evaluators else ():
+    for record in (
+        ledger.read_records(storage, experiment, on_damaged=ledger.skip_damaged) if evaluators else ()
+    ):
         kept = {name: digest for name, digest in record.evaluations.items() if name not in evaluators}
         for name in evaluators:
             remove_tree(layout.evaluator_dir(storage, experiment, record.trial_id, name))
