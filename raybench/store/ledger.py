@@ -197,8 +197,8 @@ def pin(storage: StoragePath, experiment: str, kind: str, name: str, digest: str
 def pinned(storage: StoragePath, experiment: str, kind: str, name: str) -> str | None:
     """The digest that `pin` has stored; None before, or if its file is damaged."""
     try:
-        content = json.loads(read_bytes(layout.identity_file(storage, experiment, kind, name)))
-        return str(content["digest"])
+        path = layout.identity_file(storage, experiment, kind, name)
+        return str(json.loads(unseal(read_bytes(path)))["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
