@@ -78,6 +78,24 @@ class HygieneReport:
     skipped: tuple[str, ...] = ()
     """Ids of skipped images: the first ones, at most 20."""
 
+    def sentences(self, dataset: str) -> list[str]:
+        """One sentence per reason for which images of a dataset were left out."""
+        return left_out_sentences(dataset, self.num_duplicates_across_splits, self.num_skipped)
+
+
+def left_out_sentences(dataset: str, num_duplicates: int, num_skipped: int) -> list[str]:
+    """Sentences on images that loading left out.
+
+    >>> left_out_sentences("pets", 3, 0)
+    ['pets: 3 images dropped: a later split holds the same pixels.']
+    """
+    sentences = []
+    if num_duplicates:
+        sentences.append(f"{dataset}: {num_duplicates} images dropped: a later split holds the same pixels.")
+    if num_skipped:
+        sentences.append(f"{dataset}: {num_skipped} unreadable images were skipped, as the spec allows.")
+    return sentences
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport:

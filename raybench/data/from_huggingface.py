@@ -63,7 +63,7 @@ def _open(source: HuggingFaceSource, name: str) -> dict[str, Any]:
     """Source split → its table."""
     folder = Path(source.location)
     is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-    if not is_saved and not MAY_DOWNLOAD.get():
+    if not folder.is_dir() and not MAY_DOWNLOAD.get():
         raise NotDownloadedError(f"dataset {name!r}: Hugging Face's {source.location!r} is not read yet.")
     try:
         if is_saved:

@@ -1,15 +1,19 @@
-"""How the datasets of a spec are read, told before anything starts."""
+"""Datasets of a spec before anything starts: how each is read, and images that are damaged or twice there."""
+
+from collections.abc import Callable
 
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.dataset_sources import BUILT_IN, KNOWN_SIZES
 from raybench.core.errors import DataError
 from raybench.data.dataset import Dataset
-from raybench.data.loading import outline_dataset
+from raybench.data.loading import load_dataset, outline_dataset
 from raybench.data.source import MAY_DOWNLOAD, NotDownloadedError
 from raybench.data.source_report import describe, describe_unread
 from raybench.spec import ExperimentSpec
 from raybench.spec.plan import wrapped
 from raybench.spec.tasks import is_missing
+from raybench.store.files import StoragePath
+from raybench.store.layout import image_hashes_dir
 
 
 def describe_datasets(spec: ExperimentSpec) -> str:
@@ -33,6 +37,33 @@ def describe_datasets(spec: ExperimentSpec) -> str:
     if problems:
         raise DataError("\n".join(dict.fromkeys(problems)))
     return "\n".join(lines)
+
+
+def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str], None]) -> list[str]:
+    """Download what is missing and decode every image once, before workers do the same at the same time.
+
+    Pixel hashes are kept in the storage, so an image that did not change is not decoded again. A dataset that
+    cannot be read is noted only: the trials on it fail, the others run.
+
+    Args:
+        note: is given a sentence at a time.
+
+    Returns:
+        The sentences on images that were left out.
+    """
+    left_out: list[str] = []
+    for name, info in spec.datasets.items():
+        if info.source.kind == "function" or is_missing(info):
+            continue
+        try:
+            dataset = load_dataset(info, cache=image_hashes_dir(storage))
+        except DataError as error:
+            note(f"trials on dataset {name!r} will fail: {error}")
+            continue
+        left_out += dataset.hygiene.sentences(name)
+        for sentence in dataset.hygiene.sentences(name):
+            note(sentence)
+    return left_out
 
 
 def _require_two_classes(dataset: Dataset, spec: ExperimentSpec) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import SpecError
 from raybench.core.records import Pair, TrialRecord, TrialRequest, TrialStatus
+from raybench.data.dataset import left_out_sentences
 from raybench.spec import ExperimentSpec, diff
 from raybench.store import layout, ledger
 from raybench.store.files import StoragePath, map_concurrently, remove_tree
@@ -103,16 +104,12 @@ def read_intact_records(
 
 def hygiene_notes(studies: list[PairStudy]) -> list[str]:
     """One sentence per dataset and reason for which images were left out, sorted."""
-    notes = set()
+    notes: set[str] = set()
     for study in studies:
         dataset = study.pair.task.dataset
         for record in study.records.values():
             dropped = sum(record.provenance.get("duplicates_removed", {}).values())
-            skipped = record.provenance.get("num_skipped", 0)
-            if dropped:
-                notes.add(f"{dataset}: {dropped} images dropped: a later split holds the same pixels.")
-            if skipped:
-                notes.add(f"{dataset}: {skipped} unreadable images were skipped, as the spec allows.")
+            notes.update(left_out_sentences(dataset, dropped, record.provenance.get("num_skipped", 0)))
     return sorted(notes)
 
 

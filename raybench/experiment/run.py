@@ -10,7 +10,7 @@ from typing import TextIO
 from raybench.core.errors import StorageError, StorageUnavailableError
 from raybench.core.records import Pair, TrialRecord, TrialRequest
 from raybench.experiment import recipes
-from raybench.experiment.dataset_check import describe_datasets
+from raybench.experiment.dataset_check import check_images, describe_datasets
 from raybench.experiment.progress import make_progress
 from raybench.experiment.reconcile import (
     final_record,
@@ -60,7 +60,7 @@ class Outcome:
     unsent: list[str] = field(default_factory=list)
     """Trials that the tracking server has not received; `raybench track` sends them."""
     notes: list[str] = field(default_factory=list)
-    """Images that were left out of datasets, in sentences."""
+    """Sentences on images that were left out of datasets and that were not printed before the start."""
     tracking_uri: str
     tracking_address: str = ""
     """URL of the runs in a browser, if a server holds them."""
@@ -125,6 +125,7 @@ class _Run(TrialListener):
             self._progress.note(sentence)
         self._sigterm = threading.Event()
         self._num_trials_run = 0
+        self._noted: list[str] = []
 
     def outcome(self) -> Outcome:
         """Run the trials that are left, and return how the run ended."""
@@ -132,6 +133,8 @@ class _Run(TrialListener):
         if self._is_finished and is_tracked(self._storage, self._spec, self._tracker.uri):
             self._store_importances()
         else:
+            if not self._is_finished:
+                self._noted = check_images(self._spec, self._storage, self._print_note)
             unsent = self._run_tracked()
             if self._is_finished and not unsent:
                 mark_tracked(self._storage, self._spec, self._tracker.uri)
@@ -142,11 +145,14 @@ class _Run(TrialListener):
             is_interrupted=not self._is_finished,
             is_terminated=self._sigterm.is_set(),
             unsent=unsent,
-            notes=hygiene_notes(self._studies),
+            notes=[note for note in hygiene_notes(self._studies) if note not in self._noted],
             tracking_uri=self._tracker.public_uri,
             tracking_address=self._tracker.table_address,
             num_trials_run=self._num_trials_run,
         )
+
+    def _print_note(self, sentence: str) -> None:
+        print(f"note            {sentence}", file=self._options.stream, flush=True)
 
     @property
     def _is_finished(self) -> bool:

@@ -1,11 +1,14 @@
 """What `plan` and `run` print of every dataset, and what they refuse before anything starts."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from raybench.core.errors import DataError
-from raybench.experiment.dataset_check import describe_datasets
+from raybench.experiment.dataset_check import check_images, describe_datasets
+from raybench.features.process_cache import cached_dataset
 from raybench.spec import load_spec
 
 
@@ -97,3 +100,26 @@ def test_a_single_class_is_refused_for_classifiers(told, tmp_path, tree):
         DataError, match="has a single class, 'train', and a classifier needs two; is its path"
     ):
         told("[knn@own]", "{own: {folder: photos}}")
+
+
+def test_duplicates_and_unreadable_images_are_noted_once_and_trials_find_their_hashes(tmp_path, monkeypatch):
+    draw(tmp_path, own__train__a=6, own__train__b=6, own__test__a=2, own__test__b=2, bad__a=5, bad__b=5)
+    shutil.copy(tmp_path / "own/test/a/0.png", tmp_path / "own/train/a/copy.png")
+    (tmp_path / "own/train/b/0.png").write_bytes(b"broken")
+    (tmp_path / "bad/a/0.png").write_bytes(b"broken")
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nbackbones: [mini_vit.random]\ntasks: [knn@own, linear_probe@own, knn@bad, knn@digits]\n"
+        "datasets: {own: {folder: own, unreadable: skip}, bad: {folder: bad}}\n"
+    )
+    spec, notes = load_spec(tmp_path / "s.yaml"), []
+    left_out = check_images(spec, tmp_path / "storage", notes.append)
+    assert left_out == [
+        "own: 1 images dropped: a later split holds the same pixels.",
+        "own: 1 unreadable images were skipped, as the spec allows.",
+    ]
+    assert notes[:2] == left_out
+    assert len(notes) == 3
+    assert notes[2].startswith("trials on dataset 'bad' will fail: cannot read the image")
+
+    monkeypatch.setattr("raybench.data.hygiene.pixel_hash", None)  # Nothing is left to hash.
+    cached_dataset(spec.datasets["own"], tmp_path / "storage")
