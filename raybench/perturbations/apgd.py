@@ -164,16 +164,19 @@ def _ascend(
     previous, checks = start, set(check_steps(steps))
     step_size = torch.full_like(current.losses, 2 * ball.epsilon)
     increases, since_check = torch.zeros_like(current.losses), 0
+    # As in AutoAttack's code, a step's loss is compared with that of the step before, even where the best
+    # pixels have replaced that step's, and the first step's with 0. Algorithm 1 takes the replaced pixels'.
+    last_losses = torch.zeros_like(current.losses)
     best_at_check, was_halved = best.losses, torch.ones_like(best.is_wrong)
     for step in range(1, steps + 1):
         if bool(wrong.is_wrong.all()):
             break
         following = _next_pixels(current, previous, ball, step_size, is_first=step == 1)
-        previous, before = current.pixels, current.losses
-        current = evaluate(following)
+        previous, current = current.pixels, evaluate(following)
         wrong = wrong.replaced(current.is_wrong, current)
         best = best.replaced(current.losses > best.losses, current)
-        increases, since_check = increases + (current.losses > before), since_check + 1
+        increases, since_check = increases + (current.losses > last_losses), since_check + 1
+        last_losses = current.losses
         if step in checks:
             is_stuck = ~was_halved & (best.losses <= best_at_check)
             was_halved = (increases <= MIN_INCREASES * since_check) | is_stuck

@@ -72,6 +72,36 @@ def test_robust_accuracy_is_that_of_torchattacks(mini, norm, epsilon, loss):
     assert abs(int((~is_wrong).sum()) - int(expected)) <= 2
 
 
+@pytest.fixture
+def doubles():
+    """float64 by default: torchattacks stores losses in the default type."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 1 / 255), ("l2", 0.1)])
+def test_from_the_same_start_the_attack_is_that_of_torchattacks(norm, epsilon, loss, monkeypatch, doubles):
+    """In float64 the same images are broken, and the others end at the same pixels."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, stride=2), nn.GELU(), nn.Flatten(), nn.Linear(8 * 7 * 7, 5)]
+    model = nn.Sequential(*layers).requires_grad_(False).eval()
+    pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    targets, ids = model(pixels).argmax(dim=1), [f"image-{i}" for i in range(64)]
+    drawn = module.start_noise(pixels, ids, norm, 0, module.START_KEYS[loss]).double()
+    their_norm = {"linf": "Linf", "l2": "L2"}[norm]
+    theirs = torchattacks.APGD(model, norm=their_norm, eps=epsilon, steps=20, loss=loss)
+    monkeypatch.setattr(module, "start_noise", lambda *arguments: drawn)
+    monkeypatch.setattr(torch, "rand", lambda shape: (drawn + 1) / 2)
+    monkeypatch.setattr(torch, "randn", lambda shape: drawn)
+    best, is_right, _, _ = theirs.attack_single_run(pixels, targets)
+    attacked, is_wrong = apgd(model, norm, loss, steps=20)(pixels, targets, ids, epsilon)
+    assert 0 < int(is_wrong.sum()) < len(targets)
+    assert torch.equal(is_wrong, ~is_right)
+    torch.testing.assert_close(attacked[~is_wrong], best[~is_wrong], rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("norm", EPSILONS)
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 def test_attacked_images_stay_in_the_ball_and_in_the_pixel_range(norm, loss, model, batch):

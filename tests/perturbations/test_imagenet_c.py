@@ -1,7 +1,7 @@
 """Corruptions compared with the code of ImageNet-C's authors, written out in NumPy, SciPy and OpenCV.
 
-The package `imagecorruptions` has the same formulas except elastic transform, but cannot run with NumPy 2.
-Source of the formulas: hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py.
+tests/independent/test_corruptions.py compares with the package `imagecorruptions`, whose elastic transform
+differs. Source of the formulas: hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py.
 """
 
 from pathlib import Path
