@@ -5,10 +5,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import TextIO, get_args
 
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import StorageError, StorageUnavailableError
-from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.core.records import Pair, Stage, TrialRecord, TrialRequest
 from raybench.experiment import recipes
 from raybench.experiment.dataset_check import check_images, describe_datasets
 from raybench.experiment.progress import make_progress
@@ -37,7 +38,7 @@ from raybench.store.files.locks import LockHeldError
 from raybench.tracking import Tracker
 from raybench.tuning.driver import tune_experiment
 from raybench.tuning.importance import store_importances
-from raybench.tuning.job import ResourceDemand, TrialListener, TuningJob
+from raybench.tuning.job import ResourceDemand, TrialListener, TuningJob, kind_of_trial
 from raybench.tuning.study import PairStudy
 
 TRACKING_TIMEOUT_SECONDS = 60.0
@@ -191,12 +192,7 @@ class _Run(TrialListener):
             studies=self._studies,
             storage=self._storage,
             spec_digest=spec.digest,
-            resources=ResourceDemand(
-                per_trial={name: spec.trial_resources(name) for name in spec.protocols},
-                is_explicit=spec.resources.is_explicit,
-                kinds=spec.resources.accelerators or (),
-                wait_seconds=self._options.wait_seconds,
-            ),
+            resources=resource_demand(spec, self._options.wait_seconds),
             early_stopping=spec.search.early_stopping,
             num_cpus=self._options.num_cpus,
         )
@@ -229,6 +225,24 @@ class _Run(TrialListener):
 
     def note(self, line: str) -> None:
         self._progress.note(line)
+
+
+def resource_demand(spec: ExperimentSpec, wait_seconds: float | None) -> ResourceDemand:
+    """What every kind of trial of the spec occupies."""
+    trials: dict[str, tuple[str, Stage]] = {
+        kind_of_trial(protocol, stage): (protocol, stage)
+        for protocol in spec.protocols
+        for stage in get_args(Stage)
+        if stage != "features" or PROTOCOLS[protocol].uses_features
+    }
+    is_set = spec.resources.share(spec.protocols[0], "features").gpus is not None
+    return ResourceDemand(
+        per_trial={kind: spec.trial_resources(*trial) for kind, trial in trials.items()},
+        is_explicit={kind: spec.sets_resources(*trial) for kind, trial in trials.items()},
+        whole_gpu=() if is_set else ("features",),
+        kinds=spec.resources.accelerators or (),
+        wait_seconds=wait_seconds,
+    )
 
 
 def require_writable(storage: StoragePath) -> None:

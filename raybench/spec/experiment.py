@@ -13,6 +13,7 @@ from pydantic import (
     field_serializer,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from raybench.catalog.backbone_info import BackboneInfo
@@ -24,7 +25,7 @@ from raybench.catalog.search_spaces import Grid, SearchSpace
 from raybench.catalog.space_changes import SpaceChange, changed_grid, changed_space
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import UnknownNameError
-from raybench.core.records import HparamValue, Pair, Task, digest_of
+from raybench.core.records import HparamValue, Pair, Stage, Task, digest_of
 from raybench.core.registry import suggest
 from raybench.spec.settings import resolve_settings, restore_settings
 from raybench.spec.spaces import SpaceEntry
@@ -64,24 +65,63 @@ class SearchSpec(BaseModel):
         return {key: value for key, value in handler(self).items() if key != "objective" or value is not None}
 
 
-class ResourceSpec(BaseModel):
-    """Resources of one trial, in place of the protocols' defaults."""
+Cpus = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Gpus = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class TrialShare(BaseModel):
+    """What one trial of a stage or protocol occupies; None where nothing special is said."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    cpus_per_trial: float | None = Field(default=None, gt=0)
-    gpus_per_trial: float | None = Field(default=None, ge=0)
+    cpus: Cpus | None = None
+    gpus: Gpus | None = None
+
+
+class ResourceSpec(BaseModel):
+    """Resources of one trial, in place of the protocols' defaults.
+
+    A protocol's name may be a key too: `finetune: {gpus: 1}`. A stage's share comes before a protocol's, and
+    that before `cpus_per_trial` and `gpus_per_trial`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    cpus_per_trial: Cpus | None = None
+    gpus_per_trial: Gpus | None = None
     """Trials with a fraction share a GPU; 0 keeps every trial on CPUs, even on a cluster with GPUs."""
     accelerators: list[Annotated[str, Field(pattern=ACCELERATOR)]] | None = Field(default=None, min_length=1)
     """Kinds of GPUs that trials may use, by Ray's names (`H100`, `A100`)."""
+    features: TrialShare | None = None
+    """The features stage; by default one GPU with its share of the node's CPUs, which decode its images."""
+    final: TrialShare | None = None
+    """The final stage, with its evaluators; by default as in the search."""
+    protocols: dict[str, TrialShare] = {}
 
-    @property
-    def is_explicit(self) -> tuple[bool, bool]:
-        """Whether the spec sets (CPUs, GPUs); defaults are clamped to the cluster's largest node."""
-        return (
-            self.cpus_per_trial is not None,
-            self.gpus_per_trial is not None or self.accelerators is not None,
-        )
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_protocols(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        named = {key: share for key, share in value.items() if key in PROTOCOLS}
+        rest = {key: content for key, content in value.items() if key not in named}
+        return {**rest, "protocols": {**rest.get("protocols", {}), **named}} if named else rest
+
+    @model_serializer(mode="wrap")
+    def _without_unset_shares(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit unset shares, so that such specs keep the form and digest of earlier versions."""
+        later = ("features", "final", "protocols")
+        return {key: value for key, value in handler(self).items() if key not in later or value}
+
+    def share(self, protocol: str, stage: Stage) -> TrialShare:
+        """What the spec sets for a trial; None where the default applies."""
+        of_stage = {"features": self.features, "final": self.final}.get(stage)
+        shares = [of_stage or TrialShare(), self.protocols.get(protocol, TrialShare())]
+        if stage == "features":
+            shares = shares[:1]  # One features stage serves several protocols.
+        shares.append(TrialShare(cpus=self.cpus_per_trial, gpus=self.gpus_per_trial))
+        cpus = next((share.cpus for share in shares if share.cpus is not None), None)
+        return TrialShare(cpus=cpus, gpus=next((s.gpus for s in shares if s.gpus is not None), None))
 
 
 class ExperimentSpec(BaseModel):
@@ -194,15 +234,17 @@ class ExperimentSpec(BaseModel):
         changes = [entry.change for entry in self.spaces]
         return [change for change in changes if change.applies_to(protocol, backbone)]
 
-    def trial_resources(self, protocol: str) -> tuple[float, float]:
-        """(CPUs, GPUs) of one trial, as the spec sets them, else the protocol's defaults.
-
-        Defaults are clamped to the cluster's nodes (`ResourceSpec.is_explicit`).
-        """
-        info, resources = PROTOCOLS[protocol], self.resources
-        cpus = info.cpus if resources.cpus_per_trial is None else resources.cpus_per_trial
-        gpus = info.gpus if resources.gpus_per_trial is None else resources.gpus_per_trial
+    def trial_resources(self, protocol: str, stage: Stage = "search") -> tuple[float, float]:
+        """(CPUs, GPUs) of one trial, as the spec sets them, else the protocol's defaults."""
+        info, share = PROTOCOLS[protocol], self.resources.share(protocol, stage)
+        cpus = info.cpus if share.cpus is None else share.cpus
+        gpus = info.gpus if share.gpus is None else share.gpus
         return cpus, gpus
+
+    def sets_resources(self, protocol: str, stage: Stage = "search") -> tuple[bool, bool]:
+        """Whether the spec sets (CPUs, GPUs); defaults are clamped to the cluster's largest node."""
+        share = self.resources.share(protocol, stage)
+        return share.cpus is not None, share.gpus is not None or self.resources.accelerators is not None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` restores an equal spec."""

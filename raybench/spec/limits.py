@@ -56,8 +56,14 @@ def check_objective(objective: str | None, protocols: list[str], report: Report)
             )
 
 
-def check_resources(resources: Mapping[str, Any], report: Report) -> None:
-    """Report kinds of GPUs without any GPU per trial."""
+def check_resources(resources: Mapping[str, Any], protocols: list[str], report: Report) -> None:
+    """Report kinds of GPUs without any GPU per trial, and resources of protocols that no task uses."""
+    for protocol in [name for name in resources if name in PROTOCOLS] + list(resources.get("protocols", {})):
+        if protocols and protocol not in protocols:
+            report(
+                ("resources", protocol),
+                f"`resources` is given for {protocol!r}, but no task uses it; remove the line.",
+            )
     if resources.get("accelerators") and resources.get("gpus_per_trial") == 0:
         report(
             ("resources", "accelerators"),

@@ -64,7 +64,7 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     check_objective(search.get("objective"), protocols, report)
     explicit_epochs = parts.value("max_epochs", {})
     check_budget(budget, num_trials, explicit_epochs, protocols, report)
-    check_resources(parts.value("resources", {}), report)
+    check_resources(parts.value("resources", {}), protocols, report)
     check_seeds(parts.value("seeds", []), report)
     hparams = _fixed_hparams(parts, num_trials, protocols, report)
     max_epochs = resolve_max_epochs(protocols, explicit_epochs, budget) if budget else {}

@@ -145,12 +145,17 @@ def _resources(spec: ExperimentSpec) -> str:
     by_size: dict[tuple[float, float], list[str]] = {}
     for name in spec.protocols:
         by_size.setdefault(spec.trial_resources(name), []).append(name)
+        if (final := spec.trial_resources(name, "final")) != spec.trial_resources(name):
+            by_size.setdefault(final, []).append(f"final stage of {name}")
+    if (share := spec.resources.features) is not None and share.cpus and share.gpus is not None:
+        by_size.setdefault((share.cpus, share.gpus), []).append("features")
     sizes = [f"{', '.join(names)}: {cpus:g} CPUs + {gpus:g} GPUs" for (cpus, gpus), names in by_size.items()]
     if not any(gpus for _, gpus in by_size):
         return " · ".join(sizes)
     if kinds := spec.resources.accelerators:
         return f"{' · '.join(sizes)} ({' or '.join(kinds)} only)"
-    return " · ".join(sizes) + ("" if spec.resources.is_explicit[1] else " (GPUs where there are any)")
+    is_set = all(spec.sets_resources(name)[1] for name in spec.protocols)
+    return " · ".join(sizes) + ("" if is_set else " (GPUs where there are any)")
 
 
 def _notes(spec: ExperimentSpec) -> list[str]:

@@ -62,9 +62,9 @@ def resolve_resources(
     can_add: Callable[[Resources], bool | None] = lambda resources: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Resources]:
-    """Protocol → (CPUs, GPUs) of a trial on this cluster; wait for nodes that are still to come.
+    """Kind of trial → (CPUs, GPUs) of one on this cluster; wait for nodes that are still to come.
 
-    Defaults of a protocol are clamped to the largest node (without any GPU, trials run on the CPU), unless
+    Defaults are clamped to the largest node (without any GPU, trials run on the CPU), unless
     the cluster can still add a node that fits them. Explicit requests of the spec are never clamped.
 
     Args:
@@ -77,9 +77,11 @@ def resolve_resources(
     """
     started = time.monotonic()
     resolved = {}
-    for protocol, resources in demand.per_trial.items():
-        fit = _Fit(protocol, resources, demand)
-        resolved[protocol] = _resolve(fit, started, can_add, say)
+    for kind, resources in demand.per_trial.items():
+        fit = _Fit(kind, resources, demand)
+        resolved[kind] = _resolve(fit, started, can_add, say)
+        if kind in demand.whole_gpu and resolved[kind][1]:
+            resolved[kind] = fit.whole_gpu() or resolved[kind]
     return resolved
 
 
@@ -89,7 +91,7 @@ def _resolve(
     can_add: Callable[[Resources], bool | None],
     say: Callable[[str], None],
 ) -> Resources:
-    """Resources of one protocol's trials: as requested if a node has them or will come, else clamped."""
+    """Resources of one kind of trial: as requested if a node has them or will come, else clamped."""
     if (resources := fit.as_requested()) is not None:
         return resources
     is_coming = can_add(fit.requested)
@@ -101,7 +103,7 @@ def _resolve(
         return resources
     # No node fits even the clamped request: the cluster is empty, or its autoscaler has no GPUs to add.
     cpus, gpus = fit.requested
-    if not is_coming and gpus and not fit.demand.is_explicit[1]:
+    if not is_coming and gpus and not fit.is_explicit[1]:
         is_coming = can_add((cpus, 0.0))
     if is_coming is not False:
         deadline = started + fit.wait_seconds(is_coming)
@@ -112,11 +114,16 @@ def _resolve(
 
 @dataclass(frozen=True)
 class _Fit:
-    """One protocol's requested resources against the cluster's nodes."""
+    """The requested resources of one kind of trial against the cluster's nodes."""
 
-    protocol: str
+    trial: str
     requested: Resources
     demand: ResourceDemand
+
+    @property
+    def is_explicit(self) -> tuple[bool, bool]:
+        """Whether the spec sets (CPUs, GPUs)."""
+        return self.demand.is_explicit.get(self.trial, (False, False))
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -133,12 +140,22 @@ class _Fit:
         Never zero CPUs for a request with CPUs: that would run trials on a head node meant to run none.
         """
         gpus, cpus = max(((node.gpus, node.cpus) for node in self._nodes()), default=(0.0, 0.0))
-        has_explicit_cpus, has_explicit_gpus = self.demand.is_explicit
+        has_explicit_cpus, has_explicit_gpus = self.is_explicit
         clamped = (
             self.requested[0] if has_explicit_cpus else min(self.requested[0], cpus),
             self.requested[1] if has_explicit_gpus else min(self.requested[1], gpus),
         )
         return self._if_fits(clamped) if clamped[0] or not self.requested[0] else None
+
+    def whole_gpu(self) -> Resources | None:
+        """One GPU and its share of the CPUs, on the node where that share is smallest; None without a GPU.
+
+        CPUs that the spec sets stay as they are.
+        """
+        shares = [node.cpus // node.gpus for node in self._nodes() if node.gpus >= 1]
+        if not shares:
+            return None
+        return self.requested[0] if self.is_explicit[0] else max(1.0, min(shares)), 1.0
 
     def wait_seconds(self, is_coming: bool | None) -> float:
         """How long to wait for a node: as the user says, else only if the autoscaler can add one."""
@@ -155,7 +172,7 @@ class _Fit:
             if time.monotonic() - last_message >= MESSAGE_INTERVAL_SECONDS:
                 minutes = max(1, round((deadline - time.monotonic()) / 60))
                 say(
-                    f"waiting for a node with {self._request_text()}, for trials of {self.protocol!r} "
+                    f"waiting for a node with {self._request_text()}, for trials of {self.trial!r} "
                     f"(nodes now: {_nodes_text()}; at most {minutes} min)"
                 )
                 last_message = time.monotonic()
@@ -171,7 +188,7 @@ class _Fit:
             why += f", and none has come within {waited / 60:g} min"
         hint = accelerators.near_miss(self.kinds, (node.kind for node in _nodes()))
         return ResourceError(
-            f"a trial of {self.protocol!r} asks for {self._request_text()}, but {why} "
+            f"a trial of {self.trial!r} asks for {self._request_text()}, but {why} "
             f"(nodes: {_nodes_text()}){hint + ' Else' if hint else ';'} {self._advice()}"
         )
 

@@ -10,7 +10,7 @@ from raybench.core.records import TrialRequest
 from raybench.tuning.accelerators import placement
 from raybench.tuning.cluster import Slots, ray_session, resolve_resources
 from raybench.tuning.growth import Resources, autoscaler
-from raybench.tuning.job import TrialListener, TuningJob
+from raybench.tuning.job import TrialListener, TuningJob, kind_of_trial
 from raybench.tuning.termination import sigterm_interrupts
 from raybench.tuning.watchdog import step_limit
 
@@ -38,7 +38,7 @@ def tune_experiment(job: TuningJob, listener: TrialListener) -> bool:
 
 
 def _resources_on_cluster(job: TuningJob, listener: TrialListener) -> tuple[dict[str, Resources], Slots]:
-    """Resources of each protocol's trials, and how many trials may run at once."""
+    """Resources of each kind of trial, and how many trials may run at once."""
     demand = job.resources
     with autoscaler() as scaler:
         resources = resolve_resources(
@@ -59,7 +59,7 @@ def _run_tuner(
     step_seconds = step_limit()
 
     def make_config(request: TrialRequest) -> dict[str, Any]:
-        cpus, gpus = resources[request.pair.task.protocol]
+        cpus, gpus = resources[kind_of_trial(request.pair.task.protocol, request.stage)]
         return {
             "storage": str(job.storage),
             "spec_digest": job.spec_digest,

@@ -1,24 +1,37 @@
 """A tuning job (its studies and resources), and the listener that is told about its trials."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from raybench.core.records import TrialRecord, TrialRequest
+from raybench.core.records import Stage, TrialRecord, TrialRequest
 from raybench.store.files import StoragePath
 from raybench.tuning.growth import Resources
 from raybench.tuning.study import PairStudy
 
 
+def kind_of_trial(protocol: str, stage: Stage) -> str:
+    """Name of what occupies the same resources: the features stage, or a protocol's search or final stage.
+
+    >>> kind_of_trial("knn", "features"), kind_of_trial("knn", "search"), kind_of_trial("knn", "final")
+    ('features', 'knn', 'knn, final stage')
+    """
+    if stage == "features":
+        return "features"
+    return protocol if stage == "search" else f"{protocol}, final stage"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResourceDemand:
-    """What one trial of each protocol occupies, and which part of that the spec requests explicitly."""
+    """What one trial of each kind occupies, and which part of that the spec requests explicitly."""
 
     per_trial: Mapping[str, Resources]
-    """Protocol → (CPUs, GPUs) of one trial."""
-    is_explicit: tuple[bool, bool] = (False, False)
-    """Whether the spec sets (CPUs, GPUs); otherwise they are defaults, clamped to the largest node."""
+    """Kind of trial (`kind_of_trial`) → (CPUs, GPUs) of one."""
+    is_explicit: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    """Kind of trial → whether the spec sets the CPUs, the GPUs; defaults are clamped to the largest node."""
+    whole_gpu: Collection[str] = ()
+    """Kinds of trials that get, where there is a GPU, a whole one and its share of the node's CPUs."""
     kinds: Sequence[str] = ()
     """Kinds of GPUs that trials with a GPU may run on; any if empty."""
     wait_seconds: float | None = None

@@ -94,7 +94,7 @@ def with_raybench(num_trials: int, *, is_tracked: bool) -> None:
             studies=studies,
             storage=storage,
             spec_digest=spec.digest,
-            resources=ResourceDemand(per_trial={"noop": (1.0, 0.0)}),
+            resources=ResourceDemand(per_trial={"noop": (1.0, 0.0), "noop, final stage": (1.0, 0.0)}),
             num_cpus=SLOTS,
         )
         tune_experiment(job, Listener())

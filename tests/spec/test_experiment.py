@@ -5,7 +5,9 @@ from pydantic import ValidationError
 
 from raybench.core.errors import UnknownNameError
 from raybench.core.records import Pair, Task
+from raybench.experiment.run import resource_demand
 from raybench.spec import load_spec
+from raybench.spec.experiment import ExperimentSpec
 
 
 @pytest.fixture
@@ -50,3 +52,39 @@ def test_any_change_changes_the_digest(write):
 def test_a_spec_cannot_be_changed(spec):
     with pytest.raises(ValidationError, match="frozen"):
         spec.name = "other"
+
+
+SHARES = (
+    "{cpus_per_trial: 1, gpus_per_trial: 0.25, knn: {cpus: 3}, features: {cpus: 8, gpus: 1}, "
+    "final: {gpus: 0.5}}"
+)
+
+
+def test_shares_of_a_stage_come_before_those_of_a_protocol_and_of_every_trial(write):
+    spec = load_spec(write(resources=SHARES))
+    assert spec.trial_resources("linear_probe") == (1, 0.25)
+    assert spec.trial_resources("knn") == (3, 0.25)
+    assert spec.trial_resources("knn", "final") == (3, 0.5)
+    assert spec.trial_resources("knn", "features") == (8, 1)
+    assert ExperimentSpec.from_dict(spec.to_dict()) == spec
+
+
+def test_a_spec_without_shares_is_stored_as_by_earlier_versions(write):
+    assert set(load_spec(write(resources="{cpus_per_trial: 2}")).to_dict()["resources"]) == {
+        "cpus_per_trial",
+        "gpus_per_trial",
+        "accelerators",
+    }
+
+
+def test_every_kind_of_trial_has_its_resources(write):
+    demand = resource_demand(load_spec(write(resources=SHARES)), None)
+    assert demand.per_trial == {
+        "features": (8, 1),
+        "linear_probe": (1, 0.25),
+        "linear_probe, final stage": (1, 0.5),
+        "knn": (3, 0.25),
+        "knn, final stage": (3, 0.5),
+    }
+    assert demand.whole_gpu == ()
+    assert resource_demand(load_spec(write()), None).whole_gpu == ("features",)

@@ -113,7 +113,18 @@ def test_every_spelling_of_a_number_is_a_number(write, text):
         (
             "resources",
             "{gpus: 1}",
-            "line 7: unknown key 'gpus'. Known here: cpus_per_trial, gpus_per_trial, accelerators.",
+            "line 7: unknown key 'gpus'. Known here: cpus_per_trial, gpus_per_trial, accelerators, features, "
+            "final, protocols.",
+        ),
+        (
+            "resources",
+            "{finetune: {gpus: 1}}",
+            "line 7: `resources` is given for 'finetune', but no task uses it; remove the line.",
+        ),
+        (
+            "resources",
+            "{final: {gpus: .inf}}",
+            "line 7: `resources.final.gpus`",
         ),
         (
             "resources",

@@ -15,10 +15,14 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 DEFAULTS, EXPLICIT = (False, False), (True, True)
 
 
-def resolve(per_trial, is_explicit, *, kinds=(), wait_seconds=None, **callbacks):
-    """`resolve_resources` for a demand given by its fields."""
+def resolve(per_trial, is_explicit, *, kinds=(), wait_seconds=None, whole_gpu=(), **callbacks):
+    """`resolve_resources` for a demand given by its fields; `is_explicit` is that of every kind of trial."""
     demand = ResourceDemand(
-        per_trial=per_trial, is_explicit=is_explicit, kinds=kinds, wait_seconds=wait_seconds
+        per_trial=per_trial,
+        is_explicit=dict.fromkeys(per_trial, is_explicit),
+        kinds=kinds,
+        wait_seconds=wait_seconds,
+        whole_gpu=whole_gpu,
     )
     return resolve_resources(demand, **callbacks)
 
@@ -289,3 +293,34 @@ def test_a_local_ray_is_shut_down_when_the_block_fails(fake_ray):
     with pytest.raises(ZeroDivisionError), ray_session():
         raise ZeroDivisionError
     assert fake_ray[-1] == "shutdown"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "share"),
+    [
+        ([(96, 8)], (12.0, 1.0)),
+        ([(96, 8), (10, 4)], (2.0, 1.0)),
+        ([(64, 0), (16, 1)], (16.0, 1.0)),
+        ([(1, 2)], (1.0, 1.0)),
+        ([(16, 0)], (1.0, 0.0)),
+    ],
+)
+def test_the_features_stage_takes_a_whole_gpu_with_its_share_of_the_cpus(cluster, nodes, share):
+    cluster(*nodes)
+    per_trial = {"features": (1.0, 0.125), "knn": (1.0, 0.125)}
+    resolved = resolve(per_trial, DEFAULTS, whole_gpu=("features",))
+    assert resolved["features"] == share
+    assert resolved["knn"] == (1.0, min(0.125, share[1]))
+
+
+def test_cpus_that_the_spec_gives_the_features_stage_stay(cluster):
+    cluster((96, 8))
+    assert resolve({"features": (3.0, 0.125)}, (True, False), whole_gpu=("features",)) == {
+        "features": (3.0, 1.0)
+    }
+
+
+def test_only_gpus_of_the_named_kinds_count(cluster):
+    cluster((96, 8, "H100"), (8, 8, "A100"))
+    resolved = resolve({"features": (1.0, 0.125)}, DEFAULTS, whole_gpu=("features",), kinds=("H100",))
+    assert resolved == {"features": (12.0, 1.0)}
