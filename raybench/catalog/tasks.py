@@ -37,25 +37,25 @@ CLASSIFICATION_METRICS = ("accuracy", "top5_accuracy", "mean_class_accuracy", "n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtocolInfo:
-    """A protocol: how a backbone is used for a task, with its search space."""
+    """A protocol: how a backbone is used for a task. The defaults suit a classifier on frozen features."""
 
     name: str
     entry_point: str
     """`package.module:name` of its factory (`evaluation.contracts.ProtocolFactory`)."""
-    metrics: tuple[str, ...]
-    """Metric names of every trial, on val while searching and on test in the final stage."""
-    objective: str
-    """Metric that the search optimises on val."""
-    space: SearchSpace
-    """What Tune searches; `space_within` scales its epochs to a budget."""
-    max_epochs: int
-    """Epochs per trial, unless the spec or the budget sets fewer."""
-    cpus: float
-    gpus: float
-    """GPUs per trial if the cluster has any; trials with a fraction share one."""
-    uses_features: bool
-    """True if trials read the feature store and the backbone stays frozen."""
     doc: str
+    space: SearchSpace = field(default_factory=dict)
+    """What Tune searches; `space_within` scales its epochs to a budget."""
+    metrics: tuple[str, ...] = CLASSIFICATION_METRICS
+    """Metric names of every trial, on val while searching and on test in the final stage."""
+    objective: str = "accuracy"
+    """Metric that the search optimises on val."""
+    max_epochs: int = 1
+    """Epochs per trial, unless the spec or the budget sets fewer."""
+    cpus: float = 1
+    gpus: float = 0.125
+    """GPUs per trial if the cluster has any; trials with a fraction share one."""
+    uses_features: bool = True
+    """True if trials read the feature store and the backbone stays frozen."""
     annotations: tuple[Annotation, ...] = ("classes",)
     """Annotations of datasets that it can use."""
     optional: SearchSpace = field(default_factory=dict)
@@ -104,15 +104,10 @@ for _protocol in (
     ProtocolInfo(
         name="linear_probe",
         entry_point="raybench.evaluation.linear_probe:linear_probe",
-        metrics=CLASSIFICATION_METRICS,
-        objective="accuracy",
         space=LINEAR_PROBE,
         packed=LINEAR_PROBE_GRIDS,
         limits=LINEAR_PROBE_LIMITS,
         max_epochs=100,  # The paper's probe: 90 (Goldblum et al. 2023, released train.py).
-        cpus=1,
-        gpus=0.125,
-        uses_features=True,
         evaluators=EVERYTHING,
         minibatch=LINEAR_PROBE_MINIBATCH,
         doc="A linear classifier on frozen features; one trial trains a whole grid of heads.",
@@ -120,23 +115,15 @@ for _protocol in (
     ProtocolInfo(
         name="knn",
         entry_point="raybench.evaluation.knn:knn",
-        metrics=CLASSIFICATION_METRICS,
-        objective="accuracy",
         space=KNN,
         packed=KNN_GRIDS,
         limits=KNN_LIMITS,
-        max_epochs=1,
-        cpus=1,
-        gpus=0.125,
-        uses_features=True,
         evaluators=WITHOUT_GRADIENTS,
         doc="Exact nearest neighbours in frozen features; one trial tries every k and temperature.",
     ),
     ProtocolInfo(
         name="finetune",
         entry_point="raybench.evaluation.finetune.protocol:finetune",
-        metrics=CLASSIFICATION_METRICS,
-        objective="accuracy",
         space=FINETUNE,
         optional=FINETUNE_OPTIONAL,
         limits=FINETUNE_LIMITS,
@@ -157,10 +144,6 @@ for _protocol in (
         space=RETRIEVAL,
         limits=RETRIEVAL_LIMITS,
         added_later=ADDED_LATER,
-        max_epochs=1,
-        cpus=1,
-        gpus=0.125,
-        uses_features=True,
         presets=PRESETS,
         doc="A query's positives (its class, or listed) first in the ranking of a gallery; exact search, "
         "nothing is trained. `map` is plain average precision, `map_trapezoid` revisitop's and the paper's.",
@@ -168,13 +151,6 @@ for _protocol in (
     ProtocolInfo(
         name="pretrained_head",
         entry_point="raybench.evaluation.pretrained_head:pretrained_head",
-        metrics=CLASSIFICATION_METRICS,
-        objective="accuracy",
-        space={},
-        max_epochs=1,
-        cpus=1,
-        gpus=0.125,
-        uses_features=True,
         evaluators=EVERYTHING,
         doc="The classifier that a checkpoint came with, as it is; nothing is trained or chosen.",
     ),

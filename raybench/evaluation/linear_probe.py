@@ -18,13 +18,13 @@ from raybench.catalog.search_spaces import LINEAR_PROBE_MINIBATCH
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
-from raybench.evaluation.denormals import flushed_denormals
 from raybench.evaluation.feature_norm import FeatureNorm, NormKind, resident, with_ones
 from raybench.evaluation.linear_head import LinearHeadRun
 from raybench.evaluation.logistic_path import PATIENCE, logistic_path
 from raybench.evaluation.outcomes import EpochResult
 from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid
 from raybench.evaluation.packed_heads import PackedHeads
+from raybench.evaluation.precision import flushed_denormals
 from raybench.features.store import FeatureSet
 from raybench.metrics import classification_metrics
 

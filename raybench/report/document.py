@@ -87,13 +87,7 @@ def write_report(
 def report_html(results: Results, criterion: Criterion | None = None, rule: RankingRule | None = None) -> str:
     """The page; the same results give the same text.
 
-    Args:
-        results: of one source or several.
-        criterion: what to rank by; None takes every task's objective.
-        rule: the open choices of the paper's rule; None takes the defaults.
-
-    Raises:
-        RaybenchError: as `ranking.rank_results`.
+    Arguments and errors are those of `ranking.rank_results`.
     """
     report_data = gather(results, criterion, rule)
     ranking, num_backbones = report_data.ranking, report_data.overall.height

@@ -74,10 +74,8 @@ def recommend_from(
     """The best backbones within limits, ranked among all.
 
     Args:
-        results: of one source or several.
+        results, criterion, rule: as for `ranking.rank_results`.
         limits: what a backbone may cost.
-        criterion: what to rank by; None takes every task's objective.
-        rule: the open choices of the paper's rule; None takes the defaults.
         top: how many to name.
 
     Raises:

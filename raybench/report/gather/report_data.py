@@ -101,13 +101,7 @@ def gather(
 ) -> ReportData:
     """Gather all that a report of `results` shows.
 
-    Args:
-        results: of one source or several.
-        criterion: what to rank by; None takes every task's objective.
-        rule: the open choices of the paper's rule; None takes the defaults.
-
-    Raises:
-        RaybenchError: as `ranking.rank_results`.
+    Arguments and errors are those of `ranking.rank_results`.
     """
     criterion = criterion or Criterion()
     ranking = rank_results(results, criterion, rule)

@@ -28,9 +28,7 @@ def rank_text(
     """Rank the backbones of `results` by z-score, and format the ranking.
 
     Args:
-        results: of one source or several.
-        criterion: what to rank by; None takes every task's objective.
-        rule: the open choices of the paper's rule; None takes the defaults.
+        results, criterion, rule: as for `ranking.rank_results`.
         output_format: a key of FORMATS; the table of a published source also lists what its text reports.
         with_intervals: add 95 % intervals of scores, z-scores and ranks, and the probability of being first.
 

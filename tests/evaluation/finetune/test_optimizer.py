@@ -3,12 +3,12 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from raybench.evaluation.finetune.optimizer import Optimizer
+from raybench.evaluation.finetune.optimizer import Optimizer, lr_factor
 from raybench.evaluation.finetune.recipe import Recipe
-from raybench.evaluation.finetune.schedule import lr_factor
 from raybench.evaluation.finetune.training import new_classifier
 
 CPU = torch.device("cpu")
@@ -86,3 +86,12 @@ def test_a_restored_optimiser_goes_on_with_the_same_bits(context_at, model):
     resumed.step(list(losses(twin, 2, 1.0))[1](), progress=0.4)
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_rate_warms_up_then_falls_to_zero():
+    rates = [lr_factor(p) for p in np.linspace(0.001, 0.999, 101)]
+    peak = int(np.argmax(rates))
+    assert 8 <= peak <= 12
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 1e-4

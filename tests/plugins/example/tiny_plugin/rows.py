@@ -41,12 +41,7 @@ NEAREST_MEAN = ProtocolInfo(
     name="nearest_mean",
     entry_point="tiny_plugin.nearest_mean:nearest_mean",
     metrics=("accuracy", "top3_accuracy"),
-    objective="accuracy",
-    space={},
-    max_epochs=1,
-    cpus=1,
     gpus=0,
-    uses_features=True,
     evaluators=WITHOUT_GRADIENTS,
     doc="The class whose mean training feature is nearest.",
 )

@@ -1,6 +1,6 @@
 import torch
 
-from raybench.evaluation.denormals import flushed_denormals
+from raybench.evaluation.precision import flushed_denormals
 
 
 def test_tiny_numbers_are_zero_inside_and_themselves_outside():
