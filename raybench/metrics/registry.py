@@ -35,6 +35,13 @@ class Metric:
     """Statistic for the bootstrap, or the reason why there is none."""
     doc: str = ""
     """Definition in one line."""
+    qualifier: str = ""
+    """What a reader must know beside the name wherever a value is shown, e.g. `upper bound`."""
+
+    @property
+    def label(self) -> str:
+        """The name, with the qualifier in parentheses if there is one."""
+        return f"{self.name} ({self.qualifier})" if self.qualifier else self.name
 
     @property
     def best(self) -> float:
@@ -57,19 +64,34 @@ METRICS: Registry[Metric] = Registry("metric", Metric)
 
 
 def declare(
-    name: str, *, direction: Direction, bounds: tuple[float, float], resampling: Resampling, doc: str
+    name: str,
+    *,
+    direction: Direction,
+    bounds: tuple[float, float],
+    resampling: Resampling,
+    doc: str,
+    qualifier: str = "",
 ) -> None:
     """Register a metric that is not a function of logits and targets alone."""
-    METRICS.add(name, Metric(name=name, direction=direction, bounds=bounds, resampling=resampling, doc=doc))
+    entry = Metric(
+        name=name, direction=direction, bounds=bounds, resampling=resampling, doc=doc, qualifier=qualifier
+    )
+    METRICS.add(name, entry)
 
 
 def evaluator_metric(
-    name: str, *, direction: Direction, bounds: tuple[float, float], resampling: Resampling
+    name: str,
+    *,
+    direction: Direction,
+    bounds: tuple[float, float],
+    resampling: Resampling,
+    qualifier: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function of what an evaluator observed as the metric `name`; it is returned unchanged."""
 
     def register(compute: Function) -> Function:
-        declare(name, direction=direction, bounds=bounds, resampling=resampling, doc=_first_line(compute))
+        doc = _first_line(compute)
+        declare(name, direction=direction, bounds=bounds, resampling=resampling, doc=doc, qualifier=qualifier)
         return compute
 
     return register

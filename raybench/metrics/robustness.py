@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOT_STORED = NotResampled("outcomes of attacks on single images are not stored")
+UPPER_BOUND = "upper bound"
+"""No attack finds every perturbation, least of all one with a fixed step size."""
 
 
-@evaluator_metric("robust_accuracy", direction="max", bounds=(0.0, 1.0), resampling=NOT_STORED)
+@evaluator_metric(
+    "robust_accuracy", direction="max", bounds=(0.0, 1.0), resampling=NOT_STORED, qualifier=UPPER_BOUND
+)
 def robust_accuracy(broken_at: NDArray[Any], radius: int) -> float:
     """Share of images still classified correctly after the attack: an upper bound of worst-case accuracy.
 
@@ -32,7 +36,9 @@ def robust_accuracy(broken_at: NDArray[Any], radius: int) -> float:
     return finite_mean("robust_accuracy", broken_at > radius)
 
 
-@evaluator_metric("mean_robust_accuracy", direction="max", bounds=(0.0, 1.0), resampling=NOT_STORED)
+@evaluator_metric(
+    "mean_robust_accuracy", direction="max", bounds=(0.0, 1.0), resampling=NOT_STORED, qualifier=UPPER_BOUND
+)
 def mean_robust_accuracy(accuracies: Sequence[float]) -> float:
     """Mean robust accuracy over radii: under all attacks of a norm if APGD was run, else per attack.
 

@@ -66,6 +66,7 @@ def pair_content(
             "raybench.kind": "pair",
             **trials.status_tags,
             **trials.winner_tags,
+            **trials.description_tag,
             **_pretrain_images_tag(labels, pair.backbone),
         },
         points=tuple(
@@ -206,6 +207,15 @@ class PairTrials:
         winner = {**self.final[0].chosen, **self.final[0].hparams} if self.final else {}
         keys = safe_keys(f"best.{name}" for name in winner)
         return {key: str(value)[:MAX_TAG] for key, value in zip(keys, winner.values(), strict=True)}
+
+    @property
+    def description_tag(self) -> dict[str, str]:
+        """The run's description: metrics whose names do not say all, such as upper bounds."""
+        measured = {value.metric for record in self.final for value in record.values}
+        known = [METRICS[name] for name in sorted(measured) if name in METRICS]  # Plug-ins come and go.
+        qualified = [metric for metric in known if metric.qualifier]
+        text = "; ".join(f"`{metric.name}`: {metric.qualifier}" for metric in qualified)
+        return {"mlflow.note.content": text} if text else {}
 
     @property
     def dataset(self) -> tuple[str, str] | None:

@@ -70,6 +70,18 @@ def test_the_parent_shows_the_best_trials_grid_its_recipe_and_the_dataset(pair_r
     assert content.dataset == ("digits", "f1")
 
 
+def test_upper_bounds_are_named_in_the_description(record):
+    attacked = {
+        "test/accuracy": 0.9,
+        "test/robust_accuracy/linf_pgd(eps=1/255)": 0.2,
+        "test/no_such_metric": 1,
+    }
+    content = pair_content(PAIR, [record(stage="final", values=metric_values(attacked))], LABELS, {})
+    assert content.tags["mlflow.note.content"] == "`robust_accuracy`: upper bound"
+    plain = pair_content(PAIR, [record(stage="final")], LABELS, {})
+    assert "mlflow.note.content" not in plain.tags
+
+
 def test_the_ranking_is_the_description_of_the_summary():
     content = summary_content({"ranking.csv": "a\n", "ranking.md": "| a |"}, LABELS, at=1.7e9)
     assert content.tags["mlflow.note.content"] == "| a |"

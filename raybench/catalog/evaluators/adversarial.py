@@ -97,10 +97,11 @@ INFO = EvaluatorInfo(
             x="epsilon",
             y="robust_accuracy",
             x_title="radius (pixels in [0, 1])",
-            y_title="robust accuracy",
+            y_title="robust accuracy (upper bound)",
             series="attack",
             has_panel_per_series=True,
         ),
     ),
-    doc="How much accuracy is left under gradient-based attacks of bounded size?",
+    doc="How much accuracy is left under gradient-based attacks of bounded size? Upper bounds: no attack "
+    "finds every perturbation.",
 )

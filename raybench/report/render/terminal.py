@@ -252,7 +252,7 @@ def _metric_notes(ranking: Ranking) -> list[str]:
         unit = ", %" if _is_fraction(metric) else ""
         better = ", lower is better" if METRICS[metric].direction == "min" else ""
         where = "Under the tasks" if len(tasks_by_metric) == 1 else f"Under {', '.join(tasks)}"
-        notes.append(f"{where}: {metric}{unit}{better}{ranking.under_condition}.")
+        notes.append(f"{where}: {METRICS[metric].label}{unit}{better}{ranking.under_condition}.")
     return notes
 
 

@@ -23,7 +23,9 @@ def evaluator_section(report_data: ReportData, name: str) -> Sequence[Part]:
     for curve in results.info.curves:
         parts += _curve(report_data, curve, results.curves.get(curve.name, pl.DataFrame()))
     if results.metrics.height:
-        caption = f"All metrics of `{name}`, mean over seeds"
+        qualified = [METRICS[metric] for metric in results.info.metrics if METRICS[metric].qualifier]
+        notes = "".join(f"; {metric.name}: {metric.qualifier}" for metric in qualified)
+        caption = f"All metrics of `{name}`, mean over seeds{notes}"
         parts.append(Table(results.metrics, caption, f"{name}_metrics", is_folded=True))
     if results.warnings:
         parts += [Text("Warnings:"), Listing(results.warnings)]
@@ -34,8 +36,9 @@ def _headline(results: EvaluatorResults) -> list[Part]:
     if results.headline.is_empty():
         return []
     info = results.info
-    better = "lower" if METRICS[info.headline].direction == "min" else "higher"
-    caption = f"{info.headline} ({better} is better), mean over seeds; low and high: 95 % interval"
+    metric = METRICS[info.headline]
+    better = "lower" if metric.direction == "min" else "higher"
+    caption = f"{metric.label} ({better} is better), mean over seeds; low and high: 95 % interval"
     return [
         Text(f"{info.doc} {results.uncertainty_note}"),
         Table(results.headline, caption, f"{info.name}_headline"),

@@ -12,8 +12,10 @@ from raybench.core.condition import Condition
 from raybench.core.records import Measurement
 from raybench.metrics import METRICS, Metric, NotResampled
 from raybench.report.document import report_html
+from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.report_data import gather
 from raybench.report.gather.sources import read_results
+from raybench.report.render.terminal import rank_text
 from raybench.store import artifacts, ledger
 from raybench.store.measurements import write_measurements
 from tests.report.results_on_disk import fill, tables_of
@@ -209,6 +211,26 @@ def test_metrics_that_two_evaluators_share_are_attributed_to_neither(tmp_path):
     assert set(evaluators["shift"].metrics["metric"]) == {"shift_accuracy"}
     assert evaluators["corruption"].metrics.is_empty()
     assert set(evaluators["calibration"].metrics["condition"]) == {"temperature_scaled(fit=val)"}
+
+
+def test_robust_accuracy_is_named_an_upper_bound_wherever_it_is_shown(tmp_path):
+    file = tmp_path / "t.csv"
+    rows = [
+        f"{backbone},linear_probe@digits,{metric},{value},{condition}"
+        for backbone, value in (("a", 0.5), ("b", 0.4))
+        for metric, condition in (
+            ("accuracy", "clean"),
+            ("robust_accuracy", "linf_pgd(eps=1/255)"),
+            ("mean_robust_accuracy", "linf_pgd(eps=1/255..1/255)"),
+        )
+    ]
+    file.write_text("\n".join(["backbone,task,metric,value,condition", *rows]))
+    results = read_results([file])
+    section = section_of(report_html(results), "adversarial")
+    assert "mean_robust_accuracy (upper bound) (higher is better)" in section
+    assert "mean over seeds; robust_accuracy: upper bound; mean_robust_accuracy: upper bound" in section
+    ranked = rank_text(results, Criterion(category="adversarial"))
+    assert "Under the tasks: mean_robust_accuracy (upper bound), %" in ranked
 
 
 def test_all_metrics_of_the_protocols_are_in_a_table(tmp_path):
