@@ -19,6 +19,7 @@ from raybench.catalog.dataset_sources import (
 from raybench.catalog.folder_layout import folder_splits
 from raybench.catalog.retrieval_datasets import RETRIEVAL_ROWS
 from raybench.core.errors import UnknownNameError
+from raybench.core.paths import expand_path
 from raybench.core.records import Split
 from raybench.core.registry import Registry, suggest
 
@@ -107,7 +108,7 @@ def find_dataset(name: str, folder: Path = Path()) -> DatasetInfo:
 
     Raises:
         UnknownNameError: if it is neither; the message suggests the nearest row.
-        DataError: the names of a folder's subfolders leave open which are splits.
+        DataError: there can be no such path, or its subfolders leave open which of them are splits.
 
     >>> find_dataset("hf:uoft-cs/cifar10").source.kind
     'huggingface'
@@ -140,13 +141,13 @@ def dataset_of(
         test_only: whether its only split is test.
 
     Raises:
-        DataError: the names of the folder's subfolders leave open which are splits.
+        DataError: as `find_dataset`.
     """
     for row in DATASETS.values():
         if isinstance(source, TorchvisionSource) and row.source == source:
             return replace(row, name=name, splits=row.splits if splits is None else splits)
     if isinstance(source, FolderSource | ParquetSource):
-        source = replace(source, location=str((folder / Path(source.location).expanduser()).resolve()))
+        source = replace(source, location=str(expand_path(source.location, folder).resolve()))
     if splits is None:
         is_folder = isinstance(source, FolderSource)
         splits = folder_splits(Path(source.location), test_only=test_only) if is_folder else {}

@@ -105,9 +105,10 @@ def folder_splits(folder: Path, *, test_only: bool = False) -> dict[Split, str]:
 
 def _subfolders(folder: Path) -> list[Path]:
     """Sorted folders that may be splits or classes."""
-    if not folder.is_dir():
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not is_skipped_folder(path.name))
+    except OSError:  # Missing, no folder, or not to be read.
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_skipped_folder(path.name))
 
 
 def _content(folder: Path) -> _Content:

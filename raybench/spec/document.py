@@ -1,6 +1,5 @@
 """A YAML file as plain data (scalars, lists, mappings) with line numbers."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,23 +8,12 @@ from typing import Any
 import yaml
 
 from raybench.core.errors import SpecError
+from raybench.core.names import name_problem
+from raybench.core.paths import expand_path
+from raybench.spec.yaml_loader import MAX_BYTES, SpecLoader, reader_problem, refusal
 
 Location = tuple[str | int, ...]
 """Keys and list positions from the document's root: `("search", "num_trials")`, `("backbones", 0)`."""
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 does; PyYAML reads it as text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    sign: list(pairs) for sign, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+"),
-    list("-+.0123456789"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +36,30 @@ class Document:
             line, node = child
         return line + 1
 
+    def written(self, location: Location) -> str | None:
+        """The text of a scalar as the file has it (`no`, which is False); None if there is none there."""
+        node = self._node(location)
+        return node.value if isinstance(node, yaml.ScalarNode) else None
+
+    def _node(self, location: Location) -> yaml.Node | None:
+        node = self.root
+        for step in location:
+            if (child := _child(node, step)) is None:
+                return None
+            node = child[1]
+        return node
+
+    def has(self, location: Location) -> bool:
+        """Whether there is such a key or item."""
+        return self._node(location) is not None
+
     def resolve(self, path: str) -> Path:
-        """Resolve a path of the spec relative to the spec file; expand `~`."""
-        return self.path.parent / Path(path).expanduser()
+        """A path of the spec, relative to the spec file; `~` is expanded.
+
+        Raises:
+            DataError: if there can be no such path.
+        """
+        return expand_path(path, self.path.parent)
 
 
 def read_document(path: Path) -> Document:
@@ -59,35 +68,53 @@ def read_document(path: Path) -> Document:
     Raises:
         SpecError: if the file cannot be read, is not YAML, or is not a mapping of keys.
     """
+    text = _read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(str(path), [_unreadable(path, error)]) from error
-    try:
-        _refuse_aliases(path, text)
-        root = yaml.compose(text, Loader=_Loader)
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more number format.
+        if problem := refusal(text):
+            raise SpecError(str(path), [problem])
+        root = yaml.compose(text, Loader=SpecLoader)
+        data = yaml.load(text, Loader=SpecLoader)  # noqa: S506 - a SafeLoader.
     except yaml.MarkedYAMLError as error:
         raise SpecError(str(path), [_syntax_problem(error, text)]) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise SpecError(str(path), [f"not YAML: {' '.join(str(error).split())}."]) from error
+    except yaml.YAMLError as error:
+        raise SpecError(str(path), [reader_problem(error, text)]) from error
     if not isinstance(root, yaml.MappingNode) or not isinstance(data, dict):
         met = "an empty file" if root is None else f"{data!r:.60}"
         problem = f"line 1: a spec is a mapping of keys (name: ..., backbones: [...]), got {met}."
         raise SpecError(str(path), [problem])
+    if problems := list(_unsafe_texts(root)):
+        raise SpecError(str(path), problems)
     return Document(path=path, data=data, root=root, problems=list(_repeated_keys(root)))
 
 
-def _refuse_aliases(path: Path, text: str) -> None:
-    """Refuse YAML aliases, which could make a document recursive or huge.
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            problem = f"the file has {path.stat().st_size:,} bytes; a spec has at most {MAX_BYTES:,}."
+            raise SpecError(str(path), [problem])
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SpecError(str(path), [_unreadable(path, error)]) from error
 
-    A glob that begins with * looks like an alias, so the hint is the same as for a syntax error.
-    """
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            problem = f"line {line}: *{event.anchor} is an alias in YAML, which a spec must not use"
-            raise SpecError(str(path), [f"{problem}; if it is a glob, quote it: '*{event.anchor}'."])
+
+_FREE_TEXT = ("citation", "licence")
+"""Keys whose text may have lines and any length."""
+
+
+def _unsafe_texts(node: yaml.Node, key: str = "") -> Iterator[str]:
+    """A sentence for every text below a node that has control characters or is too long."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _unsafe_texts(item, key)
+    elif isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from _unsafe_texts(name)
+            yield from _unsafe_texts(value, name.value)
+    elif key in _FREE_TEXT:
+        if problem := name_problem(node.value, max_length=MAX_BYTES, may_have_lines=True):
+            yield f"line {node.start_mark.line + 1}: `{key}` {problem}."
+    elif problem := name_problem(node.value):
+        yield f"line {node.start_mark.line + 1}: {node.value!a:.60} {problem}."
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -107,6 +134,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> str:
     line = mark.line if mark else 0
     lines = text.splitlines()
     shown = lines[line].strip() if line < len(lines) else "the end of the file"
+    shown = shown if len(shown) <= 80 else f"{shown[:60]}…"
     hint = _syntax_hint(error) or "."
     return f"line {line + 1}: not YAML: {error.problem or error.context}, at {shown!r}{hint}"
 

@@ -8,6 +8,7 @@ from raybench.core.errors import UnknownNameError
 from raybench.core.registry import suggest
 from raybench.spec.document import Document
 from raybench.spec.names import Report
+from raybench.spec.schema import expectation
 from raybench.spec.settings import resolve_settings
 
 
@@ -46,8 +47,10 @@ def _unsuitable(name: str, error: ValueError) -> str:
         return f"evaluator {name!r}: {error}"
     first = details[0]
     where = ".".join(str(step) for step in first["loc"]) or "its settings"
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"evaluator {name!r}: {where}: there is no such setting. Settings: {setting_names or 'none'}."
     return (
-        f"evaluator {name!r}: {where}: {first['msg'].lower()}, got {first['input']!r:.60}. "
+        f"evaluator {name!r}: {where}: must be {expectation(first)}, got {first['input']!r:.60}. "
         f"Settings: {setting_names or 'none'}."
     )
 

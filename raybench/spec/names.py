@@ -14,7 +14,7 @@ from raybench.catalog.backbones import (
     random_twin,
     split_random,
 )
-from raybench.core.errors import UnknownNameError
+from raybench.core.errors import DataError, UnknownNameError
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.schema import BackboneEntry
@@ -37,7 +37,7 @@ def resolve_backbones(
         location: Location = ("backbones", position)
         try:
             infos = _named(entry) if isinstance(entry, str) else [_own_row(entry, location, document, report)]
-        except UnknownNameError as error:
+        except (UnknownNameError, DataError) as error:
             report(location, str(error))
             continue
         if not (isinstance(entry, str) and _is_pattern(entry)):
@@ -124,7 +124,6 @@ def _own_row(entry: BackboneEntry, location: Location, document: Document, repor
     if entry.checkpoint is None and "." not in entry.timm:
         tags = checkpoints_of(architecture) or _timm_tags(architecture)
         raise UnknownNameError(_ambiguous(entry.timm, tags))
-    _check_plain((*location, "kwargs"), entry.kwargs, report)
     checkpoint = document.resolve(entry.checkpoint) if entry.checkpoint else None
     if checkpoint is not None and not checkpoint.is_file():
         report((*location, "checkpoint"), _no_checkpoint(checkpoint))
@@ -166,17 +165,5 @@ def _no_checkpoint(checkpoint: Path) -> str:
 def _near_timm(name: str) -> str:
     from raybench.backbones.names import timm_names
 
-    architectures = {architecture_of(name) for name in timm_names()}
-    return suggest(name, architectures | set(timm_names()))
-
-
-def _check_plain(location: Location, value: Any, report: Report) -> None:
-    """Report values of `kwargs` that JSON cannot hold."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_plain((*location, key), inner, report)
-    elif isinstance(value, list):
-        for position, inner in enumerate(value):
-            _check_plain((*location, position), inner, report)
-    elif value is not None and not isinstance(value, str | int | float | bool):
-        report(location, f"a value of `kwargs` must be a number, text, true/false or a list, got {value!r}.")
+    known = {architecture_of(name) for name in timm_names()}
+    return suggest(name, known | set(timm_names()))

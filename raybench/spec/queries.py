@@ -5,6 +5,7 @@ from pathlib import Path
 
 from raybench.catalog.dataset_info import DatasetInfo, Queries
 from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.errors import DataError
 from raybench.spec.document import Document, Location
 from raybench.spec.names import Report
 from raybench.spec.schema import DatasetEntry
@@ -48,7 +49,11 @@ def resolve_queries(
             )
     if not queries.distractors:
         return queries
-    distractors = document.resolve(queries.distractors)
+    try:
+        distractors = document.resolve(queries.distractors)
+    except DataError as error:
+        report((*where, "distractors"), str(error))
+        return queries
     if not distractors.is_dir():
         report((*where, "distractors"), f"there is no folder of distractors {str(distractors)!r}.")
     return replace(queries, distractors=str(distractors.resolve()))

@@ -1,5 +1,6 @@
 """Keys of a spec file and their types. Names are looked up later, in `names.py` and `tasks.py`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
@@ -134,6 +135,8 @@ _EXPECTED = {
     "model_attributes_type": "a mapping of keys to values",
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only",
     "string_too_long": "at most 100 characters",
+    "finite_number": "a finite number",
+    "tuple_type": "a list",
 }
 
 
@@ -156,22 +159,24 @@ def check_shape(document: Document) -> tuple[SpecShape | None, dict[Location, st
     except ValidationError as error:
         problems: dict[Location, str] = {}
         for details in error.errors(include_url=False):
-            location = _in_document(details["loc"])
+            location = _in_document(details, document)
             # A value that fits no member of a union is reported once per member; the first says enough.
-            problems.setdefault(location, _sentence(details, location))
+            problems.setdefault(location, _sentence(details, location, document.written(location)))
         return None, problems
 
 
-def _in_document(location: Location) -> Location:
+def _in_document(details: ErrorDetails, document: Document) -> Location:
     """The document's own keys only: without the names of union members that pydantic adds."""
-    if location[:1] == ("backbones",) and len(location) > 2:
-        return location[:2] + location[3:]
-    if location[:1] == ("hparams",):
-        return location[:2]
-    return tuple(step for step in location if step != "[key]")
+    *steps, last = details["loc"]
+    location: Location = ()
+    for step in steps:
+        if document.has((*location, step)):
+            location = (*location, step)
+    is_named = details["type"] == "missing" or document.has((*location, last))
+    return (*location, last) if is_named else location
 
 
-def _sentence(details: ErrorDetails, location: Location) -> str:
+def _sentence(details: ErrorDetails, location: Location, written: str | None) -> str:
     kind, met, context = details["type"], details["input"], details.get("ctx", {})
     dotted = _dotted(location)
     if kind == "extra_forbidden":
@@ -183,20 +188,25 @@ def _sentence(details: ErrorDetails, location: Location) -> str:
         return f"key {dotted} is missing" + (f"; write for example `{example}`." if example else ".")
     if kind == "literal_error":
         options = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{dotted} must be one of {', '.join(options)}, got {met!r}{suggest(str(met), options) or '.'}"
+        near = suggest(str(met), options) or "."
+        shown = repr(met) if isinstance(met, str) else _met(met, written)
+        return f"{dotted} must be one of {', '.join(options)}, got {shown}{near}"
     if kind == "too_short":
-        return f"{dotted} needs at least {_count(context['min_length'])}, got {met!r}."
+        return f"{dotted} needs at least {_count(context['min_length'])}, got {met!r:.60}."
     if kind == "too_long" and "max_length" in context:
         return f"{dotted} takes at most {_count(context['max_length'])}, got {met!r:.60}."
-    bounds = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    for bound, words in bounds.items():
-        if bound in context:
-            return f"{dotted} must be {words} {context[bound]:g}, got {met!r}."
-    expected = _EXPECTED.get(kind)
-    if expected is None:
-        return f"{dotted}: {details['msg']}, got {met!r:.60}."
     why = ", because it names a folder" if kind == "string_pattern_mismatch" and location == ("name",) else ""
-    return f"{dotted} must be {expected}{why}, got {_met(met)}{_type_hint(kind, met)}."
+    hint = _type_hint(kind, met, written)
+    return f"{dotted} must be {expectation(details)}{why}, got {_met(met, written)}{hint}."
+
+
+def expectation(details: Mapping[str, Any]) -> str:
+    """What a value must be, from pydantic's error about it: `a whole number`, `at least 1`."""
+    context = details.get("ctx", {})
+    for bound, words in {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}.items():
+        if bound in context:
+            return f"{words} {context[bound]:g}"
+    return _EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ").lower()
 
 
 def _dotted(location: Location) -> str:
@@ -216,18 +226,20 @@ def _count(number: int) -> str:
     return "one entry" if number == 1 else f"{number} entries"
 
 
-def _met(value: Any) -> str:
+def _met(value: Any, written: str | None) -> str:
+    """The value as the file has it, with its kind where that may surprise."""
     if value is None:
         return "nothing"
     kind = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}.get(type(value))
-    return f"{value!r:.60}" + (f" ({kind})" if kind else "")
+    is_plain = written is None or isinstance(value, str)
+    return (f"{value!r:.60}" if is_plain else f"{written:.60}") + (f" ({kind})" if kind else "")
 
 
-def _type_hint(kind: str, met: Any) -> str:
+def _type_hint(kind: str, met: Any, written: str | None) -> str:
     if kind == "list_type" and met is not None and not isinstance(met, dict):
         return f"; write [{met}]"
     if kind == "string_type" and isinstance(met, int | float):
-        return f"; quote it: '{met}'"
+        return f"; quote it: {(written or str(met))!r}"
     if kind == "string_type" and isinstance(met, dict) and len(met) == 1:
         return "; is it a text with ': ' in it? Quote it"
     return ""

@@ -66,7 +66,7 @@ def resolve_datasets(
             report(location, f"unknown dataset {name!r}{hint}" if hint else str(error))
             continue
         except DataError as error:
-            report(location, f"dataset {name!r}: {error}")
+            report(location, f"dataset {name!r:.80}: {error}")
             continue
         resolved[name] = info
         if name not in spec_rows and (needs_data or not is_missing(info)):
@@ -121,7 +121,7 @@ def _with_splits(
         return dataset_of(name, source, folder, splits=splits, test_only=entry.test_only)
     except DataError as error:
         report(("datasets", name), f"dataset {name!r}: {error}")
-        return dataset_of(name, source, folder, splits={})
+        return DatasetInfo(name=name, source=FolderSource(""))
 
 
 def _source(entry: DatasetEntry, kind: str, location: Location, report: Report) -> UserSource:
@@ -167,6 +167,8 @@ def is_missing(info: DatasetInfo) -> bool:
 def _check_files(info: DatasetInfo, location: Location, report: Report) -> None:
     """Report missing folders and files before anything starts."""
     source, path = info.source, Path(info.source.location)
+    if not source.location:  # Refused already.
+        return
     if isinstance(source, ParquetSource) and not path.is_file():
         report(location, f"dataset {info.name!r}: no such Parquet file: {source.location!r}.")
     if not isinstance(source, FolderSource):
@@ -207,11 +209,12 @@ def _without(split: Split, splits: Mapping[Split, str]) -> str:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    if not folder.is_dir():
+    try:
+        return sorted(
+            entry.name for entry in folder.iterdir() if entry.is_dir() and not is_skipped_folder(entry.name)
+        )
+    except OSError:  # Missing, no folder, or not to be read.
         return []
-    return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not is_skipped_folder(entry.name)
-    )
 
 
 def _without_repeats(

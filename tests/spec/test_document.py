@@ -17,9 +17,25 @@ from raybench.spec.document import read_document
         ("name:\n\t- b", "line 2: not YAML: .* indent with spaces, not tabs"),
         ("- x", r"line 1: a spec is a mapping of keys \(.*\), got \['x'\]"),
         ("", "line 1: a spec is a mapping of keys .* got an empty file"),
-        ("name: !!python/object/apply:os.getcwd []", "line 1: not YAML: could not determine a constructor"),
-        ("name: x\x00", "not YAML: unacceptable character"),
-        ("d: 2020-99-99", "not YAML: month must be in 1..12"),
+        (
+            "name: !!python/object/apply:os.getcwd []",
+            "line 1: '!!python/object/apply:os.getcwd' is a tag in YAML, which",
+        ),
+        ("name: a\nb: x\x00", r"line 2: not YAML: unacceptable character '\\x00'; remove it"),
+        ('name: a\nb: "x\\e[2J"', r"line 2: 'x\\x1b\[2J' has the character '\\x1b' at position 2; remove it"),
+        ('name: a\n"b\\u202e": x', r"line 2: 'b\\u202e' has the character '\\u202e'"),
+        ('name: "\\ud800"', r"line 1: '\\ud800' has the character '\\ud800'"),
+        ("name: " + 501 * "x", "line 1: 'x+ has 501 characters; at most 500 are allowed"),
+        ("a: 1\nb: !!bool maybe", "line 2: '!!bool' is a tag in YAML, which a spec must not use"),
+        ("a: 1\nb: !!timestamp abc", "line 2: '!!timestamp' is a tag"),
+        ("a: 1\nb: " + 5000 * "9", "line 2: not YAML: '9+' cannot be read as a whole number"),
+        ("a: 1\nb: 0b_", "line 2: not YAML: '0b_' cannot be read as a whole number"),
+        ("a: " + 100_000 * "[\n", "line 30: lists and mappings are nested 31 deep"),
+        ("a: " + 100_000 * "[", "line 1: lists and mappings are nested 31 deep"),
+        ("b: " + 200 * "x" + ": y", "line 1: not YAML: .* at 'b: x{57}…'"),
+        ("a:\n" + 2_000 * "- " + "b", "line 2: lists and mappings are nested 31 deep"),
+        ("? [a, b]\n: c", "line 1: not YAML: found unhashable key"),
+        ("x" * 1_000_001, "the file has 1,000,001 bytes; a spec has at most 1,000,000"),
     ],
 )
 def test_text_that_is_no_spec_is_refused_in_one_sentence(tmp_path, text, message):
@@ -68,3 +84,34 @@ def test_the_line_is_that_of_the_deepest_existing_key(tmp_path):
     assert document.line(("search", "num_trials")) == 2
     assert document.line(("tasks", 1)) == 6
     assert document.line(("budget",)) == 1
+
+
+def test_dates_times_and_keys_are_text_and_other_values_keep_their_types(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "day: 2020-99-99\ntime: 1:30\non: 1\n2: x\n<<: y\n=: =\n"
+        "small: 1e-3\nhash: 1e5a\nno: [no, off, true]\n"
+        "number: [0x1f, 010, 1_000, -2, .5, 1., +1.5e+3, .inf]\nnone: [~, null, '']\n"
+    )
+    assert read_document(path).data == {
+        "day": "2020-99-99",
+        "time": "1:30",
+        "on": 1,
+        "2": "x",
+        "<<": "y",
+        "=": "=",
+        "small": 0.001,
+        "hash": "1e5a",
+        "no": [False, False, True],
+        "number": [31, 8, 1000, -2, 0.5, 1.0, 1500.0, float("inf")],
+        "none": [None, None, ""],
+    }
+
+
+def test_a_citation_may_have_lines_but_no_control_characters(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text("backbones:\n- citation: |\n    two\n    lines\n")
+    assert read_document(path).data == {"backbones": [{"citation": "two\nlines\n"}]}
+    path.write_text('backbones:\n- citation: "two\\e lines"\n')
+    with pytest.raises(SpecError, match=r"line 2: `citation` has the character '\\x1b'"):
+        read_document(path)

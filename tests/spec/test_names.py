@@ -82,10 +82,12 @@ def test_facts_about_a_checkpoint_file_are_kept(write, tmp_path):
         ),
         ("[{timm: resnet18, checkpoint: no/x.pth}]", "there is no folder '"),
         ("[{timm: resnet18.a1_in1k}]", "backbone name 'resnet18.a1_in1k' is the catalogue's own"),
+        ("[no]", "`backbones[0]` must be text, got no (true or false); quote it: 'no'."),
         (
-            "[{timm: resnet18, checkpoint: x, kwargs: {a: 2020-01-01}}]",
-            "a value of `kwargs` must be a number, text",
+            "[{timm: resnet18, checkpoint: ~nosuchuser/x}]",
+            "'~nosuchuser/x' cannot be used: there is no such user",
         ),
+        ("[{timm: resnet18, checkpoint: " + 300 * "x" + "}]", "xxx' cannot be used: File name too long"),
         (
             "[{timm: resnet18.a1_in1k, name: x, family: conv}]",
             "`backbones[0].family` must be one of cnn, transformer, hybrid, unknown, got 'conv'",

@@ -75,10 +75,10 @@ def test_every_spelling_of_a_number_is_a_number(write, text):
         (
             "search",
             "{num_trials: true}",
-            "line 4: `search.num_trials` must be a whole number, got True (true or",
+            "line 4: `search.num_trials` must be a whole number, got true (true or",
         ),
         ("search", "{sampler: tpee}", "must be one of random, qmc, tpe, got 'tpee'; did you mean 'tpe'?"),
-        ("search", "{early_stopping: null}", "must be one of none, asha, got None; did you mean 'none'?"),
+        ("search", "{early_stopping: null}", "must be one of none, asha, got nothing; did you mean 'none'?"),
         ("search", "qmc", "line 4: `search` must be a mapping of keys to values, got 'qmc' (text)."),
         (
             "search",
@@ -151,6 +151,24 @@ def test_every_spelling_of_a_number_is_a_number(write, text):
         ),
         ("max_epochs", "{linear_probe: 0}", "`max_epochs.linear_probe` must be at least 1, got 0."),
         ("samplers", "[qmc]", "line 7: unknown key 'samplers'. Known here: name, backbones, tasks"),
+        ("name", "no", "line 1: `name` must be text, got no (true or false); quote it: 'no'."),
+        ("name", "1_0", "line 1: `name` must be text, got 1_0; quote it: '1_0'."),
+        ("on", "1", "line 7: unknown key 'on'. Known here: name, backbones, tasks"),
+        ("tasks", "['knn@folder:~nosuchuser/x']", "cannot be used: there is no such user."),
+        ("tasks", f"['knn@folder:{300 * 'x'}']", "cannot be used: File name too long."),
+        (
+            "datasets",
+            "{a: {folder: ~nosuchuser/x}}",
+            "line 7: dataset 'a': path '~nosuchuser/x' cannot be used",
+        ),
+        ("datasets", "{a: {folder: x, shifts: 3}}", "line 7: `datasets.a.shifts` must be a list, got 3"),
+        ("hparams", "{k: []}", "line 7: `hparams.k` must be a number, got [] (a list)."),
+        (
+            "evaluators",
+            "[calibration: 3]",
+            "line 7: evaluator 'calibration' takes a preset or a mapping of settings",
+        ),
+        ("evaluators", "[calibration: {preset: [1]}]", "line 7: evaluator 'calibration' has no preset [1]"),
         (
             "name",
             "a/b",
