@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import timm
+from timm.models._registry import get_deprecated_models
 
 
 @lru_cache(maxsize=1)
@@ -19,6 +20,12 @@ def _timm_name_set() -> frozenset[str]:
 def is_timm_name(name: str) -> bool:
     """Whether timm knows this name, tag included. (`timm.models.is_model` accepts any tag.)"""
     return name in _timm_name_set()
+
+
+def successor_of(name: str) -> str | None:
+    """timm's present name of a model or checkpoint that it has renamed; None if it has not."""
+    successor = get_deprecated_models().get(name)
+    return successor if isinstance(successor, str) else None
 
 
 def has_timm_weights(name: str) -> bool:

@@ -5,7 +5,7 @@ import json
 import sys
 
 from raybench.cli import exit_codes
-from raybench.cli.options import Verbs, storage_argument, storage_option
+from raybench.cli.options import Verbs, storage_argument, storage_option, tcp_port
 
 LISTINGS = (
     "backbones",
@@ -29,7 +29,7 @@ def add(verbs: Verbs) -> None:
 
     ui = verbs.add_parser("ui", help="open the MLflow UI of a storage on this machine")
     storage_argument(ui)
-    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--port", type=tcp_port, default=5000, help="TCP port (default: 5000)")
     ui.set_defaults(command=_ui)
 
     track = verbs.add_parser("track", help="rebuild the MLflow experiments of a storage from its results")
@@ -70,12 +70,21 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _track(arguments: argparse.Namespace) -> int:
+    from raybench.core.errors import UnknownNameError
+    from raybench.core.registry import suggest
     from raybench.store import ledger
     from raybench.store.files import open_storage
     from raybench.tracking import rebuild
 
     storage = open_storage(arguments.storage)
-    names = [arguments.experiment] if arguments.experiment else ledger.experiments(storage)
+    known = ledger.experiments(storage)
+    if arguments.experiment and arguments.experiment not in known:
+        hint = suggest(arguments.experiment, known) or "."
+        raise UnknownNameError(
+            f"no experiment {arguments.experiment!r} in {str(storage)!r}{hint} "
+            f"It holds {', '.join(known) or 'none'}."
+        )
+    names = [arguments.experiment] if arguments.experiment else known
     if not names:
         print(f"raybench: {storage} holds no experiment.", file=sys.stderr)
         return exit_codes.BAD_INPUT
@@ -86,11 +95,15 @@ def _track(arguments: argparse.Namespace) -> int:
 
 
 def _cache(arguments: argparse.Namespace) -> int:
+    from raybench.core.errors import StorageError
     from raybench.features.store import FeatureStore
     from raybench.store.files import open_storage
     from raybench.store.layout import features_dir
 
-    store = FeatureStore(features_dir(open_storage(arguments.storage)))
+    storage = open_storage(arguments.storage)
+    if not storage.is_dir():
+        raise StorageError(f"no storage at {str(storage)!r}; give the folder that `raybench run` named.")
+    store = FeatureStore(features_dir(storage))
     entries = store.entries()
     mebibytes = store.size_bytes() / 2**20
     print(f"{len(entries)} feature sets, {mebibytes:.1f} MiB in {store.root}")

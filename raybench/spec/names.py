@@ -85,10 +85,13 @@ def _one(name: str) -> BackboneInfo:
 
 
 def _unknown(name: str) -> UnknownNameError:
-    """The error, suggesting the nearest checkpoint of the same architecture, else the nearest row."""
+    """The error: timm's present name, else the nearest of the same architecture, else of all names."""
+    if (successor := _timm_successor(name)) is not None:
+        return UnknownNameError(f"timm has renamed {name!r}; write {successor!r}.")
     architecture = architecture_of(name)
     siblings = [*checkpoints_of(architecture), *_timm_tags(architecture)]
-    near = suggest(name, siblings) or suggest(name, BACKBONES) or "; timm does not know it either."
+    near = suggest(name, siblings) or suggest(name, [*BACKBONES, *_timm_names()])
+    near = near or "; timm does not know it either."
     listing = f"`raybench list backbones` prints all {len(BACKBONES)} rows."
     return UnknownNameError(f"unknown backbone {name!r}{near} {listing}{BACKBONES.failure_notes}")
 
@@ -111,9 +114,19 @@ def _is_timm(name: str) -> bool:
 
 def _timm_tags(architecture: str) -> list[str]:
     """Names of timm's checkpoints of an architecture."""
+    return [name for name in _timm_names() if name.startswith(architecture + ".")]
+
+
+def _timm_names() -> list[str]:
     from raybench.backbones.names import timm_names
 
-    return [name for name in timm_names() if name.startswith(architecture + ".")]
+    return timm_names()
+
+
+def _timm_successor(name: str) -> str | None:
+    from raybench.backbones.names import successor_of
+
+    return successor_of(name)
 
 
 def _own_row(entry: BackboneEntry, location: Location, document: Document, report: Report) -> BackboneInfo:
@@ -163,7 +176,7 @@ def _no_checkpoint(checkpoint: Path) -> str:
 
 
 def _near_timm(name: str) -> str:
-    from raybench.backbones.names import timm_names
-
-    known = {architecture_of(name) for name in timm_names()}
-    return suggest(name, known | set(timm_names()))
+    if (successor := _timm_successor(name)) is not None:
+        return f"; timm has renamed it {successor!r}."
+    known = {architecture_of(name) for name in _timm_names()}
+    return suggest(name, sorted(known | set(_timm_names())))

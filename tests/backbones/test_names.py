@@ -1,6 +1,6 @@
 import pytest
 
-from raybench.backbones.names import has_timm_weights, is_timm_name, timm_names
+from raybench.backbones.names import has_timm_weights, is_timm_name, successor_of, timm_names
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k", "vit_base_patch16_224.augreg_in21k"])
@@ -18,3 +18,8 @@ def test_architectures_without_weights_are_recognised():
     assert has_timm_weights("resnet18.a1_in1k")
     assert not has_timm_weights("botnet50ts_256")
     assert not has_timm_weights("no_such_model")
+
+
+def test_timm_knows_the_successor_of_a_name_it_has_changed():
+    assert successor_of("convnext_tiny_in22ft1k") == "convnext_tiny.fb_in22k_ft_in1k"
+    assert successor_of("resnet18") is None

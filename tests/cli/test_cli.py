@@ -8,6 +8,7 @@ must reach standard error, with exit code 2 and before anything is started. Test
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +177,58 @@ def test_trials_not_sent_to_mlflow_are_counted_with_the_command_that_sends_them(
 def test_a_refusal_before_the_start_exits_with_2(run_with):
     code, _, err = run_with(StorageError("another process is running experiment 'small'."))
     assert (code, err) == (2, "raybench: another process is running experiment 'small'.\n")
+
+
+def test_an_unexpected_error_exits_with_70_and_names_the_file_with_its_traceback(
+    run_with, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, _, err = run_with(ZeroDivisionError("a\x1b[2J\nb"))
+    assert code == 70
+    start, _, file = err.removesuffix("\n").partition(" in ")
+    assert start == (
+        "raybench: unexpected error, a bug of raybench: ZeroDivisionError: a\\x1b[2J b; "
+        "please report it with its traceback"
+    )
+    assert "Traceback (most recent call last)" in Path(file).read_text()
+    assert Path(file).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("argument", ["a\x1b[2J", "a\u202eb", "a\u200bb", "a\udcffb", "a\nb"])
+def test_an_argument_with_a_control_character_is_refused(capsys, argument):
+    assert main(["rank", "runs", "--experiment", argument]) == 2
+    err = capsys.readouterr().err
+    assert "has the character" in err
+    assert err.isascii()
+    assert err[:-1].isprintable()
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "x"])
+def test_an_impossible_port_is_refused(capsys, port):
+    with pytest.raises(SystemExit) as caught:
+        main(["ui", f"--port={port}"])
+    assert caught.value.code == 2
+    assert f"must be a port, 1 to 65535, got '{port}'" in capsys.readouterr().err
+
+
+def test_an_unknown_experiment_is_not_tracked(measured, capsys):
+    assert main(["track", str(measured), "--experiment", "smal"]) == 2
+    assert "no experiment 'smal' in" in (err := capsys.readouterr().err)
+    assert "did you mean 'small'" in err
+    assert not (measured / "mlflow.db").exists()
+
+
+def test_a_cache_that_is_not_there_and_an_empty_storage_name_are_refused(write, tmp_path, capsys):
+    assert main(["cache", str(tmp_path / "nope")]) == 2
+    assert "no storage at" in capsys.readouterr().err
+    assert main(["run", str(write()), "--storage", ""]) == 2
+    assert "the storage's name is empty" in capsys.readouterr().err
+
+
+def test_huge_numbers_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["recommend", "--top", "1" + 20 * "0"])
+    assert "must be at most 1000000000" in capsys.readouterr().err
 
 
 def test_ctrl_c_outside_a_run_prints_one_word(run_with):

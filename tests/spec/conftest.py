@@ -55,4 +55,5 @@ def fake_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     known = ["resnet26", "resnet26.bt_in1k", "resnet18", "resnet18.a1_in1k"]
     fake.timm_names = lambda: known  # type: ignore[attr-defined]
     fake.is_timm_name = lambda name: name in known  # type: ignore[attr-defined]
+    fake.successor_of = {"resnet26old": "resnet26.bt_in1k"}.get  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "raybench.backbones.names", fake)

@@ -60,6 +60,8 @@ def test_facts_about_a_checkpoint_file_are_kept(write, tmp_path):
     [
         ("[resnet18.a1_in1]", "unknown backbone 'resnet18.a1_in1'; did you mean 'resnet18.a1_in1k'?"),
         ("[resnet26.bt_in1]", "unknown backbone 'resnet26.bt_in1'; did you mean 'resnet26.bt_in1k'?"),
+        ("[resnet26old]", "timm has renamed 'resnet26old'; write 'resnet26.bt_in1k'."),
+        ("[{timm: resnet26old}]", "no timm model: 'resnet26old'; timm has renamed it 'resnet26.bt_in1k'."),
         ("[zzz]", "unknown backbone 'zzz'; timm does not know it either. `raybench list backbones` prints"),
         (
             "[resnet50]",

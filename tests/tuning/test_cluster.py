@@ -1,6 +1,7 @@
 """Resources of trials on described clusters, and the settings of a local Ray; no Ray is started here."""
 
 import math
+import socket
 
 import pytest
 import ray
@@ -284,6 +285,7 @@ def test_joining_a_cluster_sets_neither_cpus_nor_loopback(fake_ray, monkeypatch)
     import os
 
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    monkeypatch.setattr(socket, "create_connection", lambda address, timeout: socket.socket())
     with ray_session(num_cpus=3):
         assert "num_cpus" not in fake_ray[0]
         assert LOOPBACK_ONLY not in os.environ  # It would keep this process from joining.

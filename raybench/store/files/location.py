@@ -30,6 +30,10 @@ def parse_storage_path(address: str | StoragePath) -> StoragePath:
     """
     if not isinstance(address, str):
         return address
+    if not address.strip():
+        raise StorageError(
+            "the storage's name is empty; give a folder of this machine or s3://bucket/prefix."
+        )
     redacted = re.sub(r"//.*@", "//", address)  # Greedy: a password may hold a slash.
     if not address.lower().startswith(SCHEME):
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", address):
