@@ -3,16 +3,14 @@
 import contextlib
 import math
 import os
-import re
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raybench.core.errors import ResourceError
 from raybench.tuning import accelerators
+from raybench.tuning.connection import init_ray, require_reachable
 from raybench.tuning.growth import Resources
 from raybench.tuning.job import ResourceDemand
 
@@ -20,8 +18,6 @@ AUTOSCALER_WAIT_SECONDS = 30 * 60.0
 """How long to wait for a node that the autoscaler can add, unless the user sets `--wait-for-resources`."""
 MESSAGE_INTERVAL_SECONDS = 60.0
 POLL_SECONDS = 1.0
-CONNECT_SECONDS = 10.0
-ADDRESS_ADVICE = "give the head's `host:port` (6379 by default), or unset it to run on this machine."
 
 
 @contextlib.contextmanager
@@ -58,49 +54,14 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         return
     if is_local:
         os.environ.pop("RAY_ADDRESS", None)
-        _init(num_cpus=num_cpus, include_dashboard=False)
+        init_ray(num_cpus=num_cpus, include_dashboard=False)
     else:
-        _require_reachable(address)
-        _init()
+        require_reachable(address)
+        init_ray()
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def _init(**options: Any) -> None:
-    """`ray.init`; Ray ends the process (SystemExit) where the head does not answer."""
-    import ray
-
-    try:
-        ray.init(log_to_driver=False, logging_level="error", **options)
-    except (OSError, ValueError, RuntimeError, SystemExit) as error:
-        address = os.environ.get("RAY_ADDRESS")
-        where = f"no Ray cluster answers at RAY_ADDRESS={address!r}" if address else "Ray cannot be started"
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise ResourceError(
-            f"{where} ({type(error).__name__}: {reason}); "
-            + (ADDRESS_ADVICE if address else "see Ray's logs in /tmp/ray/session_latest/logs.")
-        ) from error
-
-
-def _require_reachable(address: str) -> None:
-    """Connect to `host:port` first, because Ray itself takes two minutes to give up.
-
-    Raises:
-        ResourceError: if nothing answers there within CONNECT_SECONDS.
-    """
-    match = re.fullmatch(r"(?:ray://)?\[?([^/\[\]]+?)\]?:(\d{1,5})", address)
-    if match is None or not 0 < int(match[2]) < 65536:
-        if address in ("auto", "local"):
-            return
-        raise ResourceError(f"RAY_ADDRESS={address!r} is no address; {ADDRESS_ADVICE}")
-    try:
-        socket.create_connection((match[1], int(match[2])), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ResourceError(
-            f"no Ray cluster answers at RAY_ADDRESS={address!r} ({error.strerror or error}); {ADDRESS_ADVICE}"
-        ) from error
 
 
 def resolve_resources(
