@@ -15,6 +15,7 @@ from torch import nn
 
 from raybench.backbones.loading import load_backbone
 from raybench.catalog.tasks import PROTOCOLS
+from raybench.core.errors import DataError
 from raybench.core.records import Hparams
 from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.classifier_run import ClassifierRun
@@ -90,8 +91,19 @@ class KnnRun(ClassifierRun):
         return Predictions(ids=tuple(stored.ids), targets=np.asarray(stored.targets), logits=logits)
 
     def _cells(self) -> tuple[Cell, ...]:
-        """The grid without values of k above the size of the training set, or the given cell."""
-        return self._grid.cells(limits={"k": len(self._context.features("train").targets)})
+        """The grid without values of k above the size of the training set, or the given cell.
+
+        Raises:
+            DataError: if the given k is above it.
+        """
+        num_train = len(self._context.features("train").targets)
+        cells = self._grid.cells(limits={"k": num_train})
+        if excessive := next((cell["k"] for cell in cells if float(cell["k"]) > num_train), None):
+            raise DataError(
+                f"kNN cannot take k = {excessive} neighbours of {num_train} training images; lower "
+                "`hparams.k`."
+            )
+        return cells
 
     def _logits(self, features: torch.Tensor, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
         """Logits [b, m, c] of m grid cells, block by block in the order of `features`."""
@@ -100,7 +112,7 @@ class KnnRun(ClassifierRun):
         gallery = norm.apply(resident(train.features, device).clone())
         queries = norm.apply(features.clone())
         labels = torch.tensor(train.targets, device=device)
-        ks = torch.tensor([min(int(c["k"]), len(gallery)) for c in cells], dtype=torch.float64, device=device)
+        ks = torch.tensor([int(c["k"]) for c in cells], dtype=torch.float64, device=device)
         spread = L2_SPREAD if norm.kind == "l2" else mean_squared_distance(gallery)
         start = 0
         for neighbours in nearest_blocks(queries, gallery, int(ks.max()), EuclideanOrder()):

@@ -9,7 +9,13 @@ from raybench.core.condition import Condition
 from raybench.core.errors import DataError
 from raybench.data.dataset import Dataset
 from raybench.evaluation.fitted_classifier import FittedClassifier, SplitOutputs
-from raybench.evaluation.ood_scores import energy_score, knn_score, mahalanobis_score, msp_score
+from raybench.evaluation.ood_scores import (
+    energy_score,
+    knn_score,
+    mahalanobis_score,
+    msp_score,
+    neighbours_within_class,
+)
 from raybench.evaluation.outcomes import Evaluation, MetricResult
 from raybench.metrics.ood import auroc, fpr95, mean_auroc
 
@@ -32,7 +38,8 @@ def ood(fitted: FittedClassifier, settings: OodSettings) -> Evaluation:
     dataset, kinds = fitted.context.dataset, _other_datasets(fitted, settings)
     inside, train = fitted.outputs(dataset, "test"), fitted.outputs(dataset, "train")
     scores, warnings = _informative(settings.scores, inside)
-    id_scores = {score: _score(score, inside, train) for score in scores}
+    num_neighbours = neighbours_within_class(train.targets)
+    id_scores = {score: _score(score, inside, train, num_neighbours) for score in scores}
     results: list[MetricResult] = []
     headline: list[float] = []
     num_outside = 0
@@ -40,14 +47,14 @@ def ood(fitted: FittedClassifier, settings: OodSettings) -> Evaluation:
         outside = fitted.outputs(fitted.load_dataset(name), "test")
         num_outside += len(outside.ids)
         for score in scores:
-            ood_scores = _score(score, outside, train)
+            ood_scores = _score(score, outside, train, num_neighbours)
             area, rate = auroc(id_scores[score], ood_scores), fpr95(id_scores[score], ood_scores)
             if score == scores[0]:
                 headline.append(area)
             results += [
                 MetricResult(
                     metric=metric,
-                    condition=Condition("ood", f"{kind}:{name}", (("score", score),)),
+                    condition=_condition(f"{kind}:{name}", score, num_neighbours),
                     value=value,
                     num_examples=len(inside.ids) + len(outside.ids),
                 )
@@ -56,11 +63,16 @@ def ood(fitted: FittedClassifier, settings: OodSettings) -> Evaluation:
     names = "+".join(f"{kind}:{name}" for name, kind in kinds.items())
     mean = MetricResult(
         metric="mean_ood_auroc",
-        condition=Condition("ood", names, (("score", scores[0]),)),
+        condition=_condition(names, scores[0], num_neighbours),
         value=mean_auroc(headline),
         num_examples=len(inside.ids) + num_outside,
     )
     return Evaluation(results=(*results, mean), warnings=warnings)
+
+
+def _condition(datasets: str, score: ScoreName, num_neighbours: int) -> Condition:
+    k = (("k", str(num_neighbours)),) if score == "knn" else ()
+    return Condition("ood", datasets, (("score", score), *k))
 
 
 def _other_datasets(fitted: FittedClassifier, settings: OodSettings) -> Mapping[str, str]:
@@ -98,11 +110,11 @@ def _is_same(one: Dataset, other: Dataset) -> bool:
     return (first.kind, first.location) == (second.kind, second.location)
 
 
-def _score(name: ScoreName, outputs: SplitOutputs, train: SplitOutputs) -> np.ndarray:
+def _score(name: ScoreName, outputs: SplitOutputs, train: SplitOutputs, num_neighbours: int) -> np.ndarray:
     if name == "msp":
         return msp_score(outputs.logits)
     if name == "energy":
         return energy_score(outputs.logits)
     if name == "knn":
-        return knn_score(outputs.features, train.features)
+        return knn_score(outputs.features, train.features, num_neighbours)
     return mahalanobis_score(outputs.features, train.features, train.targets)

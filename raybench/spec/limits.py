@@ -108,8 +108,10 @@ def check_hparams(
                 )
             elif name in space and (problem := _misfit(space[name], value)):
                 report(location, f"`hparams.{name}` {problem}, got {value!r}.")
-            elif name in packed and isinstance(value, str) and value not in packed[name]:
+            elif name in packed and isinstance(value, str | bool) and value not in packed[name]:
                 report(location, f"`hparams.{name}` must be a number, got {value!r}.")
+            elif problem := _beyond(PROTOCOLS[protocol].limits.get(name), value):
+                report(location, f"`hparams.{name}` {problem}, got {value!r}.")
         present = {*hparams, *PROTOCOLS[protocol].added_later}
         missing = [name for name in space if name not in present]
         if missing:
@@ -150,6 +152,17 @@ def resolve_preset(
         hint = suggest(name, presets) or "."
         report(location, f"{protocol} has no preset {name!r}{hint} It has {', '.join(presets) or 'none'}.")
     return {}
+
+
+def _beyond(limits: tuple[float, float] | None, value: HparamValue) -> str | None:
+    """What is wrong with a number outside the limits of its row; None if nothing is."""
+    if limits is None or isinstance(value, str | bool):
+        return None
+    low, high = limits
+    if not low <= value <= high:
+        return f"must lie between {low:g} and {high:g}"
+    is_whole = isinstance(low, int) and isinstance(high, int)
+    return "must be a whole number" if is_whole and not float(value).is_integer() else None
 
 
 def _misfit(dimension: Dimension, value: HparamValue) -> str | None:

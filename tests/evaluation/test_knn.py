@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from raybench.core.errors import SplitLockedError
+from raybench.core.errors import DataError, SplitLockedError
 from raybench.evaluation.knn import knn
 
 
@@ -109,3 +109,14 @@ def test_accuracy_and_likelihood_choose_different_votes(context_of, digits):
     }
     assert chosen["nll"].metrics["nll"] < chosen["accuracy"].metrics["nll"]
     assert chosen["nll"].metrics["accuracy"] < chosen["accuracy"].metrics["accuracy"]
+
+
+@pytest.mark.parametrize("k", [1001, 10**9])
+def test_more_neighbours_than_training_images_are_refused(context_of, digits, k):
+    with pytest.raises(DataError, match=rf"cannot take k = {k} neighbours of 1000 training images"):
+        run(context_of(digits), {"feature_norm": "none", "k": k, "weighting": "uniform"})
+
+
+def test_all_training_images_may_vote(context_of, digits):
+    _, (result,) = run(context_of(digits), {"feature_norm": "none", "k": 1000, "weighting": "uniform"})
+    assert result.metrics["accuracy"] < 0.3  # The most frequent class.

@@ -54,7 +54,7 @@ def fitted():
 def test_strange_images_are_noticed_and_more_of_the_same_are_not(fitted):
     found = ood(fitted, OodSettings(near=("same",), far=("strange",)))
     values = {str(r.condition): r.value for r in found.results if r.metric == "ood_auroc"}
-    for score in ("energy", "msp", "knn", "mahalanobis"):
+    for score in ("energy", "msp", "knn,k=1", "mahalanobis"):
         assert values[f"ood(far:strange,score={score})"] > 0.9
         assert values[f"ood(near:same,score={score})"] == pytest.approx(0.5, abs=0.2)
 
@@ -64,7 +64,7 @@ def test_the_headline_is_the_mean_of_the_first_score(fitted):
     (mean,) = (r for r in found.results if r.metric == "mean_ood_auroc")
     parts = [r.value for r in found.results if r.metric == "ood_auroc" and "score=knn" in str(r.condition)]
     assert mean.value == pytest.approx(np.mean(parts))
-    assert str(mean.condition) == "ood(near:same+far:strange,score=knn)"
+    assert str(mean.condition) == "ood(near:same+far:strange,score=knn,k=1)"
     assert mean.num_examples == 180
 
 

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.covariance import EmpiricalCovariance
+from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
-from raybench.evaluation.ood_scores import energy_score, knn_score, mahalanobis_score, msp_score
+from raybench.evaluation.ood_scores import (
+    energy_score,
+    knn_score,
+    mahalanobis_score,
+    msp_score,
+    neighbours_within_class,
+)
+from raybench.metrics.ood import auroc
 
 
 def test_softmax_and_energy_by_hand():
@@ -56,3 +64,24 @@ def test_mahalanobis_orders_images_alike_under_scaling_and_shifts(seed, scale):
 def test_a_constant_feature_does_not_divide_by_zero():
     train = np.zeros((10, 3))
     assert np.isfinite(mahalanobis_score(train, train, np.arange(10) % 2)).all()
+
+
+@pytest.mark.parametrize("size", [2, 5, 20, 60])
+def test_the_neighbour_is_of_the_images_own_class_whatever_the_size_of_the_bank(size):
+    """Six digits are known, four are not. The fixed k = 50 of earlier versions was of another class."""
+    features, targets = load_digits(return_X_y=True)
+    is_known = targets < 6
+    bank = np.concatenate([np.flatnonzero(targets == c)[:size] for c in range(6)])
+    inside = features[np.setdiff1d(np.flatnonzero(is_known), bank)]
+
+    def area(k):
+        scores = (knn_score(x.astype(np.float32), features[bank], k) for x in (inside, features[~is_known]))
+        return auroc(*scores)
+
+    k = neighbours_within_class(targets[bank])
+    assert k == 1
+    assert area(k) > max(0.8, area(50) + 0.15)
+
+
+def test_the_smallest_class_decides():
+    assert neighbours_within_class(np.repeat([0, 1, 2], [5000, 300, 5000])) == 3

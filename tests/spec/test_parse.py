@@ -201,6 +201,9 @@ RECIPE = "{lr: 1.0e-3, weight_decay: 0.05, layer_decay: 0.75, drop_path: 0.1}"
             "{}",
             "`hparams` of finetune lacks lr, weight_decay, layer_decay, drop_path; a recipe fixes them all.",
         ),
+        (RECIPE.replace("1.0e-3", "-1.0"), "`hparams.lr` must lie between 1e-10 and 10, got -1.0."),
+        (RECIPE.replace("1.0e-3", ".nan"), "`hparams.lr` must lie between 1e-10 and 10, got nan."),
+        (RECIPE.replace("0.75", ".inf"), "`hparams.layer_decay` must lie between 0.01 and 1, got inf."),
         ("{batch_size: 0.5}", "`hparams.batch_size` must be a whole number from 1, got 0.5."),
         ("{batch_size: 0}", "`hparams.batch_size` must be a whole number from 1, got 0."),
     ],
@@ -255,3 +258,10 @@ def test_a_spec_with_random_changes_is_read_or_refused_with_a_spec_error(write, 
         load_spec(write(text))
     except SpecError:
         return  # Anything else that is raised fails the test.
+
+
+@pytest.mark.parametrize("k", ["1000000000", "0", "-3", "2.5", ".inf", ".nan", "true", "many"])
+def test_an_impossible_number_of_neighbours_is_refused(problems, k):
+    hparams = f"{{feature_norm: l2, k: {k}, weighting: uniform}}"
+    (problem,) = problems(tasks="[knn@digits]", search="{sampler: qmc}", hparams=hparams)
+    assert problem.startswith("line 7: `hparams.k` must be")

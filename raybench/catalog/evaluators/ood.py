@@ -1,6 +1,6 @@
 """The evaluator `ood`: detection of images that belong to none of the classes."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raybench.catalog.evaluators.info import EvaluatorInfo, EvaluatorSettings
 
@@ -8,7 +8,12 @@ ScoreName = Literal["msp", "energy", "knn", "mahalanobis"]
 
 
 class OodSettings(EvaluatorSettings):
-    """Out-of-distribution datasets and scores."""
+    """Out-of-distribution datasets and scores.
+
+    Version 2: the k of the kNN score depends on the sizes of the classes, and stands in the condition.
+    """
+
+    version: ClassVar[int] = 2
 
     near: tuple[str, ...] = ()
     """Datasets with similar images of other classes. Their test splits are read."""
