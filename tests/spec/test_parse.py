@@ -264,4 +264,4 @@ def test_a_spec_with_random_changes_is_read_or_refused_with_a_spec_error(write, 
 def test_an_impossible_number_of_neighbours_is_refused(problems, k):
     hparams = f"{{feature_norm: l2, k: {k}, weighting: uniform}}"
     (problem,) = problems(tasks="[knn@digits]", search="{sampler: qmc}", hparams=hparams)
-    assert problem.startswith("line 7: `hparams.k` must be")
+    assert problem.startswith("line 7: `hparams.k` must ")
