@@ -108,7 +108,9 @@ def check_hparams(
                 )
             elif name in space and (problem := _misfit(space[name], value)):
                 report(location, f"`hparams.{name}` {problem}, got {value!r}.")
-            elif name in packed and isinstance(value, str | bool) and value not in packed[name]:
+            elif isinstance(value, bool) or (
+                name in packed and isinstance(value, str) and value not in packed[name]
+            ):
                 report(location, f"`hparams.{name}` must be a number, got {value!r}.")
             elif problem := _beyond(PROTOCOLS[protocol].limits.get(name), value):
                 report(location, f"`hparams.{name}` {problem}, got {value!r}.")
