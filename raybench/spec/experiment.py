@@ -1,7 +1,7 @@
 """The checked spec of an experiment, with every name resolved."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -45,11 +45,22 @@ TaskText = Annotated[Task, BeforeValidator(_as_task), PlainSerializer(str)]
 """A task that JSON and YAML write as `protocol@dataset`."""
 
 
-class SearchSpec(BaseModel):
-    """Search of a pair's hyperparameters."""
+class _Part(BaseModel):
+    """A part of a stored spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    later_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of later versions, omitted if unset: such specs keep the form and digest of earlier versions."""
 
+    @model_serializer(mode="wrap")
+    def _without_unset_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key not in self.later_keys or value}
+
+
+class SearchSpec(_Part):
+    """Search of a pair's hyperparameters."""
+
+    later_keys = ("objective",)
     sampler: Sampler = "qmc"
     """`qmc` (Sobol points) and `random` always draw the same trials; `tpe` learns from finished ones."""
     num_trials: int = Field(ge=1)
@@ -59,34 +70,26 @@ class SearchSpec(BaseModel):
     objective: str | None = None
     """Metric on val that every study optimises; None: the protocol's own."""
 
-    @model_serializer(mode="wrap")
-    def _without_unset_objective(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit an objective that is not set, so that specs keep the form and digest of earlier versions."""
-        return {key: value for key, value in handler(self).items() if key != "objective" or value is not None}
-
 
 Cpus = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Gpus = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class TrialShare(BaseModel):
-    """What one trial of a stage or protocol occupies; None where nothing special is said."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class TrialShare(_Part):
+    """What one trial of a stage or protocol occupies; None where the default applies."""
 
     cpus: Cpus | None = None
     gpus: Gpus | None = None
 
 
-class ResourceSpec(BaseModel):
+class ResourceSpec(_Part):
     """Resources of one trial, in place of the protocols' defaults.
 
     A protocol's name may be a key too: `finetune: {gpus: 1}`. A stage's share comes before a protocol's, and
     that before `cpus_per_trial` and `gpus_per_trial`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+    later_keys = ("features", "final", "protocols")
     cpus_per_trial: Cpus | None = None
     gpus_per_trial: Gpus | None = None
     """Trials with a fraction share a GPU; 0 keeps every trial on CPUs, even on a cluster with GPUs."""
@@ -107,12 +110,6 @@ class ResourceSpec(BaseModel):
         rest = {key: content for key, content in value.items() if key not in named}
         return {**rest, "protocols": {**rest.get("protocols", {}), **named}} if named else rest
 
-    @model_serializer(mode="wrap")
-    def _without_unset_shares(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit unset shares, so that such specs keep the form and digest of earlier versions."""
-        later = ("features", "final", "protocols")
-        return {key: value for key, value in handler(self).items() if key not in later or value}
-
     def share(self, protocol: str, stage: Stage) -> TrialShare:
         """What the spec sets for a trial; None where the default applies."""
         of_stage = {"features": self.features, "final": self.final}.get(stage)
@@ -124,11 +121,11 @@ class ResourceSpec(BaseModel):
         return TrialShare(cpus=cpus, gpus=next((s.gpus for s in shares if s.gpus is not None), None))
 
 
-class ExperimentSpec(BaseModel):
+class ExperimentSpec(_Part):
     """One experiment, as `load_spec` reads it or `from_dict` restores it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    model_config = ConfigDict(strict=False)
+    later_keys = ("spaces",)
     name: str
     backbones: list[BackboneInfo]
     tasks: list[TaskText]
@@ -160,11 +157,6 @@ class ExperimentSpec(BaseModel):
     def _without_unset_entry_points(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
         """Omit empty entry points, so that rows keep the form and digest of earlier versions."""
         return [{k: v for k, v in row.items() if k != "entry_point" or v} for row in handler(value)]
-
-    @model_serializer(mode="wrap")
-    def _without_unset_spaces(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit empty `spaces`, so that such specs keep the form and digest of earlier versions."""
-        return {key: value for key, value in handler(self).items() if key != "spaces" or value}
 
     @property
     def protocols(self) -> list[str]:
