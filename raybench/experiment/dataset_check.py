@@ -1,6 +1,7 @@
 """Datasets of a spec before anything starts: how each is read, and images that are damaged or twice there."""
 
 from collections.abc import Callable
+from threading import Timer
 
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.dataset_sources import BUILT_IN, KNOWN_SIZES
@@ -14,6 +15,9 @@ from raybench.spec.plan import wrapped
 from raybench.spec.tasks import is_missing
 from raybench.store.files import StoragePath
 from raybench.store.layout import image_hashes_dir
+
+SLOW_SECONDS = 10.0
+"""Decoding that takes longer is announced."""
 
 
 def describe_datasets(spec: ExperimentSpec) -> str:
@@ -55,11 +59,16 @@ def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str
     for name, info in spec.datasets.items():
         if info.source.kind == "function" or is_missing(info):
             continue
+        slow = Timer(SLOW_SECONDS, note, [f"still decoding the images of {name!r}, once for this storage"])
+        slow.daemon = True
+        slow.start()
         try:
             dataset = load_dataset(info, cache=image_hashes_dir(storage))
         except DataError as error:
             note(f"trials on dataset {name!r} will fail: {error}")
             continue
+        finally:
+            slow.cancel()
         left_out += dataset.hygiene.sentences(name)
         for sentence in dataset.hygiene.sentences(name):
             note(sentence)
