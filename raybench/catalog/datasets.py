@@ -100,11 +100,12 @@ for _info in (
     DATASETS.add(_info.name, _info)
 
 
-def find_dataset(name: str, folder: Path = Path()) -> DatasetInfo:
+def find_dataset(name: str, folder: Path = Path(), *, test_only: bool = False) -> DatasetInfo:
     """The row of that name, or one made of `folder:PATH`, `torchvision:CLASS`, `hf:ORG/NAME`, `parquet:FILE`.
 
     Args:
         folder: where relative paths start.
+        test_only: whether the only split of a source without a row is test.
 
     Raises:
         UnknownNameError: if it is neither; the message suggests the nearest row.
@@ -122,7 +123,7 @@ def find_dataset(name: str, folder: Path = Path()) -> DatasetInfo:
             f"unknown dataset {name!r}{hint}; write a row's name (`raybench list datasets`), 'folder:PATH', "
             "'torchvision:CLASS', 'hf:ORG/NAME' or 'parquet:FILE'."
         )
-    return dataset_of(name, _PREFIXES[prefix](location), folder)
+    return dataset_of(name, _PREFIXES[prefix](location), folder, test_only=test_only)
 
 
 def dataset_of(

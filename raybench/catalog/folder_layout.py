@@ -93,7 +93,8 @@ def folder_splits(folder: Path, *, test_only: bool = False) -> dict[Split, str]:
     if "train" not in splits:
         raise DataError(
             f"{str(folder)!r} has the split {listing} but none for train; name its folder with "
-            "`splits: {train: NAME, ...}`, or write `splits: {train: all}` if all of its folders are classes."
+            "`splits: {train: NAME, ...}`, write `test_only: true` if it is only measured on, or "
+            "`splits: {train: all}` if all of its folders are classes."
         )
     if is_beside_classes and len(splits) == 1:
         raise DataError(

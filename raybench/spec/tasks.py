@@ -60,7 +60,8 @@ def resolve_datasets(
         if name in resolved or entries.get(name, name) is None:
             continue
         try:
-            info = spec_rows[name] if name in spec_rows else _find_dataset(name, document)
+            is_fitted = location[0] == "tasks"
+            info = spec_rows.get(name) or _find_dataset(name, document, is_fitted=is_fitted)
         except UnknownNameError as error:
             hint = suggest(name, entries)
             report(location, f"unknown dataset {name!r}{hint}" if hint else str(error))
@@ -77,9 +78,17 @@ def resolve_datasets(
     return resolved
 
 
-def _find_dataset(name: str, document: Document) -> DatasetInfo:
-    """The dataset of a name that the spec does not define; its paths are absolute."""
-    info = find_dataset(name, document.path.parent)
+def _find_dataset(name: str, document: Document, *, is_fitted: bool) -> DatasetInfo:
+    """The dataset of a name that the spec does not define; its paths are absolute.
+
+    A folder that only evaluators read needs no train split; without one it is test-only.
+    """
+    try:
+        info = find_dataset(name, document.path.parent)
+    except DataError:
+        if is_fitted:
+            raise
+        info = find_dataset(name, document.path.parent, test_only=True)
     return in_data_folder(info) if info.steps else info
 
 

@@ -97,3 +97,45 @@ def test_a_misspelt_dataset_of_the_spec_is_suggested(problems, tmp_path):
 def test_a_dataset_name_that_is_taken_or_unusable_is_refused(problems, tmp_path, name, message):
     make_folders(tmp_path, "photos/cat")
     assert any(message in problem for problem in problems(datasets=f"{{{name}: {{folder: photos}}}}"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["photos/train/cat", "photos/val/cat", "photos/test"], r"splits: {train: train, test: val}"),
+        (["photos/test/cat"], "has the split test but none for train; name its folder with"),
+        (["photos/Train/cat", "photos/train/cat"], "'Train' and 'train' may each be the train split"),
+    ],
+)
+def test_folders_that_cannot_be_told_apart_are_refused_with_a_remedy(problems, tmp_path, folders, message):
+    make_folders(tmp_path, *folders)
+    for reported in (
+        problems(tasks=TASKS, datasets="{own: {folder: photos}}"),
+        problems(tasks="['knn@folder:photos']"),
+    ):
+        assert any(problem.startswith("line ") and message in problem for problem in reported)
+
+
+def test_splits_that_are_stated_are_not_looked_for(write, tmp_path):
+    make_folders(tmp_path, "photos/Train/cat", "photos/train/cat", "photos/test/cat")
+    entry = "{own: {folder: photos, splits: {train: Train, test: test}}}"
+    assert load_spec(write(tasks=TASKS, datasets=entry)).datasets["own"].splits == {
+        "train": "Train",
+        "test": "test",
+    }
+
+
+def test_a_folder_with_only_a_test_split_may_be_named_by_an_evaluator(write, tmp_path):
+    make_folders(tmp_path, "far/Test/cat")
+    spec = load_spec(write(evaluators="[{ood: {far: ['folder:far']}}]"))
+    info = spec.datasets["folder:far"]
+    assert (info.test_only, info.splits) == (True, {"test": "Test"})
+
+
+def test_names_of_folders_mean_nothing_where_a_file_lists_the_queries(write, tmp_path):
+    make_folders(tmp_path, "marks/test", "marks/index")
+    (tmp_path / "marks" / "s.csv").touch()
+    entry = "{own: {folder: marks, queries: {kind: listed, layout: landmarks, file: s.csv}}}"
+    assert load_spec(write(tasks="[retrieval@own]", datasets=entry)).datasets["own"].splits == {
+        "train": "all"
+    }
