@@ -1,5 +1,7 @@
 """The recipe of every protocol with every evaluator is run into a new storage and gives the same bits."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,9 @@ from raybench.store import ledger
 from raybench.store.measurements import read_measurements
 from raybench.worker import trial
 from raybench.worker.trial import Trial
+from tests.end_to_end.ray_nodes import environment
 from tests.fitted import BACKBONE
+from tests.processes import DEADLINE_SECONDS
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FAST = {
@@ -146,6 +150,30 @@ def test_the_recipe_gives_the_same_bits(protocol, folder, tmp_path):
         assert kinds == {"near", "far"}
     if "shift" in fitting:
         assert before.filter(pl.col("condition") == "shift(written)").height == 2 * 2
+
+
+def raybench_run(spec: Path, storage: Path) -> None:
+    command = [sys.executable, "-m", "raybench.cli", "run", str(spec), "--storage", str(storage)]
+    outcome = subprocess.run(
+        [*command, "--num-cpus", "1"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        env=environment(),
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr + outcome.stdout
+
+
+@pytest.mark.slow
+def test_the_command_line_runs_a_recipe_with_every_evaluator_and_gets_the_same_bits(folder, tmp_path):
+    evaluators = [{name: FAST[name]} if name in FAST else name for name in EVALUATORS]
+    raybench_run(spec_of(folder, "pretrained_head", evaluators), tmp_path / "first")
+    (recipe,) = (tmp_path / "first/experiments/question/recipes").iterdir()
+    raybench_run(recipe, tmp_path / "again")
+    before, after = measurements(tmp_path / "first"), measurements(tmp_path / "again")
+    assert after.equals(before)
+    assert before.height > 100
 
 
 class OutOfMemoryAbove16:
