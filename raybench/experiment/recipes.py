@@ -74,6 +74,8 @@ def make_recipe(
         space = {name: list(values) for name, values in packed.items()}
         content["spaces"] = [{"protocol": protocol, "space": space}]
     resources = spec.resources.model_dump(exclude_none=True)
+    share = resources.pop("protocols", {}).get(protocol)
+    resources |= {protocol: share} if share else {}
     content |= {"resources": resources} if resources else {}
     readable = "".join(c if c.isascii() else "_" for c in pair.slug[:80])
     name = f"recipe-{readable}-{digest_of(content, 8)}"

@@ -208,9 +208,13 @@ def test_a_minibatch_reduced_by_memory_is_accepted(protocol, folder, tmp_path):
     assert load_spec(spec_of(folder, protocol, [], search={}, hparams=hparams)).hparams == hparams
 
 
-def recipe_without_a_run(spec: ExperimentSpec, storage: Path) -> ExperimentSpec:
-    """The recipe of a final stage that the ledger calls completed, as a spec."""
-    (study,) = make_studies(spec, [])
+def recipe_without_a_run(spec: ExperimentSpec, storage: Path, protocol: str | None = None) -> ExperimentSpec:
+    """The recipe of a final stage that the ledger calls completed, as a spec.
+
+    Args:
+        protocol: of the pair, if the spec has several.
+    """
+    (study,) = [s for s in make_studies(spec, []) if protocol in (None, s.pair.task.protocol)]
     request = replace(study.next_request(), stage="final")
     Trial(request, spec, storage, device="cpu", num_threads=1).fail("not run")
     record = ledger.read_record(storage, spec.name, request.trial_id)
@@ -240,3 +244,34 @@ def test_relative_paths_in_names_of_datasets_become_absolute(folder, tmp_path):
 def test_evaluators_that_do_not_suit_the_protocol_are_left_out(folder, tmp_path):
     spec = load_spec(spec_of(folder, "knn", ["calibration", "adversarial"]))
     assert list(recipe_without_a_run(spec, tmp_path).evaluators) == ["calibration"]
+
+
+@pytest.mark.parametrize("protocol", ["linear_probe", "finetune"])
+def test_a_recipe_of_a_spec_with_every_key_and_several_protocols_is_read(protocol, folder, tmp_path):
+    spec = load_spec(
+        spec_of(
+            folder,
+            "linear_probe",
+            ["calibration", {"adversarial": "quick"}],
+            tasks=["linear_probe@mine", "finetune@mine"],
+            search={"num_trials": 2, "objective": "nll", "seed": 3, "early_stopping": "asha"},
+            max_epochs={"linear_probe": 3, "finetune": 2},
+            resources={
+                "cpus_per_trial": 1,
+                "gpus_per_trial": 0.5,
+                "accelerators": ["H100"],
+                "features": {"cpus": 2},
+                "final": {"gpus": 1},
+                "linear_probe": {"cpus": 1},
+                "finetune": {"cpus": 4},
+            },
+            spaces=[{"protocol": "finetune", "space": {"lr": {"low": 0.001, "high": 0.1, "log": True}}}],
+        )
+    )
+    again = recipe_without_a_run(spec, tmp_path, protocol)
+    assert again.protocols == [protocol]
+    for stage in ("features", "search", "final"):
+        assert again.trial_resources(protocol, stage) == spec.trial_resources(protocol, stage)
+    assert again.objective_of(protocol) == "nll"
+    assert again.max_epochs_of(protocol) == spec.max_epochs_of(protocol)
+    assert again.evaluators_of(protocol) == spec.evaluators_of(protocol)
