@@ -33,7 +33,7 @@ def is_skipped_folder(name: str) -> bool:
 
 
 def is_split_name(name: str) -> bool:
-    """Whether a source may call a split so: `train`, `VAL`, `Validation`."""
+    """Whether sources use this as the name of a split: `train`, `VAL`, `Validation`."""
     return any(name.casefold() in spellings for spellings in SPLIT_SPELLINGS.values())
 
 
@@ -113,7 +113,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _content(folder: Path) -> _Content:
-    """What lies directly in a folder; stops at the first folder and image."""
+    """Whether a folder directly holds class folders, images, both or nothing; stops once it holds both."""
     has_folders = has_images = False
     with os.scandir(folder) as entries:
         for entry in entries:

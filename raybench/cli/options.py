@@ -8,7 +8,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 DEFAULT_STORAGE = "runs"
 LARGEST = 1_000_000_000
-"""Of whole numbers; beyond it libraries overflow."""
+"""Largest whole number accepted; beyond it libraries overflow."""
 STORAGE_HELP = "folder or s3://bucket/prefix of results and features (default: runs)"
 
 

@@ -6,7 +6,7 @@ from raybench.core.errors import DataError
 
 
 def expand_path(text: str, folder: Path = Path()) -> Path:
-    """The path that a text means; nothing need be there, and links are kept.
+    """Expand a path that a user wrote; it need not exist, and links are kept.
 
     Args:
         text: as written; `~` and `~user` are expanded.

@@ -73,7 +73,7 @@ class NoCheck(ImageCheck):
         self._skipped = []
 
     def readable(self, split: SourceSplit, name: str = "") -> Examples:
-        """All images of a split; their hashes stand for nothing."""
+        """All images of a split, with placeholders for their hashes."""
         hashes = [f"{split.signature}/{name}/{i}" for i in range(len(split.ids))]
         return Examples(split, np.arange(len(split.ids)), hashes)
 

@@ -100,7 +100,7 @@ class FoldedNorm:
             self._row = 1.0 / features.norm(dim=1, keepdim=True).clamp_(min=1e-12)
 
     def fold(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """W [d + 1, c] → (W′ [d, c], b′ [1, c])."""
+        """Fold the normalisation into weights: W [d + 1, c] → (W′ [d, c], b′ [1, c])."""
         folded = weights[:-1] * self._scale
         return folded, weights[-1:] - self._mean.T @ folded
 

@@ -1,4 +1,4 @@
-"""Datasets of a spec before anything starts: how each is read, and images that are damaged or twice there."""
+"""Datasets of a spec before anything starts: how each is read, and its damaged or duplicate images."""
 
 from collections.abc import Callable
 from threading import Timer

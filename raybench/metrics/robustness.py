@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 NOT_STORED = NotResampled("outcomes of attacks on single images are not stored")
 UPPER_BOUND = "upper bound"
-"""No attack finds every perturbation, least of all one with a fixed step size."""
+"""Qualifier of robust accuracies: no attack finds every perturbation, least of all one with a fixed step
+size."""
 
 
 @evaluator_metric(

@@ -227,7 +227,7 @@ def _count(number: int) -> str:
 
 
 def _met(value: Any, written: str | None) -> str:
-    """The value as the file has it, with its kind where that may surprise."""
+    """The value as the file has it, with its type if that is surprising."""
     if value is None:
         return "nothing"
     kind = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}.get(type(value))

@@ -1,4 +1,4 @@
-"""YAML text → nodes and plain data. What YAML would silently change or do not need in a spec is refused."""
+"""YAML text → nodes and plain data. Refuses what YAML would silently change, and what no spec needs."""
 
 import re
 from typing import Any

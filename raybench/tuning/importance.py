@@ -81,7 +81,7 @@ def importances(spec: ExperimentSpec, records: Sequence[TrialRecord]) -> list[di
 
 
 def _common_space(spec: ExperimentSpec, protocol: str) -> SearchSpace:
-    """The dimensions that every backbone has, each as wide as over all of them."""
+    """The dimensions that every backbone has; the range of each covers those of all backbones."""
     spaces = [spec.space_of(protocol, info.name) for info in spec.backbones]
     shared = [name for name in spaces[0] if all(name in space for space in spaces)]
     return {name: union([space[name] for space in spaces]) for name in shared}

@@ -12,7 +12,7 @@ from raybench.tuning.study import PairStudy
 
 
 def kind_of_trial(protocol: str, stage: Stage) -> str:
-    """Name of what occupies the same resources: the features stage, or a protocol's search or final stage.
+    """Name of trials with the same resources: the features stage, or a protocol's search or final stage.
 
     >>> kind_of_trial("knn", "features"), kind_of_trial("knn", "search"), kind_of_trial("knn", "final")
     ('features', 'knn', 'knn, final stage')

@@ -43,7 +43,7 @@ class SelectedScores:
     expected: pl.DataFrame
     """Pairs that should have a score, columns backbone and task."""
     condition: str
-    """What was done to the images."""
+    """Condition of the images, e.g. `clean`."""
 
 
 def select_by_criterion(results: Results, criterion: Criterion) -> SelectedScores:

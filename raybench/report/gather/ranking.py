@@ -39,7 +39,7 @@ class Ranking:
     missing: list[Pair]
     """Pairs without a score; empty unless the rule allows them."""
     condition: str
-    """What was done to the images."""
+    """Condition of the images, e.g. `clean`."""
     rule: RankingRule
     notes: list[str]
     """Further notes for the reader."""
