@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from raybench.core.errors import UnreadableImageError
+from raybench.core.names import printable
 
 RgbImage = UInt8[np.ndarray, "h w 3"]
 
@@ -54,8 +55,11 @@ def decode(content: bytes | Path | None, name: str) -> RgbImage:
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise what they like: a damaged AVIF is a RuntimeError.
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, UnidentifiedImageError):
+            reason = "its content is no image of a known format"
         raise UnreadableImageError(
-            f"cannot read the image {name} ({type(error).__name__}: {error}); "
+            f"cannot read the image {name} ({printable(reason)}); "
             "repair or delete it, or set `unreadable: skip` on its dataset."
         ) from error
 

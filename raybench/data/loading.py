@@ -9,6 +9,7 @@ from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.dataset_sources import BUILT_IN, FunctionSource
 from raybench.catalog.datasets import DATASETS
 from raybench.core.errors import DataError
+from raybench.core.names import name_problem
 from raybench.core.records import Split
 from raybench.core.registry import load_entry_point
 from raybench.data.dataset import Dataset, Examples
@@ -118,6 +119,9 @@ def read_source(info: DatasetInfo) -> SourceData:
             raise DataError(f"{where} has no image in its {name} split, {source.names.get(name, name)!r}.")
         if info.annotation == "classes":
             require_labels(split.targets, len(source.class_names), f"{where}, {name} split")
+    for class_name in source.class_names:
+        if problem := name_problem(class_name):
+            raise DataError(f"dataset {info.name!r}: the class name {class_name!a:.80} {problem}.")
     if info.num_classes is not None and len(source.class_names) != info.num_classes:
         raise DataError(
             f"dataset {info.name!r} should have {info.num_classes} classes, its source has "

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from raybench.core.csv_cells import neutral_cell
 from raybench.core.records import Pair, TrialRecord, digest_of
 from raybench.tracking.dataset_inputs import DatasetInput
 
@@ -203,12 +204,15 @@ def safe_keys(keys: Iterable[str]) -> list[str]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV text; columns in order of first appearance."""
+    """Rows as CSV text, formulas neutralised; columns in order of first appearance."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(dict(row) for row in rows)
+    writer.writerows(
+        {name: neutral_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in rows
+    )
     return text.getvalue()
 
 

@@ -6,18 +6,24 @@ decimals). The other columns of the measurement table may be left out: `experime
 (`test`), `condition` (`clean`), `seed` (0), `num_examples`, `trial_id`, `provenance`. So may columns about
 the backbone, which must be the same in all its lines: `family`, `method` (`none`: no pretraining), `params_m`
 (millions of parameters), `pretrain_images`, `images_per_second`, `latency_ms`, `peak_memory_mib`, `flops_g`.
-Any other column is refused, because a misspelt one would silently be ignored.
+Any other column is refused, because a misspelt one would silently be ignored. Empty lines at the end are
+skipped, and the `'` that exports put before `=`, `+`, `-` and `@` (formulas of spreadsheets) is removed.
 """
 
 import csv
 import io
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from raybench.core.errors import DataError, EmptyInputError, StorageError
+from raybench.catalog.tasks import parse_task
+from raybench.core.csv_cells import ESCAPED
+from raybench.core.errors import DataError, EmptyInputError, StorageError, UnknownNameError
+from raybench.core.names import MAX_NAME, name_problem
 from raybench.core.registry import suggest
 from raybench.metrics import METRICS
 from raybench.store.measurements import SCHEMA, validated
@@ -35,6 +41,8 @@ BACKBONE_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "flops_g": pl.Float64,
 }
 """Optional columns about a backbone → their types."""
+MAX_PROVENANCE = 20_000
+"""Characters of a provenance, which is JSON."""
 
 
 def read_table(file: Path) -> tuple[pl.DataFrame, Mapping[str, Any]]:
@@ -47,9 +55,11 @@ def read_table(file: Path) -> tuple[pl.DataFrame, Mapping[str, Any]]:
         UnknownNameError: if a metric is not registered.
         NonFiniteMeasurementError, OutOfBoundsError, DuplicateMeasurementError: as for any measurement table.
     """
+    if problem := name_problem(file.stem):
+        raise DataError(f"the name of table {str(file)!a:.80} {problem}; rename the file.")
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise StorageError(f"cannot read table {str(file)!r}: {reason or error}.") from error
     frame = _cells(text, str(file))
@@ -74,18 +84,29 @@ def parse_tables(texts: Sequence[str], name: str) -> pl.DataFrame:
 def _cells(text: str, name: str) -> pl.DataFrame:
     """All cells as text, stripped; an empty one is null."""
     try:
-        frame = pl.read_csv(io.StringIO(text), infer_schema=False)
+        frame = pl.read_csv(io.StringIO(text.rstrip()), infer_schema=False)
     except pl.exceptions.NoDataError:
         raise EmptyInputError(f"table {name!r} is empty; its first line must name the columns.") from None
     except pl.exceptions.PolarsError as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         problem = _uneven_line(text) or f" is no CSV: {reason}"
         raise DataError(f"table {name!r}{problem}; quote cells that hold a comma.") from error
+    _require_columns([column.strip() for column in frame.columns], name)
     frame = frame.rename({column: column.strip() for column in frame.columns})
-    _require_columns(frame.columns, name)
     if frame.is_empty():
         raise EmptyInputError(f"table {name!r} holds no measurement below its first line.")
-    return frame.with_columns(pl.all().str.strip_chars()).with_columns(pl.all().replace("", None))
+    for column in frame.columns:
+        _require_plain(frame[column], column, name)
+    cells = pl.all().str.strip_chars().str.replace(ESCAPED, "$1")
+    return frame.with_columns(cells).with_columns(pl.all().replace("", None))
+
+
+def _require_plain(cells: pl.Series, column: str, name: str) -> None:
+    """Refuse control characters, and texts too long for a name."""
+    limit = MAX_PROVENANCE if column == "provenance" else MAX_NAME
+    for text in cells.drop_nulls().unique(maintain_order=True):
+        if problem := name_problem(text.strip(), max_length=limit):
+            raise DataError(f"table {name!r}, line {_line(cells == text)}: `{column}` {problem}.")
 
 
 def _uneven_line(text: str) -> str:
@@ -107,6 +128,8 @@ def _require_columns(columns: Sequence[str], name: str) -> None:
                 f"table {name!r} has an unknown column {column!r}{hint} known are {', '.join(allowed)}, "
                 "separated by commas, one measurement per line."
             )
+    if repeated := [column for column, count in Counter(columns).items() if count > 1]:
+        raise DataError(f"table {name!r} names the column {repeated[0]!r} twice; keep one.")
     absent = [column for column in REQUIRED if column not in columns]
     if absent:
         raise DataError(
@@ -134,6 +157,14 @@ def _typed(frame: pl.DataFrame, name: str, *, experiment: str) -> pl.DataFrame:
             cells = cells.fill_null(defaults[column])
         columns[column] = _cast(cells, column, dtype, name)
     typed = pl.DataFrame(columns)
+    _require_all(typed["num_examples"] >= 1, typed["num_examples"], "at least 1", name)
+    _require_provenance(typed["provenance"], name)
+    for text in typed["task"].unique(maintain_order=True):
+        try:
+            parse_task(text)
+        except UnknownNameError as error:
+            line = _line(typed["task"] == text)
+            raise UnknownNameError(f"table {name!r}, line {line}: {error}") from None
     if (wrong := ~typed["split"].is_in(["val", "test"])).any():
         split = typed["split"].filter(wrong)[0]
         raise DataError(f"table {name!r}, line {_line(wrong)}: `split` must be val or test, got {split!r}.")
@@ -151,6 +182,41 @@ def _cast(cells: pl.Series, column: str, dtype: Any, name: str) -> pl.Series:
     return cast
 
 
+def _require_all(is_right: pl.Series, cells: pl.Series, expected: str, name: str) -> None:
+    """Refuse the first cell that is not as expected; nulls are."""
+    if (wrong := ~is_right.fill_null(True)).any():
+        raise DataError(
+            f"table {name!r}, line {_line(wrong)}: `{cells.name}` must be {expected}, "
+            f"got {cells.filter(wrong)[0]!r}."
+        )
+
+
+def _require_provenance(cells: pl.Series, name: str) -> None:
+    """Refuse provenance that is no JSON as raybench writes it."""
+    for text in cells.unique(maintain_order=True):
+        if problem := _problem_of_provenance(text):
+            raise DataError(
+                f"table {name!r}, line {_line(cells == text)}: `provenance` {problem}, got {text!r:.60}; "
+                "leave it empty if it is not known."
+            )
+
+
+def _problem_of_provenance(text: str) -> str:
+    try:
+        origin = json.loads(text)
+    except (ValueError, RecursionError):
+        return "must be JSON"
+    if not isinstance(origin, dict):
+        return "must be a mapping"
+    mappings = [origin.get("preprocessing"), origin.get("versions")]
+    if not all(isinstance(value, dict | None) for value in mappings):
+        return "must have mappings under `preprocessing` and `versions`"
+    numbers = [origin.get("num_params"), (mappings[0] or {}).get("input_size")]
+    if not all(value is None or (type(value) is int and 0 < value < 2**53) for value in numbers):
+        return "must have whole numbers above 0 under `num_params` and `preprocessing.input_size`"
+    return ""
+
+
 def _line(where: pl.Series) -> int:
     """Line number in the file of the first true row; the names are in line 1."""
     return int(where.arg_true()[0]) + 2
@@ -162,6 +228,12 @@ def _backbones(frame: pl.DataFrame, name: str) -> list[dict[str, Any]]:
     typed = frame.select("backbone").with_columns(
         _cast(frame[column], column, BACKBONE_COLUMNS[column](), name).alias(column) for column in columns
     )
+    for column in columns:
+        if BACKBONE_COLUMNS[column] == pl.Int64:
+            _require_all(typed[column] >= 0, typed[column], "at least 0", name)
+        elif BACKBONE_COLUMNS[column] == pl.Float64:
+            is_right = (typed[column] > 0) & typed[column].is_finite()
+            _require_all(is_right, typed[column], "a number above 0", name)
     rows = []
     for (backbone,), group in typed.group_by("backbone", maintain_order=True):
         row: dict[str, Any] = {"name": backbone}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from raybench.core.csv_cells import FORMULA, NUMBER
 from raybench.report.render.columns import NO_VALUE
 
 MAX_ROWS = 60
@@ -67,9 +68,16 @@ def table_view(frame: pl.DataFrame) -> TableView:
 
 
 def csv_text(frame: pl.DataFrame) -> str:
-    """`frame` as CSV; a list becomes its items, joined by `; `."""
+    """`frame` as CSV; a list becomes its items, joined by `; `, and a formula is neutralised."""
     lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-    return frame.with_columns(pl.col(name).list.join("; ") for name in lists).write_csv()
+    return neutral_frame(frame.with_columns(pl.col(name).list.join("; ") for name in lists)).write_csv()
+
+
+def neutral_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `neutral_cell` applied to all texts."""
+    text = pl.col(pl.String)
+    is_formula = text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
+    return frame.with_columns(pl.when(is_formula).then(pl.lit("'") + text).otherwise(text).name.keep())
 
 
 def _heading(name: str) -> str:

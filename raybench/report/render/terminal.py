@@ -15,6 +15,7 @@ from raybench.report.gather.published_tables import PublishedComparison
 from raybench.report.gather.ranking import INTERVALS, SCORE_INTERVALS, Ranking, rank_results
 from raybench.report.gather.sources import Results
 from raybench.report.render.columns import NO_VALUE, Rows, aligned, choose_format, markdown, number
+from raybench.report.render.tables import neutral_frame
 
 
 def rank_text(
@@ -89,7 +90,7 @@ def _as_csv(ranking: Ranking) -> str:
             task: f"{task}/{ranking.tasks[task] if column == 'value' else column}" for task in ranking.tasks
         }
         frame = frame.join(wide.rename(names), on="backbone", maintain_order="left")
-    return frame.write_csv().rstrip("\n")
+    return neutral_frame(frame).write_csv().rstrip("\n")
 
 
 def _as_json(ranking: Ranking) -> str:

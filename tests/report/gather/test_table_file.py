@@ -13,7 +13,9 @@ from raybench.core.errors import (
 )
 from raybench.report.gather.sources import read_results
 from raybench.report.gather.table_file import parse_tables, read_table
+from raybench.report.render.tables import csv_text
 from raybench.store.measurements import SCHEMA, read_measurements
+from raybench.tracking.run_content import as_csv
 from tests.report.results_on_disk import fill
 
 HEAD = "backbone,task,metric,value\n"
@@ -81,6 +83,49 @@ def test_columns_about_a_backbone_may_be_filled_in_any_of_its_lines(tmp_path):
         ),
         (HEAD + LINE + 'b,knn@digits,accuracy,"0,5"\n', DataError, "line 3: `value` must be a number"),
         (HEAD + LINE + "b,,accuracy,0.5\n", DataError, "line 3: `task` is empty"),
+        (
+            HEAD + LINE + "\x1b[2J,knn@digits,accuracy,0.5\n",
+            DataError,
+            "line 3: `backbone` has the character",
+        ),
+        (HEAD + LINE + "a\u202eb,knn@digits,accuracy,1\n", DataError, "line 3: `backbone` has the character"),
+        (
+            HEAD + LINE + 501 * "x" + ",knn@digits,accuracy,1\n",
+            DataError,
+            "line 3: `backbone` has 501 characters",
+        ),
+        (
+            HEAD + LINE + "b,digits,accuracy,0.5\n",
+            UnknownNameError,
+            "line 3: task 'digits' is not of the form",
+        ),
+        (HEAD.strip() + ", value\na,knn@digits,accuracy,1,1\n", DataError, "names the column 'value' twice"),
+        (
+            HEAD.strip() + ",params_m\na,knn@digits,accuracy,1,-1\n",
+            DataError,
+            "line 2: `params_m` must be a number",
+        ),
+        (
+            HEAD.strip() + ",params_m\na,knn@digits,accuracy,1,inf\n",
+            DataError,
+            "`params_m` must be a number above 0",
+        ),
+        (
+            HEAD.strip() + ",images_per_second\na,knn@digits,accuracy,1,0\n",
+            DataError,
+            "must be a number above 0",
+        ),
+        (
+            HEAD.strip() + ",num_examples\na,knn@digits,accuracy,1,-5\n",
+            DataError,
+            "must be at least 1, got -5",
+        ),
+        (
+            HEAD.strip() + ",provenance\na,knn@digits,accuracy,1,x\n",
+            DataError,
+            "line 2: `provenance` must be JSON",
+        ),
+        (HEAD.strip() + ",provenance\na,knn@digits,accuracy,1,[]\n", DataError, "must be a mapping"),
         (HEAD + LINE + LINE, DuplicateMeasurementError, "share an identity"),
         (HEAD + LINE.replace("0.5", "50"), OutOfBoundsError, "fractions are stored, not percent"),
         (HEAD + LINE.replace("accuracy", "acuracy"), UnknownNameError, "did you mean 'accuracy'"),
@@ -123,3 +168,21 @@ def test_every_backbone_is_expected_on_every_task_of_the_file(tmp_path):
     pairs = read_results([file]).expected.sort("backbone", "task")
     assert pairs.rows() == [(b, t) for b in "ab" for t in ("finetune@digits", "knn@digits")]
     assert isinstance(pairs, pl.DataFrame)
+
+
+def test_empty_lines_at_the_end_are_skipped(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text(HEAD + LINE + "\n \n\r\n")
+    assert read_table(file)[0].height == 1
+
+
+def test_exports_neutralise_formulas_but_not_numbers_and_are_read_back(tmp_path):
+    names = ["=cmd|' /C calc'!A0", "+a", "-b", "@c", "-0.5", "+1e-3", "plain"]
+    cells = [{"backbone": name, "task": "knn@digits", "metric": "accuracy", "value": 0.5} for name in names]
+    texts = [as_csv(cells), csv_text(pl.DataFrame(cells)), as_csv([{"x": "\ta"}, {"x": "\ra"}])]
+    for text in texts[:2]:
+        lines = [line.partition(",knn")[0] for line in text.splitlines()[1:]]
+        assert lines == ["'=cmd|' /C calc'!A0", "'+a", "'-b", "'@c", "-0.5", "+1e-3", "plain"]
+        (tmp_path / "t.csv").write_text(text)
+        assert set(read_table(tmp_path / "t.csv")[0]["backbone"]) == set(names)
+    assert texts[2] == "x\n'\ta\n'\ra\n"
