@@ -46,9 +46,15 @@ def _read(root: Path, splits: Mapping[Split, str], where: str) -> SourceData:
     if not class_names:
         raise DataError(f"{where} has no class folders; expected FOLDER/CLASS/IMAGE below each split.")
     require_distinct(class_names, where)
+    for ours, images in files.items():
+        if empty := [name for name in class_names if not images.get(name)]:
+            raise DataError(
+                f"{where}: class {empty[0]!r} has no image in its {ours} split ({folders[ours] / empty[0]}); "
+                f"add images or remove the class from every split. {left_out.sentence}".rstrip()
+            )
     return SourceData(
         class_names=class_names,
-        splits={ours: _split(folders[ours], files[ours], class_names, ours, where) for ours in files},
+        splits={ours: _split(folders[ours], files[ours], class_names) for ours in files},
         names={ours: theirs if theirs == UNDIVIDED else f"{theirs}/" for ours, theirs in chosen.items()},
         notes=tuple(filter(None, (_note_on_names(chosen, subfolders), left_out.sentence))),
     )
@@ -85,15 +91,7 @@ def _images_by_class(folder: Path, left_out: LeftOut) -> dict[str, list[str]]:
     return images
 
 
-def _split(
-    folder: Path, files: dict[str, list[str]], class_names: tuple[str, ...], split: Split, where: str
-) -> SourceSplit:
-    for name in class_names:
-        if not files.get(name):
-            raise DataError(
-                f"{where}: class {name!r} has no image in its {split} split ({folder / name}); "
-                "add images or remove the class from every split."
-            )
+def _split(folder: Path, files: dict[str, list[str]], class_names: tuple[str, ...]) -> SourceSplit:
     ids = [path for name in class_names for path in files[name]]
     targets = np.repeat(np.arange(len(class_names)), [len(files[name]) for name in class_names])
     return files_split(folder, ids, targets)

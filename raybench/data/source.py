@@ -117,11 +117,16 @@ HIDDEN_REMEDY = "name a split with labels instead, e.g. `splits: {train: train, 
 
 
 def require_labels(targets: Targets, num_classes: int, where: str) -> None:
-    """Refuse class ids outside [0, c).
+    """Refuse class ids outside [0, c), and targets that are no class ids.
 
     Raises:
         DataError: counts them and names the first.
     """
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise DataError(
+            f"{where}: one whole number per image is expected as its class, got targets of type "
+            f"{targets.dtype} and shape {targets.shape}."
+        )
     is_bad = (targets < 0) | (targets >= num_classes)
     if not is_bad.any():
         return

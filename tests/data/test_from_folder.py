@@ -197,3 +197,13 @@ def test_the_outline_has_the_splits_of_the_dataset_and_decodes_nothing(tmp_path,
     assert [outline.split(name).ids for name in ("train", "val", "test")] == [
         loaded.split(name).ids for name in ("train", "val", "test")
     ]
+
+
+def test_a_class_without_an_image_is_refused_with_what_was_left_out(tmp_path, draw_folder):
+    draw_folder(tmp_path, DIVIDED)
+    (tmp_path / "train" / "emu").mkdir()
+    (tmp_path / "train" / "emu" / "1.heic").touch()
+    with pytest.raises(
+        DataError, match=r"'emu' has no image .* 1 with the suffix \.heic \('train/emu/1\.heic'\)"
+    ):
+        read_source(info(tmp_path))
