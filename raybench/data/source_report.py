@@ -56,20 +56,20 @@ def _origin(name: str, info: DatasetInfo) -> str:
     return f"folder {name}" if info.source.kind == "folder" else f"split {name!r}"
 
 
-def describe(dataset: Dataset) -> str:
-    """One line: number of classes, and images and origin of every split that has images."""
+def describe(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
+    """Number of classes, and images and origin of every split that has images, in one line; and notes."""
     names: tuple[Split, ...] = ("train", "val", "test")
     sizes = {name: dataset.num_examples(name) for name in names if dataset.num_examples(name)}
-    return _line(dataset.num_classes, sizes, dataset.source)
+    return _line(dataset.num_classes, sizes, dataset.source), dataset.source.notes
 
 
 def describe_unread(info: DatasetInfo) -> tuple[str, tuple[str, ...]]:
-    """The same line from its row, for a dataset that is not read, and its notes."""
+    """The same from its row, for a dataset that is not read."""
     names: dict[Split, str] = dict(info.splits)
     if info.test_only:
         names = {"test": next((names[split] for split in ("test", "train", "val") if split in names), "")}
     if not any(names.values()):
-        return "read and divided in the first trial, after its download", ()
+        return "not here yet; its splits are told when `run` has downloaded it", ()
     report = _report(names, info)
     known = KNOWN_SIZES.get(info.source.location, {})
     order: tuple[Split, ...] = ("train", "val", "test")

@@ -32,10 +32,11 @@ def describe_datasets(spec: ExperimentSpec) -> str:
     problems: list[str] = []
     for name, info in spec.datasets.items():
         try:
-            text, notes = _describe(info, spec)
+            outline = _outline(info, spec)
         except DataError as error:
             problems.append(str(error))
             continue
+        text, notes = describe_unread(info) if outline is None else describe(outline)
         lines.append(wrapped("dataset         ", f"{name}: {text}."))
         lines += [wrapped("note            ", f"dataset {name!r}: {note}") for note in notes]
     if problems:
@@ -59,6 +60,7 @@ def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str
     for name, info in spec.datasets.items():
         if info.source.kind == "function" or is_missing(info):
             continue
+        is_new = info.source.kind not in ("folder", "parquet") and _outline(info, spec) is None
         slow = Timer(SLOW_SECONDS, note, [f"still decoding the images of {name!r}, once for this storage"])
         slow.daemon = True
         slow.start()
@@ -69,6 +71,10 @@ def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str
             continue
         finally:
             slow.cancel()
+        if is_new:
+            text, notes = describe(dataset)
+            for sentence in (f"dataset {name!r} is downloaded: {text}.", *notes):
+                note(sentence)
         left_out += dataset.hygiene.sentences(name)
         for sentence in dataset.hygiene.sentences(name):
             note(sentence)
@@ -85,19 +91,20 @@ def _require_two_classes(dataset: Dataset, spec: ExperimentSpec) -> None:
         )
 
 
-def _describe(info: DatasetInfo, spec: ExperimentSpec) -> tuple[str, tuple[str, ...]]:
+def _outline(info: DatasetInfo, spec: ExperimentSpec) -> Dataset | None:
+    """The dataset without its images; None if it is not on this machine or takes long to read."""
     source = info.source
     is_slow = source.kind == "function" and (
         source.location in KNOWN_SIZES or source.location not in BUILT_IN
     )
     if is_slow or is_missing(info):
-        return describe_unread(info)
+        return None
     token = MAY_DOWNLOAD.set(False)
     try:
         dataset = outline_dataset(info)
         _require_two_classes(dataset, spec)
-        return describe(dataset), dataset.source.notes
+        return dataset
     except NotDownloadedError:
-        return describe_unread(info)
+        return None
     finally:
         MAY_DOWNLOAD.reset(token)

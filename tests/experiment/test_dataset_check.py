@@ -2,6 +2,7 @@
 
 import shutil
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,7 +68,7 @@ def test_datasets_that_are_not_here_are_told_by_their_rows_and_not_downloaded(to
         "10 classes; train: split 'train' without val; val: 20 % of split 'train', carved; test: split "
         "'test' (published evaluation split)."
     )
-    assert hub.endswith("own: read and divided in the first trial, after its download.")
+    assert hub.endswith("own: not here yet; its splits are told when `run` has downloaded it.")
     assert not (tmp_path / "data").exists()
 
 
@@ -123,3 +124,26 @@ def test_duplicates_and_unreadable_images_are_noted_once_and_trials_find_their_h
 
     monkeypatch.setattr("raybench.data.hygiene.pixel_hash", None)  # Nothing is left to hash.
     cached_dataset(spec.datasets["own"], tmp_path / "storage")
+
+
+def test_a_dataset_is_told_once_it_is_downloaded(tmp_path, monkeypatch):
+    def read_hub(location, revision):
+        splits = {}
+        for split, count in (("train", 20), ("validation", 4)):
+            images = [Image.fromarray(np.full((4, 4, 3), count + i, np.uint8)) for i in range(count)]
+            features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
+            content = {"image": images, "label": [i % 2 for i in range(count)]}
+            splits[split] = datasets.Dataset.from_dict(content, features=features)
+        return splits
+
+    monkeypatch.setattr(datasets, "load_dataset", read_hub)
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nbackbones: [mini_vit.random]\ntasks: [knn@own]\ndatasets: {own: {huggingface: org/name}}\n"
+    )
+    notes: list[str] = []
+    check_images(load_spec(tmp_path / "s.yaml"), tmp_path / "storage", notes.append)
+    assert notes[0] == (
+        "dataset 'own' is downloaded: 2 classes; train 16 images: split 'train' without val; val 4 images: "
+        "20 % of split 'train', carved; test 4 images: split 'validation' (published evaluation split)."
+    )
+    assert "test is the source's validation split" in notes[1]
