@@ -4,8 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 import timm
 import torch
 from PIL import Image
@@ -76,6 +78,21 @@ class Network(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.model(self.normalize(pixels))
+
+
+def corrupted(pixels: np.ndarray, name: str, severity: int) -> np.ndarray:
+    """Bytes [n, s, s, 3] corrupted by `imagecorruptions`; skips the test where that is absent.
+
+    Some of its functions draw from a generator without a seed: here each image has one of its own.
+    """
+    package = pytest.importorskip("imagecorruptions", reason="needs imagecorruptions-imaug (`make install`)")
+    unpatched, results = np.random.default_rng, []
+    for position, image in enumerate(pixels):
+        np.random.seed(position)
+        generator = unpatched(position)
+        with mock.patch.object(np.random, "default_rng", return_value=generator):
+            results.append(package.corrupt(image, severity=severity, corruption_name=name))
+    return np.stack(results)
 
 
 def as_tensor(pixels: np.ndarray) -> torch.Tensor:

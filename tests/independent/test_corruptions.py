@@ -12,7 +12,7 @@ from PIL import Image
 
 from raybench.catalog.evaluators.corruption import EXTRA, IMAGENET_C, NOT_COMPARABLE
 from raybench.perturbations.corruptions import CORRUPTIONS
-from tests.independent.reference import DATA
+from tests.independent.reference import DATA, corrupted
 
 NUM_PHOTOS = 24
 DETERMINISTIC = ("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression")
@@ -38,9 +38,7 @@ def photos() -> np.ndarray:
 
 def both(name: str, severity: int, photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(raybench's, imagecorruptions') corrupted photographs in 0…255, float64 [n, 224, 224, 3]."""
-    package = pytest.importorskip("imagecorruptions", reason="needs imagecorruptions-imaug (`make install`)")
-    np.random.seed(severity)
-    theirs = np.stack([package.corrupt(x, severity=severity, corruption_name=name) for x in photos])
+    theirs = corrupted(photos, name, severity)
     pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255
     ours = CORRUPTIONS[name](pixels, severity, [str(i) for i in range(len(photos))])
     return 255 * ours.permute(0, 2, 3, 1).double().numpy(), theirs.astype(np.float64)

@@ -20,7 +20,7 @@ from torchmetrics.functional.classification import (
 
 from raybench.catalog.search_spaces import KNN_GRIDS
 from tests.independent.conftest import ATTACK, CORRUPTED
-from tests.independent.reference import DATA, MOBILENET, VIT, Network, as_tensor
+from tests.independent.reference import DATA, MOBILENET, VIT, Network, as_tensor, corrupted
 
 pytestmark = [
     pytest.mark.slow,
@@ -242,11 +242,9 @@ def test_accuracy_under_corruptions_is_that_of_imagecorruptions(
     corruption, severity, measured, networks, photos, side_by_side
 ):
     """Images and network are the same, the noise is not: 40 paired answers, of which few change."""
-    package = pytest.importorskip("imagecorruptions", reason="needs imagecorruptions-imaug (`make install`)")
     pixels, targets = photos
-    np.random.seed(severity)
-    corrupted = np.stack([package.corrupt(x, severity=severity, corruption_name=corruption) for x in pixels])
-    accuracy = float(np.mean(networks[MOBILENET].logits(corrupted).argmax(1) == targets))
+    logits = networks[MOBILENET].logits(corrupted(pixels, corruption, severity))
+    accuracy = float(np.mean(logits.argmax(1) == targets))
     ours = measured.value(
         MOBILENET, "pretrained_head@photos", "accuracy", f"{corruption}(severity={severity},"
     )
