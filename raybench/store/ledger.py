@@ -22,6 +22,7 @@ from raybench.store.files import (
     write_if_absent,
 )
 from raybench.store.files.sealed_json import seal, unseal
+from raybench.store.spec_shape import problem_of_spec
 from raybench.store.trial_file import json_of_record, record_from_json
 
 
@@ -155,9 +156,9 @@ def load_spec(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
             f"cannot read {str(path)!r}: {error}; restore it. If the file given to `raybench run` has not "
             "changed since, remove this one and run that file again."
         ) from error
-    if not isinstance(content, dict) or not content:
-        raise StorageError(f"{str(path)!r} holds no spec; restore it or remove the experiment's folder.")
-    return content
+    if problem := problem_of_spec(content):
+        raise StorageError(f"{str(path)!r} {problem}; restore it or remove the experiment's folder.")
+    return dict(content)
 
 
 def pin(storage: StoragePath, experiment: str, kind: str, name: str, digest: str) -> None:

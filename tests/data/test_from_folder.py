@@ -36,6 +36,14 @@ def test_class_folders_without_splits_are_one_undivided_set(tmp_path, draw_folde
     assert [dataset.num_examples(name) for name in ("train", "val", "test")] == [12, 4, 4]
 
 
+def test_a_class_name_with_a_control_character_is_refused(tmp_path, draw_folder):
+    draw_folder(tmp_path, {"": {"cat": 2, "dog\x1b[2J": 2}})
+    with pytest.raises(
+        DataError, match=r"the class name 'dog\\x1b\[2J' has the character '\\x1b' at position 4"
+    ):
+        read_source(info(tmp_path, splits={"train": "all"}))
+
+
 def test_the_class_of_a_nested_image_is_the_first_folder(tmp_path, draw_folder):
     draw_folder(tmp_path, {"train": {"cat/indoors/2021": 3, "dog": 2}})
     source = read_source(info(tmp_path))

@@ -26,7 +26,7 @@ datasets:
   b: {torchvision: CIFAR10, test_only: true}
   c: {folder: ., queries: {kind: listed, layout: json, file: gnd.json, difficulty: hard, crop: true}}
 search: {sampler: tpe, num_trials: 4, early_stopping: asha, seed: 1}
-evaluators: [calibration, adversarial: fast, corruption: {preset: fast}]
+evaluators: [calibration, adversarial: quick, corruption: {preset: quick}]
 resources: {cpus_per_trial: 2, gpus_per_trial: 0.5, accelerators: [H100]}
 max_epochs: {linear_probe: 5}
 """
@@ -46,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("specs")
     for name in ("train/x", "train/y"):
         (path / name).mkdir(parents=True)
+    (path / "gnd.json").write_text("{}")
     return path
 
 
