@@ -190,7 +190,7 @@ def _once_each(paths: tuple[str, ...], names: Sequence[str], file: Path, key: st
 def _read_ground_truth(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: a thousand levels of lists.
         raise DataError(f"{str(path)!r} is no ground truth in JSON ({error}). {REVISITED_TO_JSON}") from error
     keys = ("imlist", "qimlist", "gnd")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):

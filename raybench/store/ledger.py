@@ -151,7 +151,7 @@ def load_spec(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
         content = json.loads(unseal(read_bytes(path)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
             f"cannot read {str(path)!r}: {error}; restore it. If the file given to `raybench run` has not "
             "changed since, remove this one and run that file again."
