@@ -1,5 +1,6 @@
 """Decode every image once: find the unreadable ones, hash the pixels, drop duplicates across splits."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Examples, HygieneReport
 from raybench.data.decoding import pixel_hash
 from raybench.data.source import SourceSplit
-from raybench.store.files import StoragePath, read_bytes, write_atomic
+from raybench.store.files import StoragePath, exclusive_lock, read_bytes, write_atomic
 from raybench.store.files.sealed_json import seal, unseal
 
 CACHE_VERSION = 1
@@ -79,18 +80,31 @@ class NoCheck(ImageCheck):
 
 
 def pixel_hashes(split: SourceSplit, *, skip_unreadable: bool, cache: StoragePath | None) -> list[str]:
-    """Pixel hash of every image, or UNREADABLE. A cache saves other processes from decoding them again.
+    """Pixel hash of every image, or UNREADABLE.
+
+    With a cache, one process decodes the images; others wait for it and read its hashes.
 
     Raises:
         UnreadableImageError: an image cannot be decoded and `skip_unreadable` is off.
     """
-    file = cache / f"pixel-hashes-{digest_of([CACHE_VERSION, split.signature])}.json" if cache else None
-    hashes = _read_cached(file, len(split.ids)) if file else None
-    if hashes is None or (UNREADABLE in hashes and not skip_unreadable):
-        hashes = _hash_all(split, skip_unreadable=skip_unreadable)
-        if file:
+    if cache is None:
+        return _hash_all(split, skip_unreadable=skip_unreadable)
+    name = f"pixel-hashes-{digest_of([CACHE_VERSION, split.signature])}"
+    file = cache / f"{name}.json"
+
+    def cached() -> list[str] | None:
+        hashes = _read_cached(file, len(split.ids))
+        return None if hashes and UNREADABLE in hashes and not skip_unreadable else hashes
+
+    if (hashes := cached()) is not None:
+        return hashes
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, StorageError):  # As in `_write_cached`.
+            stack.enter_context(exclusive_lock(cache / f"{name}.lock"))
+        if (hashes := cached()) is None:
+            hashes = _hash_all(split, skip_unreadable=skip_unreadable)
             _write_cached(file, hashes)
-    return hashes
+        return hashes
 
 
 def _hash_all(split: SourceSplit, *, skip_unreadable: bool) -> list[str]:

@@ -9,6 +9,7 @@ STORAGE/
 │   ├── trials/TRIAL_ID.json                        ledger: one record per trial
 │   ├── checkpoints/TRIAL_ID/                       training checkpoints; removed when the trial ends
 │   ├── evaluations/TRIAL_ID.EVALUATOR/             partial results; removed when the evaluator has measured
+│   ├── tracebacks/TRIAL_ID.txt                     of a trial that failed on an unexpected exception
 │   ├── importance.json                             hyperparameter importance
 │   ├── recipes/PAIR.yaml                           the winning hyperparameters as a spec
 │   └── tracked.json                                which spec is complete in MLflow, and where
@@ -22,6 +23,7 @@ STORAGE/
 ├── features/KEY.partial/                           an entry that is being written
 ├── features/KEY.lock                               held by the process that writes it
 ├── image_hashes/pixel-hashes-DIGEST.json           hashes of the images of a dataset's split
+├── image_hashes/pixel-hashes-DIGEST.lock           held by the process that computes them
 ├── costs/DIGEST.json                               inference cost per checkpoint and machine
 ├── mlflow.db                                       MLflow's database, unless a tracking server is used
 └── mlartifacts/                                    MLflow's artifacts, likewise
@@ -77,6 +79,10 @@ def checkpoint_dir(storage: StoragePath, experiment: str, trial_id: str) -> Stor
 
 def evaluator_dir(storage: StoragePath, experiment: str, trial_id: str, evaluator: str) -> StoragePath:
     return experiment_dir(storage, experiment) / "evaluations" / f"{trial_id}.{evaluator}"
+
+
+def traceback_file(storage: StoragePath, experiment: str, trial_id: str) -> StoragePath:
+    return experiment_dir(storage, experiment) / "tracebacks" / f"{trial_id}.txt"
 
 
 def importance_file(storage: StoragePath, experiment: str) -> StoragePath:

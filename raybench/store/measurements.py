@@ -16,6 +16,7 @@ from raybench.core.errors import (
     EmptyInputError,
     NonFiniteMeasurementError,
     OutOfBoundsError,
+    StorageError,
 )
 from raybench.core.records import Measurement
 from raybench.metrics import METRICS
@@ -106,6 +107,28 @@ def _read_verified(storage: StoragePath, experiment: str | None) -> pl.DataFrame
     require_present(storage, checksums, files)
     known = {name: checksum for name, checksum in checksums.items() if checksum is not None}
     return validated(read_tables(files, SCHEMA, known))
+
+
+def parse_provenance(text: str) -> dict[str, Any]:
+    """The provenance of a measurement.
+
+    Raises:
+        StorageError: if it is no JSON object.
+    """
+    if not is_json_object(text):
+        raise StorageError(
+            f"the provenance of a measurement is no JSON object: {text[:100]!r}; remove that trial's file "
+            "and record, and run it again."
+        )
+    return dict(json.loads(text))
+
+
+def is_json_object(text: str) -> bool:
+    """Whether the text is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def measurements_of(storage: StoragePath, experiment: str, trial_id: str) -> list[dict[str, Any]]:

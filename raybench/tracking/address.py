@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from raybench.core.errors import TrackingError
 from raybench.store import layout
 from raybench.store.files import StoragePath, local_folder, read_bytes, write_if_absent
 
@@ -18,9 +19,19 @@ def tracking_uri(storage: StoragePath, option: str | None = None) -> str:
 
     >>> tracking_uri(Path("/data/out"), "http://mlflow:5000")
     'http://mlflow:5000'
+
+    Raises:
+        TrackingError: if the path of the SQLite file cannot be written as an address.
     """
-    uri = option or os.environ.get("MLFLOW_TRACKING_URI")
-    return uri or f"sqlite:///{layout.mlflow_database(_folder(storage))}"
+    if uri := option or os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    database = layout.mlflow_database(_folder(storage))
+    if broken := [character for character in "?#%" if character in str(database)]:
+        raise TrackingError(
+            f"MLflow cannot write to {str(database)!r}: the address of a SQLite file must not hold "
+            f"{broken[0]!r}; rename the folder, or name a server by `--tracking-uri`."
+        )
+    return f"sqlite:///{database}"
 
 
 def artifact_root(storage: StoragePath) -> Path:

@@ -14,6 +14,7 @@ from typing import ClassVar
 from raybench.core.errors import RaybenchError, TrackingError
 from raybench.store.files import StoragePath
 from raybench.tracking.address import artifact_root, is_server, sqlite_file, without_credentials
+from raybench.tracking.probe import advice, without_page
 from raybench.tracking.run_content import Labels
 from raybench.tracking.run_writer import RunWriter
 from raybench.tracking.shared_view import VIEW_TAG, shared_view
@@ -109,11 +110,11 @@ def check_sqlite(database: Path, uri: str) -> None:
 
 def refusal(uri: str, error: Exception) -> str:
     """One sentence for the user: the URI, the error, what to do."""
-    message = " ".join(without_credentials(str(error)).split()) or type(error).__name__
+    message = " ".join(without_credentials(without_page(str(error))).split()) or type(error).__name__
     if cause := re.search(r"\[Errno -?\d+\] [^'\")]+|timed out", message):
         message = cause.group()  # The full sentence repeats the address four times.
+    hint = advice(message) if is_server(uri) else "check it"
     message = message[:300].rstrip(". ")
-    hint = "start it" if is_server(uri) else "check it"
     return (
         f"MLflow at {without_credentials(uri)} cannot be used: {message}; {hint}, or leave out the tracking "
         "URI (option and MLFLOW_TRACKING_URI) to write to SQLite in the storage."

@@ -1,5 +1,7 @@
 """Early stopping, one ASHA per pair: a ResNet on EuroSAT is never stopped because of a ViT on CIFAR."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
@@ -8,6 +10,7 @@ from raybench.core.records import TrialRequest
 
 REDUCTION_FACTOR = 4
 """eta of successive halving: a quarter of the trials passes each rung (Li et al., MLSys 2020, section 3)."""
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 
 
 class ExperimentScheduler(FIFOScheduler):
@@ -59,9 +62,27 @@ class ExperimentScheduler(FIFOScheduler):
             asha.on_trial_remove(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        # A process that never started leaves a pickled error and no text.
-        error = trial.get_error() or trial.get_pickled_error() or ""
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        self._failure_reasons[trial.trial_id] = lines[-1] if lines else "its process died"
+        self._failure_reasons[trial.trial_id] = failure_reason(_error_text(trial))
         if asha := self._asha_of(trial):
             asha.on_trial_error(tune_controller, trial)
+
+
+def _error_text(trial: Any) -> str:
+    """What Ray wrote about the failures of a trial; empty if it wrote nothing."""
+    try:
+        return Path(trial.error_file).read_text(errors="replace")  # `get_error` finds it only later.
+    except (OSError, TypeError):
+        return str(trial.get_error() or trial.get_pickled_error() or "")
+
+
+def failure_reason(text: str) -> str:
+    """The reason in Ray's text about a failed trial: the last exception, or why its process died.
+
+    >>> failure_reason("Failure # 1 (occurred at noon)\\nTraceback\\n  line 1\\nValueError: too small")
+    'ValueError: too small'
+    """
+    lines = [line for line in text.rpartition("Failure # ")[2].splitlines()[1:] if line.strip()]
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    if exceptions:
+        return exceptions[-1]
+    return f"its process died: {lines[0]}" if lines else "its process died"

@@ -293,6 +293,17 @@ def test_tracking_an_empty_storage_is_refused(tmp_path, capsys):
     assert "holds no experiment" in capsys.readouterr().err
 
 
+def test_tracking_an_unknown_experiment_is_refused_and_creates_none(measured, capsys):
+    assert main(["track", str(measured), "--experiment", "smal"]) == 2
+    assert f"no experiment 'smal' in '{measured}'; did you mean 'small'?" in capsys.readouterr().err
+    assert not (measured / "mlflow.db").exists()
+
+
+def test_the_cache_of_no_storage_is_refused(tmp_path, capsys):
+    assert main(["cache", str(tmp_path / "nope")]) == 2
+    assert f"no storage at '{tmp_path}/nope'" in capsys.readouterr().err
+
+
 def test_the_cache_prints_its_size_and_can_be_emptied(tmp_path, capsys):
     (tmp_path / "features" / "killed.partial").mkdir(parents=True)
     (tmp_path / "features" / "killed.partial" / "features.npy").write_bytes(bytes(2**20))

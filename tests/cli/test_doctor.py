@@ -83,7 +83,7 @@ def test_a_tracking_server_that_does_not_answer_fails_the_check_and_the_command(
     arguments = ["doctor", "--storage", str(tmp_path), "--tracking-uri", "http://127.0.0.1:9"]
     assert main(arguments) == 1
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL"))
-    assert line.startswith("FAIL  tracking: MLflow at http://127.0.0.1:9 does not answer")
+    assert line.startswith("FAIL  tracking: MLflow at http://127.0.0.1:9 cannot be used")
 
 
 def test_every_check_is_one_line(tmp_path, capsys):

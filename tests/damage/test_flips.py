@@ -8,7 +8,7 @@ import dataclasses
 import io
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,15 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
+def run(tmp_path_factory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("damage")
     spec, storage = write_spec(folder), folder / "storage"
     assert run_in_process(spec, storage) == []
     write_costs(storage)
     for kind, pattern in KINDS.items():
         assert list(storage.glob(pattern)), kind
-    return Run(spec, storage, table(storage), ranking(storage), report(storage))
+    yield Run(spec, storage, table(storage), ranking(storage), report(storage))
+    print(dict(TOTALS))
 
 
 def ranking(storage: Path) -> str:

@@ -1,4 +1,7 @@
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -33,6 +36,36 @@ def test_with_a_cache_no_image_is_decoded_twice(tmp_path):
     read = Counting()
     first = pixel_hashes(split_of(read), skip_unreadable=False, cache=tmp_path)
     assert pixel_hashes(split_of(read), skip_unreadable=False, cache=tmp_path) == first
+    assert read.num_reads == 5
+
+
+def test_of_several_workers_one_decodes_and_the_others_wait(tmp_path):
+    decodes, has_begun = [], threading.Event()
+
+    class Slow(Counting):
+        def __call__(self, position):
+            decodes.append(position)
+            has_begun.set()
+            time.sleep(0.01)
+            return super().__call__(position)
+
+    def hash_all() -> list[str]:
+        return pixel_hashes(split_of(Slow()), skip_unreadable=False, cache=tmp_path)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(hash_all)
+        has_begun.wait()
+        others = [pool.submit(hash_all) for _ in range(2)]
+        assert {tuple(future.result()) for future in (first, *others)} == {tuple(first.result())}
+    assert sorted(decodes) == [0, 1, 2, 3, 4]
+
+
+def test_hashes_of_the_first_version_are_read(tmp_path):
+    read = Counting()
+    good = pixel_hashes(split_of(read), skip_unreadable=False, cache=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    file.write_text(json.dumps(good))
+    assert pixel_hashes(split_of(read), skip_unreadable=False, cache=tmp_path) == good
     assert read.num_reads == 5
 
 

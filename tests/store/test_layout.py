@@ -56,6 +56,7 @@ TEMPORARY = {
     "experiments/EXPERIMENT/evaluations/TRIAL_ID.EVALUATOR/",
     "features/KEY.partial/",
 }
+ON_CRASH = {"experiments/EXPERIMENT/tracebacks/TRIAL_ID.txt"}
 EXPERIMENT_FILES = {
     "storage_id",
     "experiments/EXPERIMENT/spec.json",
@@ -157,8 +158,9 @@ def test_every_file_of_a_trial_is_on_the_map(any_storage, tmp_path, monkeypatch)
     matched = matches(file_sizes(any_storage))
     assert {file: paths for file, paths in matched.items() if len(paths) != 1} == {}
     met = {path for paths in matched.values() for path in paths}
-    released = set() if isinstance(any_storage, Path) else {"features/KEY.lock"}  # A lease is deleted.
-    assert met == set(map_of_storage()) - EXPERIMENT_FILES - {"features/KEY.partial/"} - released
+    leases = {"features/KEY.lock", "image_hashes/pixel-hashes-DIGEST.lock"}  # Deleted when released.
+    absent = {"features/KEY.partial/"} | ON_CRASH | (set() if isinstance(any_storage, Path) else leases)
+    assert met == set(map_of_storage()) - EXPERIMENT_FILES - absent
 
 
 @pytest.mark.slow
@@ -177,7 +179,9 @@ def test_every_file_of_a_run_is_on_the_map_and_every_path_of_the_map_is_met(tmp_
         assert done.returncode == 0, done.stderr + done.stdout
     matched = matches(file_sizes(tmp_path / "storage"))
     assert {file: paths for file, paths in matched.items() if len(paths) != 1} == {}
-    assert {path for paths in matched.values() for path in paths} == set(map_of_storage()) - TEMPORARY
+    assert {path for paths in matched.values() for path in paths} == set(
+        map_of_storage()
+    ) - TEMPORARY - ON_CRASH
 
 
 OTHER_PATHS = {

@@ -1,5 +1,6 @@
 import pytest
 
+from raybench.core.errors import TrackingError
 from raybench.store.files import file_sizes
 from raybench.tracking.address import is_server, sqlite_file, storage_id, tracking_uri, without_credentials
 
@@ -24,6 +25,14 @@ def test_the_option_wins_over_the_environment_variable_which_wins_over_sqlite(tm
 )
 def test_credentials_are_removed(text, expected):
     assert without_credentials(text) == expected
+
+
+@pytest.mark.parametrize("name", ["50%2F50", "what?", "a#b"])
+def test_a_folder_that_the_address_of_a_sqlite_file_cannot_name_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match="rename the folder, or name a server by `--tracking-uri`"):
+        tracking_uri(tmp_path / name)
+    assert tracking_uri(tmp_path / name, "http://a") == "http://a"
 
 
 def test_servers_and_databases_are_distinguished():

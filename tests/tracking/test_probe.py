@@ -36,14 +36,17 @@ def test_the_servers_version_is_reported(server, ending):
 
 
 def test_a_server_that_is_not_mlflow_is_refused(server):
-    with pytest.raises(TrackingError, match="does not answer: HTTP Error 404"):
+    with pytest.raises(
+        TrackingError,
+        match=r"cannot be used: HTTP Error 404.*check that the address is that of an MLflow server",
+    ):
         probe(f"{server}/elsewhere")
 
 
 def test_an_absent_server_is_reported_with_what_to_do():
     with pytest.raises(
         TrackingError,
-        match=r"MLflow at http://127\.0\.0\.1:9 does not answer: .*; start it, or leave out the URI",
+        match=r"MLflow at http://127\.0\.0\.1:9 cannot be used: .*; start it, or leave out the URI",
     ):
         probe("http://127.0.0.1:9")
 

@@ -99,11 +99,14 @@ def test_without_asha_no_trial_is_stopped():
             assert scheduler.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
 
 
-def test_a_failed_trial_does_not_count_and_its_reason_is_kept():
+def test_a_failed_trial_does_not_count_and_its_reason_is_kept(tmp_path):
     reasons: dict[str, str] = {}
     scheduler = ExperimentScheduler(early_stopping="asha", failure_reasons=reasons)
     failed = make_trial(0)
-    failed.get_error = lambda: "Traceback\n  RuntimeError: its node was lost\n"
+    failed.error_file = tmp_path / "error.txt"
+    failed.error_file.write_text(
+        "Failure # 1 (at noon)\nTraceback\n  line 3\nRuntimeError: its node was lost\n"
+    )
     scheduler.on_trial_add(None, failed)
     scheduler.on_trial_error(None, failed)
     assert reasons == {failed.trial_id: "RuntimeError: its node was lost"}

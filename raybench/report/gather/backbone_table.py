@@ -1,6 +1,5 @@
 """Properties of each backbone: family, pretraining, size, inference cost."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from raybench.core.records import digest_of
 from raybench.report.gather.inference_cost import add_inference_cost, inference_costs
 from raybench.report.gather.sources import Results
 from raybench.store.inference_costs import DIRECTIONS
+from raybench.store.measurements import parse_provenance
 
 COST_METRICS = ("throughput", "images_per_second", "latency", "memory", "flops")
 """A measured metric whose name contains one of these is an inference cost."""
@@ -55,7 +55,10 @@ def _described_backbones(
     provenance = dict(first_rows.select("backbone", "provenance").iter_rows())
     rows = []
     for backbone in sorted(provenance):
-        row, num_params = described.get(backbone, {}), json.loads(provenance[backbone]).get("num_params")
+        row, num_params = (
+            described.get(backbone, {}),
+            parse_provenance(provenance[backbone]).get("num_params"),
+        )
         family, method = row.get("family", "unknown"), row.get("method", "unknown")
         params_m = num_params / 1e6 if num_params else row.get("params_m")
         architecture = _architecture(backbone, row)

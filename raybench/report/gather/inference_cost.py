@@ -1,6 +1,5 @@
 """Measured inference cost of the backbones, from the storages' tables of `raybench cost`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
@@ -8,6 +7,7 @@ import polars as pl
 
 from raybench.store.files import StoragePath
 from raybench.store.inference_costs import DIRECTIONS, InferenceCost, read_costs
+from raybench.store.measurements import parse_provenance
 
 CONFIGURATION = ("hardware", "dtype", "batch_size")
 """Columns that must be equal for two costs to be comparable."""
@@ -56,7 +56,7 @@ def _measured_checkpoints(measurements: pl.DataFrame) -> pl.DataFrame:
     used = {
         (backbone, origin.get("checkpoint_digest"), (origin.get("preprocessing") or {}).get("input_size"))
         for backbone, text in measurements.select("backbone", "provenance").unique().iter_rows()
-        for origin in [json.loads(text)]
+        for origin in [parse_provenance(text)]
     }
     return pl.DataFrame(
         sorted((entry for entry in used if None not in entry), key=str),

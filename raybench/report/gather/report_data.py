@@ -1,6 +1,5 @@
 """Everything that a report shows, gathered from results as frames."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from raybench.report.gather.sources import Results
 from raybench.report.gather.trial_seconds import trial_seconds
 from raybench.report.gather.uncertainty import Uncertainty
 from raybench.store import layout, ledger
+from raybench.store.measurements import parse_provenance
 
 REFERENCE = "bob"
 """The published table that every report compares with."""
@@ -152,4 +152,4 @@ def _provenance(measurements: pl.DataFrame) -> list[dict[str, Any]]:
     keys = ["experiment", "backbone", "task", "seed"]
     clean = measurements.filter(split="test", condition=CLEAN).unique(keys, maintain_order=True)
     rows = clean.select(*keys, "provenance").iter_rows(named=True)
-    return [{key: row[key] for key in keys} | json.loads(row["provenance"]) for row in rows]
+    return [{key: row[key] for key in keys} | parse_provenance(row["provenance"]) for row in rows]
