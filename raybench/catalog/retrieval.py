@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from raybench.catalog.search_spaces import Choice, Limits, SearchSpace
+from raybench.catalog.search_spaces import Choice, Limits, PackedGrids, SearchSpace
 from raybench.core.records import HparamValue
 
 POOLINGS = ("pooled", "cls", "mean", "gem", "max")
@@ -34,7 +34,14 @@ RETRIEVAL: SearchSpace = {
 }
 """The defaults, which trial 0 takes, are the paper's protocol."""
 
+RETRIEVAL_GRIDS: PackedGrids = {
+    # Whitening makes noise of small variance as long as signal, above all with few training images. A search
+    # trial tries these numbers of leading directions, as far as the training images span them.
+    "pca_whiten": {"whitening_directions": (8, 16, 32, 64, 128, 256, 512, 1024, "all")}
+}
+
 RETRIEVAL_LIMITS: Limits = {
+    "whitening_directions": (1, 100_000),
     "gem_power": (1.0, 100.0),
     "query_expansion": (0, 1000),
     "expansion_power": (0.0, 100.0),

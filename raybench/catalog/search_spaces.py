@@ -56,7 +56,7 @@ SearchSpace = Mapping[str, Dimension]
 Grid = Mapping[str, tuple[HparamValue, ...]]
 """Packed hyperparameter → its values."""
 PackedGrids = Mapping[str | None, Grid]
-"""Value of the hyperparameter `solver` → grid of one trial; the key is None in protocols without solvers."""
+"""Value of the protocol's `packed_by` (`solver`) → grid of one trial; the key is None where it has none."""
 
 
 def log_spaced(low_power: float, high_power: float, num: int) -> tuple[float, ...]:

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 
 from raybench.catalog.dataset_info import Annotation
 from raybench.catalog.evaluators.info import Needs
-from raybench.catalog.retrieval import ADDED_LATER, PRESETS, RETRIEVAL, RETRIEVAL_LIMITS, RETRIEVAL_OBJECTIVE
+from raybench.catalog.retrieval import (
+    ADDED_LATER,
+    PRESETS,
+    RETRIEVAL,
+    RETRIEVAL_GRIDS,
+    RETRIEVAL_LIMITS,
+    RETRIEVAL_OBJECTIVE,
+)
 from raybench.catalog.search_spaces import (
     FINETUNE,
     FINETUNE_LIMITS,
@@ -62,6 +69,8 @@ class ProtocolInfo:
     """Further dimensions, at their defaults unless a spec's `spaces` or `hparams` name them."""
     packed: PackedGrids = field(default_factory=dict)
     """Grids that one trial trains at once."""
+    packed_by: str = "solver"
+    """Hyperparameter whose value chooses among these grids."""
     limits: Limits = field(default_factory=dict)
     """Smallest and largest numbers that a spec may give a dimension."""
     minibatch: int | None = None
@@ -89,8 +98,9 @@ class ProtocolInfo:
         >>> list(PROTOCOLS["linear_probe"].packed_grid({"solver": "lbfgs"}))
         ['inverse_l2']
         """
-        solver = {**defaults(self.space), **hparams}["solver"] if "solver" in self.space else None
-        grid = self.packed.get(None if solver is None else str(solver), {})
+        is_chosen = self.packed_by in self.space
+        chosen = str({**defaults(self.space), **hparams}[self.packed_by]) if is_chosen else None
+        grid = self.packed.get(chosen, {})
         return {name: (changed or {}).get(name, values) for name, values in grid.items()}
 
     @property
@@ -142,6 +152,8 @@ for _protocol in (
         metrics=(*RETRIEVAL_METRICS, QUERIES_WITHOUT_POSITIVES),
         objective=RETRIEVAL_OBJECTIVE,
         space=RETRIEVAL,
+        packed=RETRIEVAL_GRIDS,
+        packed_by="normalisation",
         limits=RETRIEVAL_LIMITS,
         added_later=ADDED_LATER,
         presets=PRESETS,

@@ -104,7 +104,7 @@ class PackedGrid:
             if name in self._hparams:
                 values = (self._hparams[name],)
             elif limits and name in limits:
-                values = tuple(value for value in values if float(value) <= limits[name])
+                values = tuple(v for v in values if isinstance(v, str) or float(v) <= limits[name])
             options.append(values)
         return tuple(dict(zip(self._grid, values, strict=True)) for values in itertools.product(*options))
 

@@ -46,10 +46,10 @@ def test_without_a_solver_the_grid_is_that_of_the_default_one():
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_packed_values_are_distinct_and_solvers_exist(protocol):
+def test_packed_values_are_distinct_and_their_keys_exist(protocol):
     info = PROTOCOLS[protocol]
-    solvers = info.space.get("solver")
-    assert set(info.packed) <= {None, *(solvers.options if isinstance(solvers, Choice) else ())}
+    keys = info.space.get(info.packed_by)
+    assert set(info.packed) <= {None, *(keys.options if isinstance(keys, Choice) else ())}
     for grid in info.packed.values():
         assert all(len(set(values)) == len(values) for values in grid.values())
 

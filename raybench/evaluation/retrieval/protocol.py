@@ -13,15 +13,18 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
+from raybench.catalog.space_edges import packed_edges
+from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.exact_search import Distance, RoundedSimilarity
 from raybench.evaluation.outcomes import EpochResult, SplitReport
+from raybench.evaluation.packed_grid import Cell, PackedGrid
 from raybench.evaluation.retrieval.k_reciprocal import reranked_ranks
 from raybench.evaluation.retrieval.query_expansion import expanded_queries
 from raybench.evaluation.retrieval.query_gallery import QueryGallery
 from raybench.evaluation.retrieval.ranks import ranks_of_positives
-from raybench.evaluation.retrieval.whitening import Normalisation, normalised
+from raybench.evaluation.retrieval.whitening import Normalisation, Whitening, normalised
 from raybench.metrics.retrieval import (
     QUERIES_WITHOUT_POSITIVES,
     RETRIEVAL_METRICS,
@@ -29,14 +32,18 @@ from raybench.metrics.retrieval import (
     retrieval_values,
 )
 
+DIRECTIONS, ALL = "whitening_directions", "all"
+
 
 def retrieval(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> RetrievalRun:
     """Prepare a retrieval run.
 
     Hyperparameters: `layer`, `pooling` and `gem_power` (see `FeatureSpec`), `normalisation` (none, l2,
     pca_whiten), `distance` (dot, cosine, euclidean), `query_expansion` (neighbours, 0 is none),
-    `expansion_power`, `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none) and `scales` (single,
-    multi). Nothing is random and there is one epoch, so `seed` and `max_epochs` change nothing.
+    `expansion_power`, `rerank_neighbours` (k1 of k-reciprocal re-ranking, 0 is none), `scales` (single,
+    multi), and for pca_whiten `whitening_directions` (those of largest variance; a search trial chooses their
+    number on val, the final stage takes all unless a number is given). Nothing is random and there is one
+    epoch, so `seed` and `max_epochs` change nothing.
     """
     return RetrievalRun(context, hparams)
 
@@ -47,11 +54,49 @@ class RetrievalRun:
     def __init__(self, context: TrialContext, hparams: Hparams) -> None:
         self._context = context
         self._hparams = hparams
+        info = PROTOCOLS["retrieval"]
+        self._objective = context.objective if context.objective in info.metrics else info.objective
+        self._grid = info.packed_grid(hparams, context.packed)
+        self._whitening: Whitening | None = None
 
     def run_epochs(self) -> Iterator[EpochResult]:
         """Give a single result: val's metrics, or none where the dataset leaves val no queries."""
-        has_val = self._context.dataset.num_examples("val") > 0
-        yield EpochResult(epoch=1, metrics=self.report("val").metrics if has_val else {}, chosen={"epoch": 1})
+        dataset, grid = self._context.dataset, PackedGrid(self._grid, self._hparams)
+        if dataset.num_examples("val") == 0:
+            yield EpochResult(epoch=1, metrics={}, chosen={"epoch": 1})
+        elif grid.is_searched and not dataset.is_unlocked:
+            yield self._best_of(self._cells(grid))
+        else:
+            yield EpochResult(epoch=1, metrics=self.report("val").metrics, chosen={"epoch": 1})
+
+    def _cells(self, grid: PackedGrid) -> tuple[Cell, ...]:
+        """Numbers of directions, no more than the training images span."""
+        spanned = self._fitted_whitening(QueryGallery(self._context, self._hparams, "val")).num_directions
+        return grid.cells(limits={DIRECTIONS: spanned}) or ({DIRECTIONS: ALL},)
+
+    def _best_of(self, cells: tuple[Cell, ...]) -> EpochResult:
+        """Measure every cell on val and keep the best; of equal ones the earliest, with fewest directions."""
+        given, metrics = self._hparams, []
+        for cell in cells:
+            self._hparams = {**given, **cell}
+            metrics.append(self.report("val").metrics)
+        values = [one[self._objective] for one in metrics]
+        best = values.index(max(values))  # Higher is better by every possible objective.
+        self._hparams = {**given, **cells[best]}
+        chosen = {**cells[best], "epoch": 1}
+        return EpochResult(
+            epoch=1,
+            metrics=metrics[best],
+            chosen=chosen,
+            grid=tuple({**c, self._objective: v} for c, v in zip(cells, values, strict=True)),
+            edges=packed_edges(self._grid, chosen),
+        )
+
+    def _fitted_whitening(self, data: QueryGallery) -> Whitening:
+        """All directions; fitted once, to train."""
+        if self._whitening is None:
+            self._whitening = Whitening.fit(data.train)
+        return self._whitening
 
     def report(self, split: Literal["val", "test"]) -> SplitReport:
         """Metrics over the queries of `split`.
@@ -75,7 +120,12 @@ class RetrievalRun:
         # With leave-one-out the gallery is the queries: normalise them once.
         parts = [data.queries] if data.self_indices is not None else [data.queries, data.gallery()]
         kind: Normalisation = hparams.get("normalisation", "l2")  # type: ignore[assignment]
-        parts = list(normalised(kind, data.train, *parts))
+        whitening = None
+        if kind == "pca_whiten":
+            whitening = self._fitted_whitening(data)
+            if (num_directions := hparams.get(DIRECTIONS, ALL)) != ALL:
+                whitening = whitening.leading(int(num_directions))
+        parts = list(normalised(kind, data.train, *parts, whitening=whitening))
         queries, gallery = parts[0], parts[-1]
         distance: Distance = hparams.get("distance", "dot")  # type: ignore[assignment]
         queries = expanded_queries(

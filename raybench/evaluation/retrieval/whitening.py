@@ -1,13 +1,13 @@
 """Normalisation of embeddings before a search, fitted on train only."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import torch
 from jaxtyping import Float
 
-from raybench.core.errors import EmptyInputError
+from raybench.core.errors import DataError, EmptyInputError
 
 Normalisation = Literal["none", "l2", "pca_whiten"]
 RELATIVE_FLOOR = 1e-6
@@ -24,7 +24,7 @@ class Whitening:
 
     mean: Float[torch.Tensor, " d"]
     projection: Float[torch.Tensor, "d r"]
-    """r ≤ d: directions without variance on train are dropped."""
+    """r ≤ d, by increasing variance: directions without variance on train are dropped."""
 
     @classmethod
     def fit(cls, features: Float[torch.Tensor, "n d"]) -> Self:
@@ -51,6 +51,24 @@ class Whitening:
         projection = axes[:, kept] / variances[kept].sqrt()
         return cls(mean=mean, projection=projection)
 
+    @property
+    def num_directions(self) -> int:
+        """r."""
+        return self.projection.shape[1]
+
+    def leading(self, num_directions: int) -> Self:
+        """Only the directions of largest variance.
+
+        Raises:
+            DataError: if the training images span fewer.
+        """
+        if num_directions > self.num_directions:
+            raise DataError(
+                f"whitening cannot keep {num_directions} directions: the training images span "
+                f"{self.num_directions}; lower `whitening_directions`, or write 'all'."
+            )
+        return replace(self, projection=self.projection[:, self.num_directions - num_directions :])
+
     def apply(self, features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m r"]:
         """Whiten rows; float32. `normalised` calls this block by block."""
         return ((features.double() - self.mean) @ self.projection).float()
@@ -62,11 +80,15 @@ def unit_rows(features: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "m d"
 
 
 def normalised(
-    kind: Normalisation, train: Float[torch.Tensor, "n d"], *parts: Float[torch.Tensor, "m d"]
+    kind: Normalisation,
+    train: Float[torch.Tensor, "n d"],
+    *parts: Float[torch.Tensor, "m d"],
+    whitening: Whitening | None = None,
 ) -> tuple[Float[torch.Tensor, "m r"], ...]:
     """Normalise every part the same way; `pca_whiten` ends with unit length, as is usual.
 
-    Works block by block, so it takes one copy of each part (`none`: not even that).
+    Works block by block, so it takes one copy of each part (`none`: not even that). `whitening` is fitted to
+    `train` unless it is given.
 
     Raises:
         ValueError: if `kind` is not one of none, l2, pca_whiten.
@@ -76,8 +98,8 @@ def normalised(
     if kind == "l2":
         return tuple(_by_blocks(part, lambda block: unit_rows(block.float())) for part in parts)
     if kind == "pca_whiten":
-        whitening = Whitening.fit(train)
-        return tuple(_by_blocks(part, lambda block: unit_rows(whitening.apply(block))) for part in parts)
+        fitted = whitening or Whitening.fit(train)
+        return tuple(_by_blocks(part, lambda block: unit_rows(fitted.apply(block))) for part in parts)
     raise ValueError(f"unknown normalisation {kind!r}; use 'none', 'l2' or 'pca_whiten'.")
 
 
