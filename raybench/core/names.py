@@ -38,7 +38,7 @@ def printable(text: str) -> str:
         return text
     return "".join(
         ascii(character)[1:-1]
-        if unicodedata.category(character) in _UNSAFE and character not in "\n\t"
+        if unicodedata.category(character) in _UNSAFE and character != "\n"
         else character
         for character in text
     )

@@ -23,7 +23,7 @@ import polars as pl
 from raybench.catalog.tasks import parse_task
 from raybench.core.csv_cells import ESCAPED
 from raybench.core.errors import DataError, EmptyInputError, StorageError, UnknownNameError
-from raybench.core.names import MAX_NAME, name_problem
+from raybench.core.names import MAX_NAME, name_problem, printable
 from raybench.core.registry import suggest
 from raybench.metrics import METRICS
 from raybench.store.measurements import SCHEMA, validated
@@ -88,7 +88,7 @@ def _cells(text: str, name: str) -> pl.DataFrame:
     except pl.exceptions.NoDataError:
         raise EmptyInputError(f"table {name!r} is empty; its first line must name the columns.") from None
     except pl.exceptions.PolarsError as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+        reason = printable(str(error).partition("\n")[0].rstrip("."))
         problem = _uneven_line(text) or f" is no CSV: {reason}"
         raise DataError(f"table {name!r}{problem}; quote cells that hold a comma.") from error
     _require_columns([column.strip() for column in frame.columns], name)

@@ -170,6 +170,14 @@ def test_every_backbone_is_expected_on_every_task_of_the_file(tmp_path):
     assert isinstance(pairs, pl.DataFrame)
 
 
+def test_a_message_quotes_no_control_character(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text(HEAD + LINE + '"{""a\x00\t"": 1,b\n')
+    with pytest.raises(DataError) as caught:
+        read_table(file)
+    assert str(caught.value).isprintable()
+
+
 def test_empty_lines_at_the_end_are_skipped(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text(HEAD + LINE + "\n \n\r\n")
