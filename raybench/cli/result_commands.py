@@ -4,24 +4,17 @@ import argparse
 from pathlib import Path
 
 from raybench.cli import exit_codes
-from raybench.cli.options import Verbs, at_least_one
+from raybench.cli.options import Verbs
 from raybench.cli.result_options import (
     add_criterion,
+    add_limits,
     add_rule,
     add_sources,
     criterion_of,
+    limits_of,
     results_of,
     rule_of,
 )
-
-LIMITS = (
-    ("--max-params", "params_m", "at most N million parameters"),
-    ("--min-throughput", "images_per_second", "at least N images per second"),
-    ("--max-latency", "latency_ms", "at most N milliseconds for one image"),
-    ("--max-memory", "peak_memory_mib", "at most N MiB of memory at inference"),
-    ("--max-flops", "flops_g", "at most N GFLOPs per image"),
-)
-"""(Option, column with the backbone's value, help); `--min-…` are lower limits."""
 
 
 def add(verbs: Verbs) -> None:
@@ -30,6 +23,7 @@ def add(verbs: Verbs) -> None:
     add_sources(rank)
     add_criterion(rank)
     add_rule(rank)
+    add_limits(rank, top=None)
     rank.add_argument("--format", choices=("table", "json", "csv", "markdown"), default="table")
     rank.add_argument(
         "--intervals",
@@ -53,12 +47,7 @@ def add(verbs: Verbs) -> None:
     )
     add_sources(recommend)
     add_criterion(recommend)
-    limits = recommend.add_argument_group("limits")
-    for option, column, help_text in LIMITS:
-        limits.add_argument(option, dest=column, type=_positive, metavar="N", help=help_text)
-    limits.add_argument(
-        "--top", type=at_least_one, default=3, help="number of backbones to print (default: 3)"
-    )
+    add_limits(recommend, top=3)
     add_rule(recommend)
     recommend.add_argument("--format", choices=("table", "json", "markdown"), default="table")
     recommend.set_defaults(command=_recommend)
@@ -73,6 +62,8 @@ def _rank(arguments: argparse.Namespace) -> int:
         rule_of(arguments),
         output_format=arguments.format,
         with_intervals=arguments.intervals,
+        limits=limits_of(arguments),
+        top=arguments.top,
     )
     print(text)
     return exit_codes.DONE
@@ -87,31 +78,15 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
-    from raybench.report.gather.recommendation import Limits, recommend_from
+    from raybench.report.gather.recommendation import recommend_from
     from raybench.report.render.recommendation_text import recommendation_text
 
-    options = {
-        column: (option, value)
-        for option, column, _ in LIMITS
-        if (value := getattr(arguments, column)) is not None
-    }
-    limits = Limits(
-        at_most={column: value for column, (option, value) in options.items() if option.startswith("--max")},
-        at_least={column: value for column, (option, value) in options.items() if option.startswith("--min")},
-    )
     recommendation = recommend_from(
-        results_of(arguments), limits, criterion_of(arguments), rule_of(arguments), top=arguments.top
+        results_of(arguments),
+        limits_of(arguments),
+        criterion_of(arguments),
+        rule_of(arguments),
+        top=arguments.top,
     )
     print(recommendation_text(recommendation, output_format=arguments.format))
     return exit_codes.DONE
-
-
-def _positive(text: str) -> float:
-    """Parse an option's value as a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
-    return value

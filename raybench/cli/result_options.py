@@ -1,13 +1,16 @@
 """Options of `rank`, `report` and `recommend`: sources, ranking criterion, ranking rule."""
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from raybench.cli.options import DEFAULT_STORAGE
+from raybench.catalog.published import MACHINES
+from raybench.cli.options import DEFAULT_STORAGE, at_least_one
 
 if TYPE_CHECKING:
     from raybench.analysis.aggregate_ranking import RankingRule
     from raybench.report.gather.criteria import Criterion
+    from raybench.report.gather.limits import Limits
     from raybench.report.gather.sources import Results
 
 MISSING = ("refuse", "mean-of-rest", "zero", "common-tasks")
@@ -20,8 +23,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="storages and CSV tables (FILE.csv), which are merged; published:bob, which is ranked alone or "
-        "compared with them (default: runs)",
+        help="storages and CSV tables (FILE.csv), which are merged; published:bob, :timm or :mieb, which are "
+        "ranked alone or compared with them (default: runs)",
     )
     group.add_argument("--experiment", help="only this experiment")
     group.add_argument("--tracking-uri", help="also read the results on this MLflow server or database")
@@ -43,6 +46,61 @@ def add_criterion(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--task", action="append", default=[], help="only this task, e.g. 'linear_probe@*' (repeatable)"
     )
+
+
+LIMITS = (
+    ("--max-params", "params_m", "at most N million parameters"),
+    ("--min-throughput", "images_per_second", "at least N images per second"),
+    ("--max-latency", "latency_ms", "at most N milliseconds for one image"),
+    ("--max-memory", "peak_memory_mib", "at most N MiB of memory at inference"),
+    ("--max-flops", "flops_g", "at most N GFLOPs per image"),
+)
+"""(Option, column with the backbone's value, help); `--min-…` are lower limits."""
+
+
+def add_limits(parser: argparse.ArgumentParser, *, top: int | None) -> None:
+    """Add the limits of size and cost, `--machine` and `--top`."""
+    group = parser.add_argument_group("limits (backbones are ranked among all, then shown if within them)")
+    for option, column, help_text in LIMITS:
+        group.add_argument(option, dest=column, type=_positive, metavar="N", help=help_text)
+    group.add_argument(
+        "--machine",
+        choices=tuple(MACHINES),
+        help="use the throughputs that published:timm states for this machine: "
+        + "; ".join(f"{name}: {text}" for name, text in MACHINES.items()),
+    )
+    group.add_argument(
+        "--top",
+        type=at_least_one,
+        default=top,
+        help=f"number of backbones to print (default: {top or 'all'})",
+    )
+
+
+def limits_of(arguments: argparse.Namespace) -> "Limits":
+    """Build the limits from the options."""
+    from raybench.report.gather.limits import Limits
+
+    options = {
+        column: (option, value)
+        for option, column, _ in LIMITS
+        if (value := getattr(arguments, column)) is not None
+    }
+    return Limits(
+        at_most={column: value for column, (option, value) in options.items() if option.startswith("--max")},
+        at_least={column: value for column, (option, value) in options.items() if option.startswith("--min")},
+    )
+
+
+def _positive(text: str) -> float:
+    """Parse an option's value as a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
 
 
 def add_rule(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +164,8 @@ def results_of(arguments: argparse.Namespace) -> "Results":
             for entry in read_tracked(arguments.tracking_uri, arguments.experiment)
         ]
     addresses = arguments.sources or ([] if tracked else [DEFAULT_STORAGE])
-    return read_results(addresses, experiment=arguments.experiment, prefer=arguments.prefer, extra=tracked)
+    results = read_results(addresses, experiment=arguments.experiment, prefer=arguments.prefer, extra=tracked)
+    return replace(results, machine=getattr(arguments, "machine", None) or "")
 
 
 def criterion_of(arguments: argparse.Namespace) -> "Criterion":

@@ -74,3 +74,69 @@ def test_reported_numbers_state_their_certainty():
 def test_an_unknown_name_is_refused_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="did you mean 'bob'"):
         published("bop")
+
+
+SOURCES = Path(__file__).parents[2] / "../shared/published"
+
+
+@pytest.fixture(scope="module")
+def sources() -> Path:
+    if not SOURCES.is_dir():
+        pytest.skip("the sources of the tables (../shared/published) are not on this machine")
+    return SOURCES
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_timms_table_has_every_model_of_all_six_test_sets():
+    timm = published("timm")
+    assert len(timm.backbones) == 1265
+    assert len(timm.scores) == 6 * 1265 == len({(row.backbone, row.task) for row in timm.scores})
+    assert all(0 <= row.value <= 1 for row in timm.scores)
+    assert {row.family for row in timm.backbones} <= {"cnn", "transformer", "hybrid", "unknown"}
+    assert sum(row.family == "unknown" for row in timm.backbones) == 0
+
+
+def test_timms_values_are_those_of_its_files(sources):
+    measured = {
+        (row["model"], round(float(row["top1"]) / 100, 5))
+        for row in rows_of(sources / "timm" / "results-sketch.csv")
+    }
+    ours = {(r.backbone, r.value) for r in published("timm").scores if r.task.endswith("@imagenet_sketch")}
+    assert len(ours) == 1265
+    assert ours <= measured
+    by_name = {row.backbone: row for row in published("timm").backbones}
+    resnet = by_name["resnet50.a1_in1k"]
+    [benchmark] = [
+        row
+        for row in rows_of(sources / "timm" / "benchmark-infer-amp-nchw-pt291-cu128-4090.csv")
+        if (row["model"], row["infer_img_size"]) == ("resnet50", "224")
+    ]
+    assert resnet.images_per_second["rtx4090"] == float(benchmark["infer_samples_per_sec"].replace(",", ""))
+    assert resnet.flops_g == pytest.approx(2 * float(benchmark["infer_gmacs"]))
+    assert (resnet.family, resnet.params_m) == ("cnn", 25.56)
+
+
+def test_miebs_probes_are_those_of_its_file(sources):
+    ours = {(row.backbone, row.task): row.value for row in published("mieb").scores}
+    source = {
+        (row["model"], f"linear_probe@{row['task'].removesuffix('Classification').lower()}"): float(
+            row["main_score"]
+        )
+        for row in rows_of(sources / "mieb_image_only.csv")
+        if row["kind"] == "probe"
+    }
+    assert ours == source
+    assert len(source) == 48 * 22
+
+
+def test_every_mapping_of_a_published_name_is_a_checkpoint_of_timm():
+    import timm
+
+    names = set(timm.list_pretrained())
+    mapped = [row.timm for row in published("mieb").backbones if row.timm]
+    assert len(mapped) == 27
+    assert set(mapped) <= names

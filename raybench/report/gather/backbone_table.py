@@ -35,7 +35,8 @@ def backbone_table(results: Results) -> pl.DataFrame:
             (b.backbone, b.family, b.pretrain_style, b.architecture, b.params_m, b.pretrain_images)
             for b in results.published.backbones
         ]
-        return pl.DataFrame(rows, schema=BACKBONE_INFO, orient="row")
+        table = pl.DataFrame(rows, schema=BACKBONE_INFO, orient="row")
+        return table.with_columns(*_published_costs(results))
     described = {row["name"]: row for spec in results.specs for row in spec.get("backbones", ())}
     table = _described_backbones(results.measurements, described)
     for cost in DIRECTIONS:
@@ -46,6 +47,19 @@ def backbone_table(results: Results) -> pl.DataFrame:
     if measured.height:  # Measured by `raybench cost`: preferred to what a table states.
         table = add_inference_cost(table.drop(DIRECTIONS, strict=False), measured)
     return _add_cost_metrics(table, results.measurements)
+
+
+def _published_costs(results: Results) -> list[pl.Series]:
+    """GFLOPs and throughput on the chosen machine, where the published table has them."""
+    backbones = results.published.backbones if results.published is not None else ()
+    costs = {"flops_g": [b.flops_g for b in backbones]}
+    if results.machine:
+        costs["images_per_second"] = [b.images_per_second.get(results.machine) for b in backbones]
+    return [
+        pl.Series(name, values, dtype=pl.Float64)
+        for name, values in costs.items()
+        if any(value is not None for value in values)
+    ]
 
 
 def _described_backbones(

@@ -7,6 +7,7 @@ import polars as pl
 from raybench.analysis.aggregate_ranking import RankingRule, aggregate_ranking
 from raybench.analysis.published_comparison import rank_correlation, shared_ranking, shared_values
 from raybench.catalog.published import PublishedResults
+from raybench.core.records import Task
 from raybench.report.gather.criteria import CLEAN
 from raybench.report.gather.seed_means import seed_means
 
@@ -22,6 +23,11 @@ class PublishedComparison:
     """From `published_comparison.shared_values`; empty where no task is in both tables."""
 
     @property
+    def protocols(self) -> str:
+        """Protocols of the published table's tasks."""
+        return " and ".join(sorted({Task.parse(score.task).protocol for score in self.paper.scores}))
+
+    @property
     def summary(self) -> str:
         """One or two sentences: how many backbones are shared, and whether the orders agree."""
         table = f"the table of {self.paper.citation} ({len(self.paper.backbones)} backbones)"
@@ -31,8 +37,8 @@ class PublishedComparison:
         agree = "" if rho is None else f" Spearman's ρ between the two orders is {rho:.2f}."
         num = self.ranking.height
         return (
-            f"{num} backbone{' is' if num == 1 else 's are'} also in {table}, which ranks by retrieval; "
-            f"ranks are among these {num}, z-scores among all of each table.{agree}"
+            f"{num} backbone{' is' if num == 1 else 's are'} also in {table}, which ranks by "
+            f"{self.protocols}; ranks are among these {num}, z-scores among all of each table.{agree}"
         )
 
 

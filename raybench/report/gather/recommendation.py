@@ -1,54 +1,22 @@
 """`raybench recommend`: results and limits → a short list with reasons and how certain each place is."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import polars as pl
 
 from raybench.analysis.aggregate_ranking import RankingRule
 from raybench.analysis.cost import recommend
-from raybench.core.errors import MissingMeasurementError
+from raybench.catalog.published import MACHINES
 from raybench.report.gather.backbone_table import backbone_table
 from raybench.report.gather.criteria import Criterion
 from raybench.report.gather.inference_cost import inference_costs
+from raybench.report.gather.limits import QUANTITIES, Limits, require_known, unknown_quantities
 from raybench.report.gather.ranking import Ranking, rank_results
 from raybench.report.gather.sources import Results
 from raybench.report.gather.uncertainty import Uncertainty
 
-QUANTITIES: Mapping[str, tuple[str, str]] = {
-    "params_m": ("size", "M parameters"),
-    "images_per_second": ("throughput", "images/s"),
-    "latency_ms": ("latency", "ms"),
-    "peak_memory_mib": ("memory", "MiB"),
-    "flops_g": ("FLOPs", "G"),
-}
-"""What can be limited: column of the backbone table → its name and unit for people."""
-REMEDY = "`raybench cost STORAGE` measures throughput, latency, memory and FLOPs"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a backbone may cost."""
-
-    at_most: Mapping[str, float] = field(default_factory=dict)
-    """Column of QUANTITIES → the largest value allowed."""
-    at_least: Mapping[str, float] = field(default_factory=dict)
-    """Column of QUANTITIES → the smallest value allowed."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Columns that are limited."""
-        return (*self.at_most, *self.at_least)
-
-    @property
-    def summary(self) -> str:
-        """The limits in words; empty if there is none."""
-        sides = (("at most", self.at_most), ("at least", self.at_least))
-        return ", ".join(
-            f"{QUANTITIES[name][0]} {side} {value:g} {QUANTITIES[name][1]}"
-            for side, limits in sides
-            for name, value in limits.items()
-        )
+SHOWN_NAMES = 8
+"""Names in a sentence; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +56,7 @@ def recommend_from(
     table = ranking.aggregate_ranking.select("backbone", "mean_zscore", "is_complete").join(
         backbone_table(results), on="backbone", how="left", maintain_order="left"
     )
-    unknown = _unknown_quantities(table)
-    for name in limits.names:
-        if name in unknown:
-            raise MissingMeasurementError(
-                f"{QUANTITIES[name][0]} is not known of any backbone in {', '.join(results.names)}, so a "
-                f"limit on it cannot be met; {REMEDY if results.storages else 'leave that limit out'}."
-            )
+    require_known(limits, table, results)
     shortlist = recommend(
         table,
         at_most=limits.at_most,
@@ -112,13 +74,6 @@ def recommend_from(
         limits=limits,
         notes=[*_ranking_notes(ranking, uncertainty), *_unknown_notes(table, limits)],
     )
-
-
-def _unknown_quantities(table: pl.DataFrame) -> list[str]:
-    """Columns of QUANTITIES that are unknown for all backbones."""
-    return [
-        name for name in QUANTITIES if name not in table.columns or table[name].null_count() == table.height
-    ]
 
 
 def _with_p_best(
@@ -144,6 +99,8 @@ def _ranking_notes(ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
         uncertainty.note,
         *ranking.notes,
     ]
+    if ranking.results.machine:
+        notes.append(f"Throughput: {MACHINES[ranking.results.machine]}.")
     if ranking.missing:
         names = ", ".join(f"{pair.backbone} on {pair.task}" for pair in ranking.missing[:5])
         notes.append(f"{len(ranking.missing)} pairs have no score and are not compared: {names}.")
@@ -157,10 +114,12 @@ def _ranking_notes(ranking: Ranking, uncertainty: Uncertainty) -> list[str]:
 
 def _unknown_notes(table: pl.DataFrame, limits: Limits) -> list[str]:
     """Quantities unknown for all backbones, and backbones whose limited quantity is unknown."""
-    unknown = [QUANTITIES[name][0] for name in _unknown_quantities(table)]
+    unknown = [QUANTITIES[name][0] for name in unknown_quantities(table)]
     notes = [f"Not known here of any backbone: {', '.join(unknown)}."] if unknown else []
     for name in limits.names:
         excluded = table.filter(pl.col(name).is_null())["backbone"].to_list()
         if excluded:
-            notes.append(f"Left out, because {QUANTITIES[name][0]} is not known: {', '.join(excluded)}.")
+            others = f" and {len(excluded) - SHOWN_NAMES} more" if len(excluded) > SHOWN_NAMES else ""
+            names = ", ".join(excluded[:SHOWN_NAMES]) + others
+            notes.append(f"Left out, because {QUANTITIES[name][0]} is not known: {names}.")
     return notes

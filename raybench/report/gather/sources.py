@@ -58,6 +58,8 @@ class Results:
     """A published table as the only source; there are no measurements then."""
     reference_tables: tuple[PublishedResults, ...] = ()
     """Published tables named together with other sources: compared with them, never merged."""
+    machine: str = ""
+    """Of whose throughputs a published table has several, the one to use."""
     notes: tuple[str, ...] = ()
     """Notes on values that no run measured but that were computed from stored outputs."""
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from raybench.report.gather.recommendation import QUANTITIES, Recommendation
+from raybench.report.gather.limits import QUANTITIES
+from raybench.report.gather.recommendation import Recommendation
 from raybench.report.render.columns import aligned, choose_format, markdown, number
 
 

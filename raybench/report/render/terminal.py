@@ -11,6 +11,7 @@ from raybench.analysis.zscores import add_task_columns
 from raybench.catalog.published import PublishedResults
 from raybench.metrics import METRICS
 from raybench.report.gather.criteria import Criterion
+from raybench.report.gather.limits import Limits, within_limits
 from raybench.report.gather.published_tables import PublishedComparison
 from raybench.report.gather.ranking import INTERVALS, SCORE_INTERVALS, Ranking, rank_results
 from raybench.report.gather.sources import Results
@@ -25,12 +26,16 @@ def rank_text(
     *,
     output_format: str = "table",
     with_intervals: bool = False,
+    limits: Limits | None = None,
+    top: int | None = None,
 ) -> str:
     """Rank the backbones of `results` by z-score, and format the ranking.
 
     Args:
         results, criterion, rule: as for `ranking.rank_results`.
         output_format: a key of FORMATS; the table of a published source also lists what its text reports.
+        limits: what a backbone that is shown may cost; ranks are among all.
+        top: how many backbones to show; None shows all.
         with_intervals: add 95 % intervals of scores, z-scores and ranks, and the probability of being first.
 
     Returns:
@@ -42,7 +47,8 @@ def rank_text(
         RaybenchError: as `ranking.rank_results`.
     """
     write = choose_format(output_format, FORMATS)
-    text = write(rank_results(results, criterion, rule, with_intervals=with_intervals))
+    ranking = rank_results(results, criterion, rule, with_intervals=with_intervals)
+    text = write(within_limits(ranking, limits or Limits(), top))
     if output_format == "table" and results.published is not None:
         return f"{text}\n{_reported(results.published)}"
     return text
@@ -54,7 +60,7 @@ def _reported(paper: PublishedResults) -> str:
         {"reported": s.quantity, "for": s.setting, "value": f"{s.value:g}", "certainty": s.certainty}
         for s in paper.scalars
     ]
-    return "\n".join([f"Source: {paper.citation}", "", aligned(rows)])
+    return "\n".join([f"Source: {paper.citation}", *(["", aligned(rows)] if rows else [])])
 
 
 def _as_table(ranking: Ranking) -> str:

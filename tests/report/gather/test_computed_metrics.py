@@ -15,8 +15,9 @@ from raybench.core.records import TrialRequest
 from raybench.metrics import METRICS, ArrayMetric, PerExampleMean, WeightedFunction
 from raybench.report.gather.computed_metrics import compute_missing
 from raybench.report.gather.criteria import Criterion
+from raybench.report.gather.limits import Limits
 from raybench.report.gather.ranking import rank_results
-from raybench.report.gather.recommendation import Limits, recommend_from
+from raybench.report.gather.recommendation import recommend_from
 from raybench.report.gather.report_data import gather
 from raybench.report.gather.sources import Results, read_results
 from raybench.spec import load_spec

@@ -8,7 +8,8 @@ import pytest
 from raybench.cli import main
 from raybench.core.errors import MissingMeasurementError, UnknownNameError
 from raybench.report.gather.criteria import Criterion
-from raybench.report.gather.recommendation import Limits, recommend_from
+from raybench.report.gather.limits import Limits
+from raybench.report.gather.recommendation import recommend_from
 from raybench.report.gather.sources import read_results
 from raybench.report.render.recommendation_text import recommendation_text
 from raybench.store.inference_costs import write_cost
