@@ -9,13 +9,18 @@ from raybench.backbones.backbone import Backbone
 
 
 def param_groups(
-    backbone: Backbone, head: nn.Module, lr: float, weight_decay: float, layer_decay: float
+    backbone: Backbone,
+    head: nn.Module,
+    lr: float,
+    weight_decay: float,
+    layer_decay: float,
+    head_lr: float | None = None,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with `params`, `lr` and `weight_decay`; the head's come last.
 
-    Layer `i` from the top, in timm's grouping, gets `lr * layer_decay ** i`; the head and the backbone's last
-    layer get `lr`. A network without a `group_matcher` is one layer. Biases, norms and parameters that the
-    network excludes (position embeddings) have no weight decay.
+    Layer `i` from the top, in timm's grouping, gets `lr * layer_decay ** i`, so the backbone's last layer
+    `lr`; the head gets `head_lr`, by default `lr`. A network without a `group_matcher` is one layer. Biases,
+    norms and parameters that the network excludes (position embeddings) have no weight decay.
 
     Args:
         layer_decay: in (0, 1]; 1 is one rate for all.
@@ -33,5 +38,5 @@ def param_groups(
         ([p for p in trained if p.ndim <= 1], 0.0),
     ):
         if params:
-            scaled.append({"params": params, "lr": lr, "weight_decay": decay})
+            scaled.append({"params": params, "lr": lr if head_lr is None else head_lr, "weight_decay": decay})
     return scaled

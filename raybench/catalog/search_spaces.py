@@ -98,17 +98,6 @@ FINETUNE: SearchSpace = {
     "drop_path": Float(low=0.0, high=0.3, default=0.1),
 }
 
-# Read by fine-tuning, but searched only where a spec's `spaces` ask for it.
-FINETUNE_OPTIONAL: SearchSpace = {
-    "batch_size": Choice(options=(16, 32, 64, 128), default=FINETUNE_MINIBATCH),
-    "epochs": Int(low=5, high=100, default=100),
-    # Smallest share of the image's area that a random crop keeps; 0.08 in ImageNet recipes.
-    "min_crop": Float(low=0.08, high=1.0, default=0.5),
-    # Off by default: mirrored digits are other digits.
-    "flip": Choice(options=(False, True), default=False),
-    "color_jitter": Float(low=0.0, high=0.4, default=0.0),
-}
-
 LINEAR_PROBE_LIMITS: Limits = {
     "batch_size": (1, 2**20),
     "epochs": (1, 10_000),
@@ -117,16 +106,6 @@ LINEAR_PROBE_LIMITS: Limits = {
     "inverse_l2": (1e-12, 1e12),
 }
 KNN_LIMITS: Limits = {"k": (1, 10_000), "weighting": (1e-3, 1e3)}
-FINETUNE_LIMITS: Limits = {
-    "lr": (1e-10, 10.0),
-    "weight_decay": (0.0, 10.0),
-    "layer_decay": (0.01, 1.0),
-    "drop_path": (0.0, 0.9),
-    "batch_size": (1, 2**16),
-    "epochs": (1, 10_000),
-    "min_crop": (0.01, 1.0),
-    "color_jitter": (0.0, 1.0),
-}
 
 # DINOv2's linear evaluation trains 13 learning rates at once (1e-5 to 0.1, `eval/linear.py`); ours start and
 # end higher because standardised features carry SGD further. 13 × 4 = 52 heads.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from raybench.catalog.dataset_info import Annotation
 from raybench.catalog.evaluators.info import Needs
+from raybench.catalog.finetuning import FINETUNE_LIMITS, FINETUNE_OPTIONAL, FINETUNE_PRESETS
 from raybench.catalog.retrieval import (
     ADDED_LATER,
     PRESETS,
@@ -15,9 +16,7 @@ from raybench.catalog.retrieval import (
 )
 from raybench.catalog.search_spaces import (
     FINETUNE,
-    FINETUNE_LIMITS,
     FINETUNE_MINIBATCH,
-    FINETUNE_OPTIONAL,
     KNN,
     KNN_GRIDS,
     KNN_LIMITS,
@@ -75,6 +74,9 @@ class ProtocolInfo:
     """Smallest and largest numbers that a spec may give a dimension."""
     minibatch: int | None = None
     """Examples per optimiser step where hyperparameters name none; None if there are no minibatches."""
+    accumulates: bool = False
+    """True if a batch may be passed in parts (`micro_batch`) whose gradients are summed: after running out of
+    memory the parts are halved, not the batch."""
     category: str = "classification"
     """Kind of its tasks: a ranking with `mean: macro` weighs every category the same."""
     evaluators: tuple[Needs, ...] = ()
@@ -137,6 +139,8 @@ for _protocol in (
         space=FINETUNE,
         optional=FINETUNE_OPTIONAL,
         limits=FINETUNE_LIMITS,
+        presets=FINETUNE_PRESETS,
+        accumulates=True,
         max_epochs=100,  # The paper's number (Goldblum et al. 2023, released train.py).
         cpus=2,
         gpus=1,

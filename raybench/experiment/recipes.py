@@ -17,6 +17,9 @@ from raybench.spec.experiment import ExperimentSpec
 from raybench.store import layout, ledger
 from raybench.store.files import StoragePath, write_atomic
 
+REDUCED = ("batch_size", "micro_batch")
+"""Hyperparameters that a trial reduces after running out of memory; its provenance states them."""
+
 
 def write_all(
     storage: StoragePath, spec: ExperimentSpec, winners: Mapping[Pair, TrialRecord | None]
@@ -135,8 +138,9 @@ def _origin(
         "test": _per_seed(finals, "test"),
         "val": _per_seed(finals, "val"),
     }
-    if any(_batch_sizes(finals)):
-        origin["batch_size"] = _batch_sizes(finals)
+    for name in REDUCED:
+        if any(_reduced(finals, name)):
+            origin[name] = _reduced(finals, name)
     if winner is not None:
         sampler, num_trials = spec.search.sampler, spec.search.num_trials
         origin["search"] = {
@@ -156,17 +160,17 @@ def _origin(
 
 
 def _smaller_batches(finals: Sequence[TrialRecord]) -> dict[str, HparamValue]:
-    """The smallest minibatch to which memory limits reduced a final trial; empty if none was reduced.
+    """The smallest minibatch or micro-batch to which memory limits reduced a final trial; empty if none was.
 
-    Seeds may differ in it: `found.batch_size` lists the minibatch of each.
+    Seeds may differ in it: `found` lists that of each.
     """
-    sizes = _batch_sizes(finals)
-    return {"batch_size": min(size for size in sizes if size is not None)} if any(sizes) else {}
+    sizes = {name: [size for size in _reduced(finals, name) if size is not None] for name in REDUCED}
+    return {name: min(reduced) for name, reduced in sizes.items() if reduced}
 
 
-def _batch_sizes(finals: Sequence[TrialRecord]) -> list[int | None]:
-    """Reduced minibatch per seed, in the order of `seeds`; None where it was not reduced."""
-    sizes = [record.provenance.get("batch_size") for record in sorted(finals, key=lambda r: r.seed)]
+def _reduced(finals: Sequence[TrialRecord], name: str) -> list[int | None]:
+    """Reduced size per seed, in the order of `seeds`; None where it was not reduced."""
+    sizes = [record.provenance.get(name) for record in sorted(finals, key=lambda r: r.seed)]
     return [None if size is None else int(size) for size in sizes]
 
 

@@ -95,6 +95,7 @@ def check_hparams(
     for protocol in protocols:
         space = PROTOCOLS[protocol].space
         packed, optional = PROTOCOLS[protocol].packed_values, PROTOCOLS[protocol].optional
+        dimensions = {**optional, **space}
         for name, value in hparams.items():
             location = ("hparams", name)
             if name == "batch_size" and PROTOCOLS[protocol].minibatch is not None:
@@ -106,10 +107,10 @@ def check_hparams(
                 report(
                     location, f"{protocol} has no hyperparameter {name!r}{hint} It has {', '.join(names)}."
                 )
-            elif name in space and (problem := _misfit(space[name], value)):
+            elif name in dimensions and (problem := _misfit(dimensions[name], value)):
                 report(location, f"`hparams.{name}` {problem}, got {value!r}.")
-            elif isinstance(value, bool) or (
-                name in packed and isinstance(value, str) and value not in packed[name]
+            elif name in packed and (
+                isinstance(value, bool) or (isinstance(value, str) and value not in packed[name])
             ):
                 report(location, f"`hparams.{name}` must be a number, got {value!r}.")
             elif problem := _beyond(PROTOCOLS[protocol].limits.get(name), value):
@@ -169,7 +170,8 @@ def _beyond(limits: tuple[float, float] | None, value: HparamValue) -> str | Non
 
 def _misfit(dimension: Dimension, value: HparamValue) -> str | None:
     if isinstance(dimension, Choice):
-        fits = value in dimension.options
+        is_bool = isinstance(value, bool)  # 1 and True are equal.
+        fits = any(value == option and is_bool == isinstance(option, bool) for option in dimension.options)
         return None if fits else f"must be one of {', '.join(map(str, dimension.options))}"
     if isinstance(value, str | bool):
         return "must be a number"

@@ -11,7 +11,9 @@ from raybench.core.records import Hparams
 CONTEXT_BYTES = 2**30
 """Part of a GPU's share that torch's limit does not cover: CUDA's context and its libraries."""
 MAX_HALVINGS = 3
-"""A trial that runs out of memory with an eighth of its batch has failed."""
+"""A trial that runs out of memory with an eighth of its batch has failed, unless it accumulates gradients."""
+_FITTING: dict[tuple[str, int], int] = {}
+"""(Backbone, images per forward pass) → number of halvings with which it last fitted in this process."""
 TORCH_MESSAGES = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """The CPU allocator, CUDA's driver and cuBLAS raise a bare RuntimeError with one of these in it."""
 
@@ -56,11 +58,32 @@ class BatchReduction:
     """The protocol's default minibatch size; None if it has no minibatches."""
     requested: Hparams
     """The request's hyperparameters."""
+    accumulates: bool = False
+    """Whether the minibatch is passed in parts whose gradients are summed (`micro_batch`): then the parts are
+    halved, down to single images, and the minibatch stays."""
+    backbone: str = ""
     num_halvings: int = 0
 
+    def recall(self, chosen: Hparams) -> None:
+        """Start with the part that a trial of this backbone fitted with before.
+
+        Args:
+            chosen: of this trial's own record, if it was interrupted: it resumes with the same part.
+        """
+        if self.accumulates:
+            self.num_halvings = _FITTING.get((self.backbone, self._size), 0)
+            if (size := int(chosen.get("micro_batch", 0))) > 0:
+                self.num_halvings = max(0, (self._size // size).bit_length() - 1)
+
+    def remember(self) -> None:
+        """Let later trials of this backbone in this process start with the part that fits."""
+        if self.accumulates:
+            _FITTING[self.backbone, self._size] = self.num_halvings
+
     def halve(self) -> bool:
-        """Halve the batches and release cached memory; return False after MAX_HALVINGS."""
-        if self.num_halvings == MAX_HALVINGS:
+        """Halve the batches and release cached memory; return False if that was done as often as allowed."""
+        largest = self._size.bit_length() - 1 if self.accumulates else MAX_HALVINGS
+        if self.num_halvings >= largest:
             return False
         self.num_halvings += 1
         gc.collect()
@@ -70,16 +93,26 @@ class BatchReduction:
 
     @property
     def reduced(self) -> Hparams:
-        """The minibatch size as a hyperparameter if it was halved, else empty.
+        """The hyperparameter that was reduced and its value, else empty.
 
-        It changes the training, so the trial's record, provenance and recipe state it.
+        It changes the training, or at least its rounding: the trial's record, provenance and recipe state it.
         """
         if not self.num_halvings or self.minibatch is None:
             return {}
-        size = int(self.requested.get("batch_size", self.minibatch))
-        return {"batch_size": max(1, size >> self.num_halvings)}
+        return {self._name: max(1, self._size >> self.num_halvings)}
 
     @property
     def hparams(self) -> Hparams:
         """The requested hyperparameters with the reduced minibatch."""
         return {**self.requested, **self.reduced}
+
+    @property
+    def _name(self) -> str:
+        return "micro_batch" if self.accumulates else "batch_size"
+
+    @property
+    def _size(self) -> int:
+        """Images per forward pass as requested."""
+        size = int(self.requested.get("batch_size", self.minibatch or 1))
+        part = int(self.requested.get("micro_batch", 0)) if self.accumulates else 0
+        return min(part, size) if part else size

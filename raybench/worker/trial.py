@@ -64,7 +64,9 @@ class Trial:
         self._num_threads = num_threads
         self._started_at = time.time()
         self._started = time.perf_counter()
-        self._batches = BatchReduction(self.protocol.minibatch, request.hparams)
+        self._batches = BatchReduction(
+            self.protocol.minibatch, request.hparams, self.protocol.accumulates, request.pair.backbone
+        )
         self._attempt: Attempt | None = None
         self._resumed: TrialRecord | None = None
         """Record of the interrupted training that this one resumes."""
@@ -78,7 +80,8 @@ class Trial:
     def step(self) -> StepResult:
         """Advance by one epoch. A RaybenchError, such as a diverged training, ends the trial as failed.
 
-        After running out of memory the trial restarts with half the batch, at most three times, then fails.
+        After running out of memory the trial restarts with half the batch, at most three times, or with half
+        the micro-batch where its protocol accumulates gradients; then it fails.
 
         Raises:
             StorageUnavailableError: if the storage cannot be written; the trial does not fail because of it.
@@ -110,7 +113,7 @@ class Trial:
             self._write(status="failed", reason=reason)
 
     def _restart_smaller(self) -> bool:
-        """Drop the attempt and halve the batches; return False if they were halved MAX_HALVINGS times."""
+        """Drop the attempt and halve the batches; return False if they were halved as often as allowed."""
         self._attempt = None
         if not self._batches.halve():
             return False
@@ -126,18 +129,22 @@ class Trial:
 
     def _train_epoch(self) -> StepResult:
         if self._attempt is None:
+            resumed = self._resumable_record()
+            if not self._batches.num_halvings:
+                self._batches.recall(resumed.chosen if resumed else {})
             context = self._make_context()
             factory: ProtocolFactory = load_entry_point(self.protocol.entry_point)
             run = factory(context, self._batches.hparams, self.request.seed, self.request.max_epochs)
             if self.request.stage == "final" and (result := self._evaluate_earlier_fit(run, context)):
                 return result
-            self._resumed = self._resumable_record()
+            self._resumed = resumed
             self._attempt = Attempt(run=run, context=context, objective=context.objective)
         attempt = self._attempt
         # `is_over` trains one epoch ahead, wasted if early stopping ends the trial now. A trial that may be
         # stopped early instead takes one more step to find that no epoch is left.
         may_be_stopped = self.request.stage == "search" and self._spec.search.early_stopping != "none"
         is_over = not attempt.train_epoch() or self._is_out_of_time(attempt)
+        self._batches.remember()
         if is_over or (not may_be_stopped and attempt.is_over()):
             return self._end(attempt)
         self._write(status="running")

@@ -177,10 +177,10 @@ def test_the_command_line_runs_a_recipe_with_every_evaluator_and_gets_the_same_b
 
 
 class OutOfMemoryAbove16:
-    """Fine-tuning for which there is memory for minibatches of 16 images at most."""
+    """Fine-tuning for which there is memory for passes of 16 images at most."""
 
     def __call__(self, context, hparams, seed, epochs):
-        if hparams.get("batch_size", 64) > 16:
+        if hparams.get("micro_batch", 64) > 16:
             np.empty(2**60, dtype=np.uint8)
         return finetuning.finetune(context, hparams, seed, epochs)
 
@@ -196,7 +196,8 @@ def test_a_recipe_with_batches_reduced_by_memory_gives_the_same_bits(
         patched.setattr(trial, "load_entry_point", lambda address: OutOfMemoryAbove16())
         recipe = run_in_process(spec, tmp_path / "first")
     again = load_spec(recipe)
-    assert again.hparams["batch_size"] == 16
+    assert again.hparams["micro_batch"] == 16
+    assert "batch_size" not in again.hparams
     run_in_process(again, tmp_path / "again")
     assert measurements(tmp_path / "again").equals(measurements(tmp_path / "first"))
 

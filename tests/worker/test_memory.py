@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from raybench.core.errors import ResourceError
+from raybench.worker import memory
 from raybench.worker.memory import CONTEXT_BYTES, MAX_HALVINGS, BatchReduction, claim_device, is_out_of_memory
 
 TOO_MUCH = 2**60
@@ -57,6 +58,58 @@ def test_minibatches_are_halved_at_most_three_times(minibatch, requested, sizes)
         assert batches.reduced == {"batch_size": size}
     assert not batches.halve()
     assert batches.num_halvings == MAX_HALVINGS
+
+
+@pytest.mark.parametrize(
+    ("requested", "sizes"),
+    [
+        ({"lr": 0.1}, [32, 16, 8, 4, 2, 1]),
+        ({"batch_size": 1024, "micro_batch": 8}, [4, 2, 1]),
+        ({"batch_size": 4, "micro_batch": 128}, [2, 1]),
+    ],
+)
+def test_with_accumulation_the_parts_are_halved_down_to_one_image_and_the_batch_stays(requested, sizes):
+    batches = BatchReduction(64, requested, accumulates=True, backbone="unheard of")
+    for size in sizes:
+        assert batches.halve()
+        assert batches.hparams == {**requested, "micro_batch": size}
+    assert not batches.halve()
+
+
+@pytest.fixture
+def forgetful(monkeypatch):
+    monkeypatch.setattr(memory, "_FITTING", {})
+
+
+def test_later_trials_of_a_backbone_start_with_the_part_that_fitted(forgetful):
+    first = BatchReduction(64, {"batch_size": 256}, accumulates=True, backbone="a")
+    assert first.halve()
+    assert first.halve()
+    first.remember()
+    expected = {("a", 256): 64, ("a", 128): None, ("b", 256): None}
+    for (backbone, batch_size), size in expected.items():
+        later = BatchReduction(64, {"batch_size": batch_size}, accumulates=True, backbone=backbone)
+        later.recall({})
+        assert later.reduced.get("micro_batch") == size
+
+
+@pytest.mark.parametrize("size", [32, 25, 6, 1])
+def test_an_interrupted_trial_resumes_with_the_part_of_its_record(forgetful, size):
+    batches = BatchReduction(64, {"batch_size": 50}, accumulates=True, backbone="a")
+    while batches.reduced.get("micro_batch", 50) > size:
+        assert batches.halve()
+    resumed = BatchReduction(64, {"batch_size": 50}, accumulates=True, backbone="a")
+    resumed.recall({**batches.reduced, "epoch": 3})
+    assert resumed.reduced == batches.reduced
+
+
+def test_without_accumulation_nothing_is_remembered(forgetful):
+    first = BatchReduction(256, {}, backbone="a")
+    assert first.halve()
+    first.remember()
+    later = BatchReduction(256, {}, backbone="a")
+    later.recall({"batch_size": 128})
+    assert later.reduced == {}
 
 
 def test_a_protocol_without_minibatches_keeps_its_hyperparameters():

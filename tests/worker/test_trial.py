@@ -25,7 +25,7 @@ from raybench.features.store import FeatureStore
 from raybench.spec import ExperimentSpec, load_spec
 from raybench.store import artifacts, ledger
 from raybench.store.measurements import read_measurements
-from raybench.worker import final_stage, trial
+from raybench.worker import final_stage, memory, trial
 from raybench.worker.trial import StepResult, Trial
 
 PAIR = Pair(backbone="mini_resnet.random", task=Task("knn", "drawn"))
@@ -212,13 +212,13 @@ def test_a_diverged_training_fails_with_its_reason(make_trial, storage):
 
 
 class OutOfMemoryAbove:
-    """A real protocol whose backbone takes more memory than there is until the minibatch is small enough."""
+    """A real protocol whose backbone takes more memory than there is until its passes are small enough."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.tried = limit, []
 
     def __call__(self, context, hparams, seed, epochs):
-        size = hparams.get("batch_size", 64)
+        size = hparams.get("micro_batch", 64)
         self.tried.append(size)
         if size > self.limit:
             np.empty(2**60, dtype=np.uint8)
@@ -227,12 +227,13 @@ class OutOfMemoryAbove:
 
 def finetune(trial_: Trial, monkeypatch, limit: int) -> tuple[Trial, OutOfMemoryAbove]:
     factory = OutOfMemoryAbove(limit)
+    monkeypatch.setattr(memory, "_FITTING", {})
     monkeypatch.setattr(trial, "load_entry_point", lambda address: factory)
     return trial_, factory
 
 
 @pytest.mark.parametrize("stage", ["search", "final"])
-def test_after_running_out_of_memory_a_trial_restarts_with_half_the_batch_and_records_it(
+def test_after_running_out_of_memory_a_trial_restarts_with_half_the_micro_batch_and_records_it(
     make_finetune, storage, monkeypatch, stage
 ):
     subject, factory = finetune(make_finetune(stage), monkeypatch, limit=16)
@@ -240,24 +241,23 @@ def test_after_running_out_of_memory_a_trial_restarts_with_half_the_batch_and_re
     record = record_of(subject, storage)
     assert factory.tried == [64, 32, 16]
     assert record.status == "completed"
-    assert record.chosen["batch_size"] == 16
+    assert record.chosen["micro_batch"] == 16
+    assert "batch_size" not in record.chosen
     assert record.hparams == {
         "lr": 1e-3,
         "weight_decay": 0.05,
     }  # The requested hyperparameters stay.
     if stage == "final":
-        assert record.provenance["batch_size"] == 16
+        assert record.provenance["micro_batch"] == 16
         provenance = read_measurements(storage)["provenance"]
-        assert all('"batch_size": 16' in text or '"batch_size":16' in text for text in provenance)
+        assert all('"micro_batch": 16' in text or '"micro_batch":16' in text for text in provenance)
 
 
-def test_a_trial_that_runs_out_of_memory_with_an_eighth_of_the_batch_fails(
-    make_finetune, storage, monkeypatch
-):
+def test_a_trial_that_runs_out_of_memory_with_single_images_fails(make_finetune, storage, monkeypatch):
     subject, factory = finetune(make_finetune("search"), monkeypatch, limit=0)
     assert run(subject) == [StepResult(epoch=0, objective=None, is_done=True)]
     record = record_of(subject, storage)
-    assert factory.tried == [64, 32, 16, 8]
+    assert factory.tried == [64, 32, 16, 8, 4, 2, 1]
     assert record.status == "failed"
     assert record.reason.startswith("out of memory, also with smaller batches: Unable to allocate")
 

@@ -21,6 +21,8 @@ class TrainingState:
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Moving average of the weights and its number of steps; empty if the recipe has none."""
     results: list[EpochResult] = field(default_factory=list)
     """Results of the completed epochs; a resumed run yields them again, so its learning curve is complete."""
 
@@ -31,6 +33,7 @@ def save_state(folder: StoragePath, state: TrainingState) -> None:
         "weights": state.weights,
         "optimizer": state.optimizer,
         "scaler": state.scaler,
+        "average": state.average,
         "rungs": [asdict(result) for result in state.results],  # The name that earlier versions wrote.
     }
     write_atomic(folder / LAST, lambda file: torch.save(content, file))
@@ -47,6 +50,7 @@ def load_state(folder: StoragePath, device: torch.device) -> TrainingState | Non
         weights=content["weights"],
         optimizer=content["optimizer"],
         scaler=content["scaler"],
+        average=content.get("average", {}),  # Earlier versions had none.
         results=[EpochResult(**result) for result in content["rungs"]],
     )
 

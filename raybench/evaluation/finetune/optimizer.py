@@ -1,8 +1,9 @@
-"""The optimiser of fine-tuning: AdamW with layer-wise learning rates, a schedule and gradient clipping."""
+"""The optimiser of fine-tuning: AdamW with layer-wise learning rates, accumulation and gradient clipping."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,21 +14,30 @@ from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.finetune.recipe import Recipe
 from raybench.evaluation.precision import half_precision
 
-MAX_GRADIENT_NORM = 5.0
-"""Swin's recipe; a bad first step at a high learning rate then does not end the run."""
 WARMUP_SHARE = 0.1
-"""Share of all steps; Goldblum et al. 2023 warm up for 5 to 10 of 100 epochs (released configs)."""
+"""Share of all steps where a recipe states no `warmup_epochs`."""
 
 
-def lr_factor(progress: float) -> float:
-    """Linear warm-up, then cosine to zero; `progress` is the share of all steps done, in (0, 1).
+def lr_factor(progress: float, warmup: float = WARMUP_SHARE, start: float = 0.0, floor: float = 0.0) -> float:
+    """Linear warm-up, then cosine; `progress` is the share of all steps done, in (0, 1).
+
+    Args:
+        progress: share of all steps done.
+        warmup: share of all steps after which the factor is 1, in [0, 1].
+        start: factor at progress 0.
+        floor: factor at progress 1.
 
     >>> [round(lr_factor(p), 3) for p in (0.0, 0.05, 0.1, 0.55, 0.999)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
+    >>> [round(lr_factor(p, 0.2, start=0.1, floor=0.01), 4) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.1, 0.55, 1.0, 0.505, 0.01]
     """
-    if progress < WARMUP_SHARE:
-        return progress / WARMUP_SHARE
-    return 0.5 * (1 + math.cos(math.pi * (progress - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
+    if progress < warmup:
+        return start + (1 - start) * (progress / warmup)
+    if warmup >= 1.0:
+        return 1.0
+    cosine = 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+    return floor + (1 - floor) * cosine
 
 
 class Optimizer:
@@ -35,6 +45,7 @@ class Optimizer:
 
     def __init__(self, model: Classifier, recipe: Recipe, device: torch.device) -> None:
         self._parameters = list(model.parameters())
+        self._clip_norm = recipe.clip_norm
         self._adamw = torch.optim.AdamW(
             param_groups(
                 model.backbone,
@@ -42,26 +53,33 @@ class Optimizer:
                 lr=recipe.lr,
                 weight_decay=recipe.weight_decay,
                 layer_decay=recipe.layer_decay,
+                head_lr=recipe.lr * recipe.head_lr,
             )
         )
         self._peak_lrs = [float(group["lr"]) for group in self._adamw.param_groups]
         self._scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) is torch.float16)
 
-    def step(self, loss: torch.Tensor, progress: float) -> None:
-        """One step down the gradient of `loss`, clipped to MAX_GRADIENT_NORM.
+    def step(self, losses: Iterable[torch.Tensor], factor: float) -> float:
+        """One step down the gradient of the sum of `losses`, clipped to the recipe's norm; return the sum.
 
         Args:
-            loss: scalar.
-            progress: share of all steps done, in (0, 1); sets the learning rates.
+            losses: scalars, one for each part of the batch; the next one is computed after the gradient of
+                the one before, so only one part's activations are held.
+            factor: of the peak learning rates.
         """
         for group, peak in zip(self._adamw.param_groups, self._peak_lrs, strict=True):
-            group["lr"] = peak * lr_factor(progress)
+            group["lr"] = peak * factor
         self._adamw.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
+        total = 0.0
+        for loss in losses:
+            self._scaler.scale(loss).backward()
+            total += float(loss.detach())
         self._scaler.unscale_(self._adamw)
-        nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
+        if self._clip_norm > 0:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         self._scaler.step(self._adamw)
         self._scaler.update()
+        return total
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """(AdamW's state, the loss scaler's state)."""

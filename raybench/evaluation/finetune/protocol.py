@@ -1,9 +1,10 @@
 """The protocol `finetune`: backbone and a new head trained end to end.
 
-AdamW with layer-wise learning-rate decay, linear warm-up and cosine to zero per step, label smoothing,
-gradient clipping, random crops on the device; bfloat16 (or float16) products on a GPU only. The state is
-written after every epoch, and an interrupted run resumes from it: on a CPU with one thread to the same last
-bit as an uninterrupted run. GPU kernels sum in no fixed order, so there only up to rounding.
+AdamW with layer-wise learning-rate decay, linear warm-up and cosine per step, label smoothing, gradient
+clipping, random crops on the device, and the further parts of `Recipe`, each off by default; bfloat16 (or
+float16) products on a GPU only. The state is written after every epoch, and an interrupted run resumes from
+it: on a CPU with one thread to the same last bit as an uninterrupted run. GPU kernels sum in no fixed order,
+so there only up to rounding.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from raybench.metrics import classification_metrics
 def finetune(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
     """Prepare a fine-tuning run.
 
-    Hyperparameters: `lr`, `weight_decay`, `layer_decay`, `drop_path`, and optionally `epochs`, `batch_size`,
-    `min_crop`, `flip`, `color_jitter` and `epoch`; see `Recipe`.
+    Hyperparameters: `lr`, `weight_decay`, `layer_decay`, `drop_path`, and optionally `epoch` and those of
+    `catalog.finetuning.FINETUNE_OPTIONAL`; see `Recipe`.
     """
     return FinetuneRun(context, Recipe.from_hparams(hparams, max_epochs), seed)
 
@@ -51,16 +52,18 @@ class FinetuneRun(ClassifierRun):
         training = Training(self._context, self._recipe, self._seed)
         state = load_state(folder, device)
         results = [] if state is None else state.results
-        if state is not None:
+        if state is None:
+            training.initialize_head()
+        else:
             training.restore(state)
         for result in list(results):
             self._update_best(result)
             yield result
-        for epoch in range(len(results) + 1, self._recipe.last_epoch + 1):
+        for epoch in range(len(results) + 1, training.last_epoch + 1):
             training.train_epoch(epoch)
-            result = self._measure(epoch, training.model)
+            result = self._measure(epoch, training.measured_model)
             if self._update_best(result):
-                save_best(folder, training.model.state_dict())
+                save_best(folder, training.measured_model.state_dict())
             results.append(result)
             save_state(folder, training.state(results))
             yield result
@@ -109,7 +112,7 @@ class FinetuneRun(ClassifierRun):
         model.eval()
         _, logits = model.features_and_logits(
             self._context.dataset.split(split),
-            self._recipe.batch_size,
+            self._recipe.images_per_pass,
             device=self._context.device,
             num_threads=self._context.num_threads,
         )

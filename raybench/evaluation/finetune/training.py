@@ -5,27 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raybench.backbones.loading import load_backbone
 from raybench.core.errors import DivergedError
-from raybench.core.preprocessing import Preprocessing
 from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.finetune.checkpoint import TrainingState
-from raybench.evaluation.finetune.decoded_images import DecodedImages
-from raybench.evaluation.finetune.optimizer import Optimizer
+from raybench.evaluation.finetune.optimizer import WARMUP_SHARE, Optimizer, lr_factor
 from raybench.evaluation.finetune.recipe import Recipe
+from raybench.evaluation.finetune.training_images import TrainingImages
+from raybench.evaluation.linear_probe import LogisticRun
 from raybench.evaluation.outcomes import EpochResult
 from raybench.evaluation.precision import mixed_precision
-from raybench.perturbations.augmentations import Augmentation, augmented
 
-LABEL_SMOOTHING = 0.1
-"""As in Goldblum et al. 2023 (released configs)."""
 HEAD_INIT_STD = 0.01
 
 
@@ -33,22 +30,42 @@ class Training:
     """Model, optimiser and training images."""
 
     def __init__(self, context: TrialContext, recipe: Recipe, seed: int) -> None:
+        self._context = context
         self._device = context.device
         self._recipe = recipe
         self._seed = seed
         self.model = new_classifier(context, seed, drop_path=recipe.drop_path)
-        preprocessing = self.model.backbone.preprocessing
+        self._average = _moving_average(self.model, recipe.ema) if recipe.ema > 0 else None
         self._optimizer = Optimizer(self.model, recipe, context.device)
-        self._augmentation = Augmentation(
-            output_size=preprocessing.input_size,
-            min_crop=recipe.min_crop,
-            flip=recipe.flip,
-            color_jitter=recipe.color_jitter,
-        ).build()
-        self._images = DecodedImages(
-            context.dataset.train, without_center_crop(preprocessing), num_threads=context.num_threads
-        )
-        self._targets = torch.tensor(context.dataset.train.targets, device=context.device)
+        self._images = TrainingImages(context, self.model.backbone.preprocessing, recipe, seed)
+        self._steps_per_epoch = self._images.steps_per_epoch
+        longest = recipe.epochs * self._steps_per_epoch
+        self._num_steps = min(recipe.steps, longest) if recipe.steps else longest
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which training ends, whole or not."""
+        return min(self._recipe.last_epoch, math.ceil(self._num_steps / self._steps_per_epoch))
+
+    @property
+    def measured_model(self) -> Classifier:
+        """The weights to measure and keep: the moving average if there is one."""
+        model = self._average.module if self._average is not None else self.model
+        assert isinstance(model, Classifier)
+        return model
+
+    def initialize_head(self) -> None:
+        """Give the head of a run that starts its first weights, as the recipe's `head_init` says."""
+        head = self.model.head
+        assert isinstance(head, nn.Linear)
+        if self._recipe.head_init == "xavier":
+            with seeded(self._device, self._seed, 0):
+                weight = nn.init.xavier_normal_(torch.empty(head.weight.shape))
+            head.weight.data.copy_(weight)
+        elif self._recipe.head_init == "linear_probe":
+            weight, bias = linear_probe_head(self._context)
+            head.weight.data.copy_(weight)
+            head.bias.data.copy_(bias)
 
     def train_epoch(self, epoch: int) -> None:
         """Train on every image once, in an order and with augmentations that follow from (seed, epoch).
@@ -56,17 +73,17 @@ class Training:
         Raises:
             DivergedError: if a loss is NaN or infinite.
         """
-        self.model.train()
-        order = self._order(epoch)
-        size = self._recipe.batch_size
-        num_steps = math.ceil(len(order) / size)
+        self._set_train_mode()
+        num_before = (epoch - 1) * self._steps_per_epoch
         with seeded(self._device, self._seed, epoch):
-            for step, pixels in enumerate(self._images.batches(order, size, self._device)):
-                batch = torch.from_numpy(order[step * size : (step + 1) * size]).to(self._device)
-                loss = self._loss(augmented(pixels, self._augmentation), self._targets[batch])
-                progress = ((epoch - 1) * num_steps + step + 0.5) / (self._recipe.epochs * num_steps)
-                self._optimizer.step(loss, progress)
-                if not math.isfinite(value := float(loss.detach())):
+            for step, (pixels, targets) in enumerate(self._images.batches(epoch)):
+                if num_before + step >= self._num_steps:
+                    return
+                factor = self._lr_factor((num_before + step + 0.5) / self._num_steps)
+                value = self._optimizer.step(self._losses(pixels, targets), factor)
+                if self._average is not None:
+                    self._average.update_parameters(self.model)
+                if not math.isfinite(value):
                     raise DivergedError(
                         f"fine-tuning diverged: the loss is {value} in step {step + 1} of epoch {epoch} with "
                         f"lr = {self._recipe.lr}; lower `lr`."
@@ -76,24 +93,47 @@ class Training:
         """What a resumed run needs, after the epochs that gave `results`."""
         optimizer, scaler = self._optimizer.state()
         return TrainingState(
-            weights=self.model.state_dict(), optimizer=optimizer, scaler=scaler, results=results
+            weights=self.model.state_dict(),
+            optimizer=optimizer,
+            scaler=scaler,
+            average={} if self._average is None else self._average.state_dict(),
+            results=results,
         )
 
     def restore(self, state: TrainingState) -> None:
         """Continue from `state`."""
         self.model.load_state_dict(state.weights)
         self._optimizer.restore(state.optimizer, state.scaler)
+        if self._average is not None:
+            self._average.load_state_dict(state.average)
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """Indices of the training images, shuffled; one fewer where the last batch would hold one image."""
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._images))
-        is_last_alone = len(order) > 1 and len(order) % self._recipe.batch_size == 1
-        return order[:-1] if is_last_alone else order  # Batch norm cannot normalise a batch of one.
+    def _set_train_mode(self) -> None:
+        self.model.train()
+        if self._recipe.freeze_batch_stats:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def _lr_factor(self, progress: float) -> float:
+        recipe, warmup = self._recipe, WARMUP_SHARE
+        if recipe.warmup_epochs is not None:
+            warmup = min(1.0, recipe.warmup_epochs * self._steps_per_epoch / self._num_steps)
+        return lr_factor(progress, warmup, recipe.warmup_start, recipe.lr_floor)
+
+    def _losses(self, pixels: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Losses of the batch's parts, which add up to its mean loss; parts differ by one image at most."""
+        num_parts = math.ceil(len(pixels) / self._recipe.images_per_pass)
+        for part, part_targets in zip(
+            pixels.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True
+        ):
+            yield self._loss(part, part_targets) * (len(part) / len(pixels))
 
     def _loss(self, pixels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy with smoothed labels; targets are class indices or label shares."""
         with mixed_precision(self._device):
             logits = self.model(pixels)
-        return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=LABEL_SMOOTHING)
+        smoothing = self._recipe.label_smoothing
+        return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
 
 
 def new_classifier(context: TrialContext, seed: int, *, drop_path: float = 0.0) -> Classifier:
@@ -106,10 +146,23 @@ def new_classifier(context: TrialContext, seed: int, *, drop_path: float = 0.0) 
     return Classifier(backbone, head).to(context.device)
 
 
-def without_center_crop(preprocessing: Preprocessing) -> Preprocessing:
-    """The preprocessing with the whole resized square, from which random crops are taken."""
-    side = math.floor(preprocessing.input_size / preprocessing.crop_pct)
-    return replace(preprocessing, input_size=side, crop_pct=1.0)
+def linear_probe_head(context: TrialContext) -> tuple[torch.Tensor, torch.Tensor]:
+    """(weight [c, d], bias [c]) of a linear probe on the stored features.
+
+    Logistic regression on standardised features, with the strength that is best on val; the standardisation
+    is folded into the weights. Source: LP-FT, Kumar et al., ICLR 2022.
+    """
+    probe = LogisticRun(context, {"solver": "lbfgs", "feature_norm": "standardize"})
+    for _ in probe.run_epochs():
+        pass
+    state = probe.state()
+    weight = state["weights"][:-1] * state["scale"][:, None]
+    return weight.T, state["weights"][-1] - state["mean"] @ weight
+
+
+def _moving_average(model: Classifier, decay: float) -> AveragedModel:
+    """The exponential moving average of the weights; batch statistics are the model's latest."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def test_steps_are_adamws_with_clipped_gradients(context_at, model, scale):
     for step, (loss, twins_loss) in enumerate(
         zip(losses(model, 4, scale), losses(twin, 4, scale), strict=True), start=1
     ):
-        optimizer.step(loss(), progress=step / 5)
+        optimizer.step([loss()], lr_factor(step / 5))
         parameters = dict(twin.named_parameters())
         gradients = torch.autograd.grad(twins_loss(), list(parameters.values()))
         norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients))
@@ -57,7 +57,7 @@ def test_steps_are_adamws_with_clipped_gradients(context_at, model, scale):
 
 def test_the_gradient_of_a_step_has_at_most_the_norm_5(model):
     optimizer = Optimizer(model, Recipe.from_hparams({"lr": 1e-3, "weight_decay": 0.0}, 1), CPU)
-    optimizer.step(next(losses(model, 1, 1e4))(), progress=0.5)
+    optimizer.step([next(losses(model, 1, 1e4))()], 0.5)
     norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in model.parameters()))
     assert norm == pytest.approx(5.0, rel=1e-4)
 
@@ -65,7 +65,7 @@ def test_the_gradient_of_a_step_has_at_most_the_norm_5(model):
 def test_lower_layers_get_smaller_rates(model):
     recipe = Recipe.from_hparams({"lr": 1.0, "weight_decay": 0.0, "layer_decay": 0.5}, 1)
     before = [p.detach().clone() for p in (model.head.weight, next(model.backbone.parameters()))]
-    Optimizer(model, recipe, CPU).step(next(losses(model, 1, 1.0))(), progress=0.1)
+    Optimizer(model, recipe, CPU).step([next(losses(model, 1, 1.0))()], 1.0)
     after = [p.detach() for p in (model.head.weight, next(model.backbone.parameters()))]
     # AdamW's first step moves every weight with a gradient by its learning rate.
     head, stem = (float((a - b).abs().max()) for a, b in zip(after, before, strict=True))
@@ -77,13 +77,13 @@ def test_a_restored_optimiser_goes_on_with_the_same_bits(context_at, model):
     recipe = Recipe.from_hparams({"lr": 1e-2, "weight_decay": 0.1}, 1)
     optimizer = Optimizer(model, recipe, CPU)
     steps = list(losses(model, 2, 1.0))
-    optimizer.step(steps[0](), progress=0.2)
+    optimizer.step([steps[0]()], 1.0)
     twin = new_classifier(context_at("unused"), 1).eval()
     twin.load_state_dict(model.state_dict())
     resumed = Optimizer(twin, recipe, CPU)
     resumed.restore(*copy.deepcopy(optimizer.state()))
-    optimizer.step(steps[1](), progress=0.4)
-    resumed.step(list(losses(twin, 2, 1.0))[1](), progress=0.4)
+    optimizer.step([steps[1]()], 0.5)
+    resumed.step([list(losses(twin, 2, 1.0))[1]()], 0.5)
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(one, other)
 

@@ -7,10 +7,11 @@ import torch
 from raybench.core.errors import DivergedError
 from raybench.core.preprocessing import Preprocessing
 from raybench.data.batches import batches
-from raybench.evaluation.finetune import training as module
+from raybench.evaluation.finetune import training_images as module
 from raybench.evaluation.finetune.decoded_images import DecodedImages
 from raybench.evaluation.finetune.recipe import Recipe
-from raybench.evaluation.finetune.training import Training, without_center_crop
+from raybench.evaluation.finetune.training import Training
+from raybench.evaluation.finetune.training_images import without_center_crop
 from raybench.evaluation.precision import mixed_precision
 
 
@@ -71,7 +72,7 @@ def seen(monkeypatch):
 def test_every_image_is_cropped_at_random_and_keeps_its_label(train, seen, digits):
     training = train()
     pixels, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    order = training._order(1)
+    order = training._images.order(1)
     assert targets.tolist() == [int(digits.train.targets[i]) for i in order]
     plain = torch.cat(list(batches(digits.train, training.model.backbone.preprocessing, 64)))[order]
     changes = (pixels - plain).abs().mean(dim=(1, 2, 3))
@@ -83,7 +84,7 @@ def test_every_image_is_cropped_at_random_and_keeps_its_label(train, seen, digit
 def test_crops_follow_from_seed_and_epoch(train, seen):
     by_image = []
     for epoch in (1, 1, 2):
-        order = train(epoch=epoch)._order(epoch)
+        order = train(epoch=epoch)._images.order(epoch)
         by_image.append(torch.cat([pixels for pixels, _ in seen])[np.argsort(order)])
         seen.clear()
     first, again, later = by_image
@@ -123,7 +124,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_its_rate(train, monkeypat
 
 def test_a_last_batch_of_one_is_left_out_for_batch_norm(train, hparams):
     training = train(recipe=Recipe.from_hparams({**hparams, "batch_size": 199}, 1))
-    assert len(training._order(1)) == 199
+    assert len(training._images.order(1)) == 199
 
 
 def test_random_crops_are_taken_from_the_whole_square():
