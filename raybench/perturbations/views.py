@@ -166,25 +166,18 @@ def draw_jitter(rng: np.random.Generator, strength: float) -> tuple[float, float
 
 
 def _crop(pixels: torch.Tensor, views: Sequence[View], side: int) -> torch.Tensor:
-    """Cut and resize every image with an antialiased filter, as PIL does."""
-    from kornia.geometry.transform import crop_by_indices  # Deferred: see `rand_augment.apply_one`.
-
+    """Cut and resize every image with an antialiased filter, as PIL does; kornia's blurs with a Gaussian."""
     output = pixels.new_empty((len(pixels), 3, side, side))
-    for mode, is_bicubic in (("bilinear", False), ("bicubic", True)):
-        rows = [row for row, view in enumerate(views) if view.is_bicubic == is_bicubic]
-        if rows:
-            corners = torch.tensor([_corners(views[row].crop) for row in rows])
-            index = torch.tensor(rows, device=pixels.device)
-            output[index] = crop_by_indices(
-                pixels[index], corners, (side, side), mode, align_corners=False, antialias=True
-            )
+    for row, view in enumerate(views):
+        top, left, height, width = view.crop
+        output[row] = torch.nn.functional.interpolate(
+            pixels[row : row + 1, :, top : top + height, left : left + width],
+            (side, side),
+            mode="bicubic" if view.is_bicubic else "bilinear",
+            align_corners=False,
+            antialias=True,
+        )[0]
     return output.clamp_(0.0, 1.0)  # Bicubic filters overshoot.
-
-
-def _corners(box: Box) -> list[list[int]]:
-    """(x, y) of the corners, clockwise from the upper left; both ends are inside."""
-    right, bottom = box.left + box.width - 1, box.top + box.height - 1
-    return [[box.left, box.top], [right, box.top], [right, bottom], [box.left, bottom]]
 
 
 def _jitter(pixels: torch.Tensor, views: Sequence[View]) -> torch.Tensor:

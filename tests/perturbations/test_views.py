@@ -143,7 +143,7 @@ def test_erased_pixels_have_the_networks_mean_and_deviation_and_the_others_stay(
 
 def test_brightness_is_a_factor():
     result = applied(changed(jitter=(0.7, 1.0, 1.0, 0.0)))
-    torch.testing.assert_close(result, 0.7 * applied(PLAIN), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(result, 0.7 * applied(PLAIN), atol=1e-4, rtol=1e-4)
 
 
 def test_everything_at_once_stays_in_the_unit_range_and_keeps_the_input():

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.evaluation.finetune.protocol import finetune
 from raybench.evaluation.finetune.recipe import Recipe
 from raybench.evaluation.finetune.training import Training
+from raybench.evaluation.linear_probe import LogisticRun
 from raybench.features.store import FeatureStore
 
 VIT = BackboneInfo(
@@ -79,11 +79,16 @@ def trained(context, num_epochs=1, **changes):
 
 def test_four_passes_of_16_equal_a_batch_of_64_without_batch_statistics(context_at):
     context = with_vit(context_at("unused"))
-    whole = trained(context, batch_size=64, rand_augment_layers=2, mixup=0.8, erasing=0.25)
-    parts = trained(context, batch_size=64, micro_batch=16, rand_augment_layers=2, mixup=0.8, erasing=0.25)
-    for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
+    parts = {"batch_size": 64, "steps": 1, "rand_augment_layers": 2, "mixup": 0.8, "erasing": 0.25}
+    whole, accumulated = trained(context, **parts), trained(context, **parts, micro_batch=16)
+    num_compared = 0
+    for one, other in zip(whole.model.parameters(), accumulated.model.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-6)
+        # AdamW's first step divides by the gradient's size: where that is rounding, so is the step.
+        is_clear = one.grad.abs() > 1e-4
+        num_compared += int(is_clear.sum())
+        torch.testing.assert_close(one[is_clear], other[is_clear], rtol=1e-5, atol=1e-6)
+    assert num_compared > 1000
 
 
 def test_passes_differ_by_one_image_and_their_losses_add_up_to_the_batchs(context_at):
@@ -200,23 +205,23 @@ def test_label_smoothing_is_the_recipes(context_at):
     assert torch.equal(training._loss(pixels, targets), expected)
 
 
-def test_a_linear_probes_head_gives_the_probes_logits_before_training(context_at, tmp_path):
-    """Accuracy on train is that of a fitted probe, far above chance, before any step."""
-    context = context_at("unused")
-    store = SimpleNamespace(get=FeatureStore(tmp_path / "features").get)
-    object.__setattr__(context, "store", store)
+def test_a_linear_probes_head_gives_the_probes_classes_before_training(context_at, tmp_path):
+    """Before any step, the network classifies the training images as the probe does, far above chance."""
+    context = replace(context_at("unused"), store=FeatureStore(tmp_path / "features"))
     training = trained(context, num_epochs=0, head_init="linear_probe")
     before = training.model.head.weight.detach().clone()
     training.initialize_head()
     assert not torch.equal(training.model.head.weight, before)
-    features = torch.from_numpy(np.array(context.features("train").features)).float()
-    correct = training.model.head(features).argmax(dim=1) == torch.tensor(context.dataset.train.targets)
-    assert float(correct.float().mean()) > 0.5
+    probe = LogisticRun(context, {"solver": "lbfgs", "feature_norm": "standardize"})
+    for _ in probe.run_epochs():
+        pass
+    expected = probe.predict("val").logits.argmax(axis=1)
     training.model.eval()
     _, logits = training.model.features_and_logits(
-        context.dataset.train, 64, device=torch.device("cpu"), num_threads=1
+        context.dataset.val, 64, device=torch.device("cpu"), num_threads=1
     )
-    torch.testing.assert_close(torch.from_numpy(logits), training.model.head(features), rtol=1e-3, atol=1e-3)
+    assert int((logits.argmax(axis=1) == expected).sum()) >= 98
+    assert int((logits.argmax(axis=1) == np.asarray(context.dataset.val.targets)).sum()) > 20
 
 
 def test_xaviers_head_has_its_deviation_and_follows_from_the_seed(context_at):
