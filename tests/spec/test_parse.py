@@ -207,7 +207,7 @@ RECIPE = "{lr: 1.0e-3, weight_decay: 0.05, layer_decay: 0.75, drop_path: 0.1}"
         ("{batch_size: 0.5}", "`hparams.batch_size` must be a whole number from 1, got 0.5."),
         ("{batch_size: 0}", "`hparams.batch_size` must be a whole number from 1, got 0."),
         ("{mixup: much}", "`hparams.mixup` must be a number, got 'much'."),
-        ("{erasing: 1.5}", "`hparams.erasing` must lie in [0, 1], got 1.5."),
+        ("{erasing: 1.5}", "`hparams.erasing` must lie between 0 and 1, got 1.5."),
         ("{steps: 2.5}", "`hparams.steps` must be a whole number, got 2.5."),
         ("{flip: 1}", "`hparams.flip` must be one of False, True, got 1."),
         ("{head_init: zero}", "`hparams.head_init` must be one of small, xavier, linear_probe, got 'zero'."),
