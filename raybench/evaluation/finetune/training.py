@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -50,14 +51,11 @@ class Training:
     @property
     def measured_model(self) -> Classifier:
         """The weights to measure and keep: the moving average if there is one."""
-        model = self._average.module if self._average is not None else self.model
-        assert isinstance(model, Classifier)
-        return model
+        return self.model if self._average is None else cast(Classifier, self._average.module)
 
     def initialize_head(self) -> None:
         """Give the head of a run that starts its first weights, as the recipe's `head_init` says."""
-        head = self.model.head
-        assert isinstance(head, nn.Linear)
+        head = cast(nn.Linear, self.model.head)
         if self._recipe.head_init == "xavier":
             with seeded(self._device, self._seed, 0):
                 weight = nn.init.xavier_normal_(torch.empty(head.weight.shape))
