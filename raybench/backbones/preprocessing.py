@@ -9,15 +9,11 @@ from timm.data import resolve_data_config
 from raybench.backbones.names import is_timm_name, timm_names
 from raybench.catalog.backbone_info import BackboneInfo
 from raybench.core.errors import CheckpointError, UnknownNameError
-from raybench.core.preprocessing import CropMode, Interpolation, Preprocessing
+from raybench.core.preprocessing import CROP_PCT_BOUNDS, STD_BOUNDS, CropMode, Interpolation, Preprocessing
 from raybench.core.registry import suggest
 
 REQUIRED = frozenset({"mean", "std", "crop_pct", "interpolation", "input_size"})
 OVERRIDES = REQUIRED | {"crop_mode"}
-CROP_PCT_BOUNDS = (0.25, 2.0)
-"""Accepted values; timm's lie between 0.875 and 1.15. Others show almost nothing, or mostly padding."""
-STD_BOUNDS = (0.001, 1.0)
-"""Accepted values for pixels in [0, 1]; timm's lie between 0.143 and 1."""
 
 
 def preprocessing_of(info: BackboneInfo) -> Preprocessing:

@@ -172,7 +172,13 @@ def split_random(name: str) -> tuple[str, int | None]:
 
 
 def random_twin(info: BackboneInfo, name: str, seed: int) -> BackboneInfo:
-    """Row of the same architecture, not pretrained but initialised with torch seed `seed`."""
+    """Row of the same architecture, not pretrained but initialised with torch seed `seed`.
+
+    Raises:
+        UnknownNameError: if torch takes no such seed.
+    """
+    if seed >= 2**63:
+        raise UnknownNameError(f"backbone {name!r}: the seed of a random twin must be below 2^63.")
     return replace(
         info,
         name=name,

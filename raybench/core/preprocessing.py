@@ -5,6 +5,12 @@ from typing import Any, Literal
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
+CROP_PCT_BOUNDS = (0.25, 2.0)
+"""timm's own lie between 0.875 and 1.15. Outside, almost nothing of an image is seen, or mostly padding."""
+STD_BOUNDS = (0.001, 1.0)
+"""timm's own lie between 0.143 and 1, in units of [0, 1]."""
+MAX_INPUT_SIZE = 16_384
+"""Pixels: the largest side of an input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

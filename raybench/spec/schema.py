@@ -8,26 +8,35 @@ from pydantic_core import ErrorDetails
 
 from raybench.catalog.backbone_info import Family
 from raybench.catalog.dataset_info import Difficulty
-from raybench.core.preprocessing import CropMode, Interpolation
+from raybench.core.preprocessing import (
+    CROP_PCT_BOUNDS,
+    MAX_INPUT_SIZE,
+    STD_BOUNDS,
+    CropMode,
+    Interpolation,
+)
 from raybench.core.records import HparamValue, Split
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.experiment import EarlyStopping, ResourceSpec, Sampler
 from raybench.spec.spaces import DimensionEntry, SpaceEntry
 
-_Colour = Annotated[list[float], Field(min_length=3, max_length=3)]
+_Mean = Annotated[float, Field(ge=0, le=1)]
+_Std = Annotated[float, Field(ge=STD_BOUNDS[0], le=STD_BOUNDS[1])]
+_Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""What 64 bits with a sign hold: measurement tables store seeds so."""
 
 
-class PreprocessingEntry(BaseModel, extra="forbid", strict=True, frozen=True):
-    mean: _Colour | None = None
-    std: _Colour | None = None
-    crop_pct: float | None = Field(default=None, gt=0)
+class PreprocessingEntry(BaseModel, extra="forbid", strict=True, frozen=True, allow_inf_nan=False):
+    mean: list[_Mean] | None = Field(default=None, min_length=3, max_length=3)
+    std: list[_Std] | None = Field(default=None, min_length=3, max_length=3)
+    crop_pct: float | None = Field(default=None, ge=CROP_PCT_BOUNDS[0], le=CROP_PCT_BOUNDS[1])
     crop_mode: CropMode | None = None
     interpolation: Interpolation | None = None
-    input_size: int | None = Field(default=None, ge=1)
+    input_size: int | None = Field(default=None, ge=1, le=MAX_INPUT_SIZE)
 
 
-class BackboneEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+class BackboneEntry(BaseModel, extra="forbid", strict=True, frozen=True, allow_inf_nan=False):
     timm: str
     name: str | None = None
     checkpoint: str | None = None
@@ -36,8 +45,8 @@ class BackboneEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     family: Family = "unknown"
     method: str = "unknown"
     pretrain_data: str = "unknown"
-    pretrain_images: int | None = Field(default=None, ge=0)
-    params_m: float | None = Field(default=None, gt=0)
+    pretrain_images: int | None = Field(default=None, ge=0, le=10**15)
+    params_m: float | None = Field(default=None, gt=0, le=10**9)
     licence: str = "unknown"
     citation: str = ""
 
@@ -47,7 +56,7 @@ class ShiftEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     cue: str = ""
 
 
-class QueriesEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+class QueriesEntry(BaseModel, extra="forbid", strict=True, frozen=True, allow_inf_nan=False):
     kind: Literal["rest", "first", "listed"]
     fraction: float = Field(default=0.2, gt=0, lt=1)
     max_per_class: int | None = Field(default=None, ge=2)
@@ -59,7 +68,7 @@ class QueriesEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     shares: Literal["category", "instance"] = "category"
 
 
-class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True, allow_inf_nan=False):
     folder: str | None = None
     torchvision: str | None = None
     huggingface: str | None = None
@@ -82,7 +91,7 @@ class SearchEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     sampler: Sampler = "qmc"
     num_trials: int | None = Field(default=None, ge=1)
     early_stopping: EarlyStopping = "none"
-    seed: int = Field(default=0, ge=0)
+    seed: _Seed = 0
     objective: str | None = None
 
 
@@ -104,11 +113,11 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     datasets: dict[str, DatasetEntry] = {}
     search: SearchEntry = SearchEntry()
     budget: str = "standard"
-    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    seeds: list[_Seed] | None = Field(default=None, min_length=1)
     evaluators: list[Any] = []
     """Names, or one-key mappings `{NAME: PRESET}` and `{NAME: {SETTING: VALUE}}`; read by `evaluators.py`."""
     resources: ResourceSpec = ResourceSpec()
-    max_epochs: dict[str, Annotated[int, Field(ge=1)]] = {}
+    max_epochs: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = {}
     spaces: list[SpaceEntry] = []
     hparams: dict[str, HparamValue] | None = None
     preset: str | None = None
@@ -127,6 +136,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "string_type": "text",
     "bool_type": "true or false",
     "list_type": "a list",
@@ -135,7 +145,6 @@ _EXPECTED = {
     "model_attributes_type": "a mapping of keys to values",
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only",
     "string_too_long": "at most 100 characters",
-    "finite_number": "a finite number",
     "tuple_type": "a list",
 }
 
@@ -205,7 +214,8 @@ def expectation(details: Mapping[str, Any]) -> str:
     context = details.get("ctx", {})
     for bound, words in {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}.items():
         if bound in context:
-            return f"{words} {context[bound]:g}"
+            limit = context[bound]
+            return f"{words} {limit:g}" if isinstance(limit, float) else f"{words} {limit}"
     return _EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ").lower()
 
 

@@ -333,3 +333,17 @@ def test_a_pipe_reader_that_ends_early_is_not_an_error():
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "1" + "0" * 20, "9" * 5000, "nan", "²"])
+def test_a_number_that_an_option_cannot_take_is_bad_input(capsys, number):
+    with pytest.raises(SystemExit) as ended:
+        main(["recommend", "published:bob", "--top", number])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "must be at most 1000000000" in error or "must be a whole number of at least 1" in error
+
+
+def test_more_backbones_than_there_are_may_be_asked_for(capsys):
+    assert main(["recommend", "published:bob", "--top", "1000000000"]) == 0
+    assert capsys.readouterr().out.count("\n") > 30

@@ -1,10 +1,12 @@
 """Properties of each backbone: family, pretraining, size, inference cost."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from raybench.core.errors import DataError
 from raybench.core.records import digest_of
 from raybench.report.gather.inference_cost import add_inference_cost, inference_costs
 from raybench.report.gather.sources import Results
@@ -41,7 +43,10 @@ def backbone_table(results: Results) -> pl.DataFrame:
     table = _described_backbones(results.measurements, described)
     for cost in DIRECTIONS:
         if any(cost in row for row in described.values()):
-            values = [described.get(backbone, {}).get(cost) for backbone in table["backbone"]]
+            values = [
+                _positive(described.get(backbone, {}).get(cost), cost, backbone)
+                for backbone in table["backbone"]
+            ]
             table = table.with_columns(pl.Series(cost, values, dtype=pl.Float64))
     measured = inference_costs(results.measurements, results.storages)
     if measured.height:  # Measured by `raybench cost`: preferred to what a table states.
@@ -74,10 +79,24 @@ def _described_backbones(
             parse_provenance(provenance[backbone]).get("num_params"),
         )
         family, method = row.get("family", "unknown"), row.get("method", "unknown")
-        params_m = num_params / 1e6 if num_params else row.get("params_m")
+        num_params = _positive(num_params, "num_params", backbone)
+        params_m = num_params / 1e6 if num_params else _positive(row.get("params_m"), "params_m", backbone)
         architecture = _architecture(backbone, row)
         rows.append((backbone, family, method, architecture, params_m, row.get("pretrain_images")))
     return pl.DataFrame(rows, schema=BACKBONE_INFO, orient="row")
+
+
+def _positive(value: Any, name: str, backbone: str) -> float | None:
+    """The value, or None if it is unknown; sizes and costs are drawn on logarithmic axes.
+
+    Raises:
+        DataError: if it is not a finite number above 0.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise DataError(f"backbone {backbone!r} has {name} {value!r}; it must be a finite number above 0.")
+    return value
 
 
 def _add_cost_metrics(table: pl.DataFrame, measurements: pl.DataFrame) -> pl.DataFrame:

@@ -61,7 +61,7 @@ def recommend_from(
         table,
         at_most=limits.at_most,
         at_least=limits.at_least,
-        top=top,
+        top=min(top, table.height),
         wins=uncertainty.win_probabilities() if uncertainty.replicates is not None else None,
         words=QUANTITIES,
     )
