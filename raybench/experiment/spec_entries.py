@@ -1,11 +1,11 @@
 """Catalogue rows as entries of a spec file that is read from another folder."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.catalog.backbones import find_backbone
+from raybench.catalog.backbones import find_backbone, split_random
 from raybench.catalog.dataset_info import DatasetInfo, Queries, Shift
 from raybench.catalog.dataset_sources import FolderSource, ParquetSource
 from raybench.catalog.datasets import DATASETS
@@ -23,20 +23,28 @@ _BACKBONE_KEYS = (
 
 def backbone_entry(info: BackboneInfo) -> str | dict[str, Any]:
     """Its name if that identifies the row, else the row as a spec writes it."""
-    # Random weights have no other form in a spec than their name.
-    if info.weights == "random" or info == BackboneInfo.of_timm(info.name):
+    plain = replace(info, family="unknown", params_m=None)  # Both are derived from the architecture.
+    if plain == BackboneInfo.of_timm(info.name) or _is_twin_of_timm(info):
         return info.name
     try:
-        if find_backbone(info.name).name == info.name:
+        row = find_backbone(info.name)
+        if (row.timm, dict(row.kwargs), row.entry_point) == (info.timm, dict(info.kwargs), info.entry_point):
             return info.name
     except UnknownNameError:
         pass
     blank = BackboneInfo.of_timm(info.timm)
     changed = {key: getattr(info, key) for key in _BACKBONE_KEYS if getattr(info, key) != getattr(blank, key)}
     entry = {"name": info.name, "timm": info.timm, **changed}
+    if info.weights == "random":
+        entry["random"] = info.init_seed
     if info.preprocessing:
         entry["preprocessing"] = dict(info.preprocessing)
     return {key: _plain(value) for key, value in entry.items()}
+
+
+def _is_twin_of_timm(info: BackboneInfo) -> bool:
+    """Whether it is the random twin of timm's own architecture, which its name identifies."""
+    return info.weights == "random" and info.timm == split_random(info.name)[0] and not info.kwargs
 
 
 def task_entry(spec: ExperimentSpec, task: Task) -> str:

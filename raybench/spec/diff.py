@@ -117,5 +117,5 @@ def _fixed_parts(
     return parts
 
 
-_DESCRIPTIVE = ("licence", "citation", "steps", "groups", "params_m", "num_images")
+_DESCRIPTIVE = ("family", "licence", "citation", "steps", "groups", "params_m", "num_images")
 """Keys of a row that affect no measurement."""

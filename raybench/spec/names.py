@@ -1,6 +1,8 @@
 """Backbones of a spec file → catalogue rows. All problems are collected, not only the first."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from raybench.catalog.backbones import (
     random_twin,
     split_random,
 )
-from raybench.core.errors import DataError, UnknownNameError
+from raybench.core.errors import CheckpointError, DataError, UnknownNameError
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
 from raybench.spec.schema import BackboneEntry
@@ -33,11 +35,15 @@ def resolve_backbones(
     """
     resolved: dict[str, BackboneInfo] = {}
     written: dict[str, int] = {}
+    own = _own_rows(entries, document, report)
+    twinned = {info.name: info for info in own.values()}
     for position, entry in entries:
         location: Location = ("backbones", position)
+        if not isinstance(entry, str) and position not in own:
+            continue  # It is reported.
         try:
-            infos = _named(entry) if isinstance(entry, str) else [_own_row(entry, location, document, report)]
-        except (UnknownNameError, DataError) as error:
+            infos = _named(entry, twinned) if isinstance(entry, str) else [own[position]]
+        except UnknownNameError as error:
             report(location, str(error))
             continue
         if not (isinstance(entry, str) and _is_pattern(entry)):
@@ -52,16 +58,35 @@ def resolve_backbones(
     return list(resolved.values())
 
 
+def _own_rows(
+    entries: list[tuple[int, str | BackboneEntry]], document: Document, report: Report
+) -> dict[int, BackboneInfo]:
+    """Position → row, for the rows that the spec defines; without those of unknown architectures."""
+    rows = {}
+    for position, entry in entries:
+        if isinstance(entry, str):
+            continue
+        location: Location = ("backbones", position)
+        try:
+            rows[position] = _own_row(entry, location, document, report)
+        except (UnknownNameError, DataError) as error:
+            report(location, str(error))
+    return rows
+
+
 def _is_pattern(entry: str) -> bool:
     return entry.startswith("@") or any(sign in entry for sign in "*?[")
 
 
-def _named(entry: str) -> list[BackboneInfo]:
-    """Rows of a name, glob or group.
+def _named(entry: str, own: Mapping[str, BackboneInfo]) -> list[BackboneInfo]:
+    """Rows of a name, glob or group, or the random twin of one of the spec's `own` rows.
 
     Raises:
         UnknownNameError: with a suggestion.
     """
+    base, seed = split_random(entry)
+    if seed is not None and base in own and entry not in BACKBONES:
+        return [random_twin(own[base], entry, seed)]
     return [_one(name) for name in expand(entry)]
 
 
@@ -73,14 +98,14 @@ def _one(name: str) -> BackboneInfo:
         base, seed = split_random(name)
         if seed is not None:
             if _is_timm(base):
-                return random_twin(BackboneInfo.of_timm(base), name, seed)
+                return _described(random_twin(BackboneInfo.of_timm(base), name, seed))
             raise _unknown(base) from None
         if "." not in name:
             tags = checkpoints_of(name) or _timm_tags(name)
             if tags or _is_timm(name):
                 raise UnknownNameError(_ambiguous(name, tags)) from None
         if _is_timm(name):
-            return BackboneInfo.of_timm(name)
+            return _described(BackboneInfo.of_timm(name))
         raise _unknown(name) from None
 
 
@@ -134,9 +159,13 @@ def _own_row(entry: BackboneEntry, location: Location, document: Document, repor
     architecture = architecture_of(entry.timm)
     if not (entry.timm in BACKBONES or checkpoints_of(architecture) or _is_timm(entry.timm)):
         raise UnknownNameError(f"`timm` names no timm model: {entry.timm!r}{_near_timm(entry.timm) or '.'}")
-    if entry.checkpoint is None and "." not in entry.timm:
+    if entry.checkpoint is not None and entry.random is not None:
+        report((*location, "random"), "`checkpoint` and `random` both say what the weights are; keep one.")
+    if entry.checkpoint is None and entry.random is None and "." not in entry.timm:
         tags = checkpoints_of(architecture) or _timm_tags(architecture)
         raise UnknownNameError(_ambiguous(entry.timm, tags))
+    if not _is_finite(entry.kwargs):
+        report((*location, "kwargs"), f"numbers in `kwargs` must be finite, got {entry.kwargs!r:.60}.")
     checkpoint = document.resolve(entry.checkpoint) if entry.checkpoint else None
     if checkpoint is not None and not checkpoint.is_file():
         report((*location, "checkpoint"), _no_checkpoint(checkpoint))
@@ -144,13 +173,11 @@ def _own_row(entry: BackboneEntry, location: Location, document: Document, repor
     if name in BACKBONES:
         report(location, f"backbone name {name!r} is the catalogue's own; give this one another `name`.")
     properties: dict[str, Any] = entry.model_dump(include=_FACTS, exclude_unset=True)
-    if checkpoints_of(architecture):
+    if checkpoints_of(architecture) and not entry.kwargs:  # Keyword arguments may change the size.
         sibling = BACKBONES[checkpoints_of(architecture)[0]]
-        properties.setdefault("family", sibling.family)
-        if not entry.kwargs:  # Keyword arguments may change the size.
-            properties.setdefault("params_m", sibling.params_m)
+        properties = {"family": sibling.family, "params_m": sibling.params_m, **properties}
     preprocessing = entry.preprocessing.model_dump(exclude_none=True)
-    return BackboneInfo(
+    info = BackboneInfo(
         name=name,
         timm=entry.timm,
         kwargs=entry.kwargs,
@@ -160,6 +187,36 @@ def _own_row(entry: BackboneEntry, location: Location, document: Document, repor
         input_size=preprocessing.get("input_size"),
         **properties,
     )
+    if entry.random is not None:
+        info = random_twin(info, name, entry.random)
+    try:
+        return _described(info)
+    except CheckpointError:
+        return info  # `load_backbone` says why timm cannot build it.
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number in nested mappings and lists is NaN or infinite."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _described(info: BackboneInfo) -> BackboneInfo:
+    """The row with family and size, read off the network where they are not stated.
+
+    Raises:
+        CheckpointError: if timm cannot build the network.
+    """
+    if info.family != "unknown" and info.params_m is not None:
+        return info
+    from raybench.backbones.architecture import architecture_of_timm  # Deferred: imports torch and timm.
+
+    architecture = architecture_of_timm(info)
+    family = architecture.family if info.family == "unknown" else info.family
+    return replace(info, family=family, params_m=info.params_m or architecture.params_m)
 
 
 def _own_name(entry: BackboneEntry, checkpoint: Path | None) -> str:

@@ -40,6 +40,8 @@ class BackboneEntry(BaseModel, extra="forbid", strict=True, frozen=True, allow_i
     timm: str
     name: str | None = None
     checkpoint: str | None = None
+    random: _Seed | None = None
+    """Seed of a random initialisation, in place of trained weights."""
     kwargs: dict[str, Any] = {}
     preprocessing: PreprocessingEntry = PreprocessingEntry()
     family: Family = "unknown"

@@ -23,7 +23,7 @@ def test_any_timm_name_works_without_a_row(write):
         "resnet26.bt_in1k",
         "resnet26.bt_in1k",
         "timm",
-        "unknown",
+        "cnn",
     )
 
 

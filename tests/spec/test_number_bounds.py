@@ -38,12 +38,12 @@ BACKBONE = "[{{name: mine, timm: resnet18.a1_in1k, {}}}]"
         (
             "backbones",
             BACKBONE.format("kwargs: {drop_rate: .nan}"),
-            "`kwargs` must be finite, got nan",
+            "numbers in `kwargs` must be finite",
         ),
         (
             "backbones",
             BACKBONE.format("kwargs: {a: [1, .inf]}"),
-            "`kwargs` must be finite, got inf",
+            "numbers in `kwargs` must be finite",
         ),
         (
             "backbones",

@@ -46,12 +46,15 @@ def _certainty(report_data: ReportData, best: str) -> list[Part]:
 
 
 def _best_of_groups(report_data: ReportData, overall: pl.DataFrame) -> list[Part]:
-    """The best of every other family, and the best of at most half the size of the winner."""
+    """The best of every other family, and the best of at most half the size of the winner.
+
+    Backbones of unknown family are a group of their own, and those of unknown size are named.
+    """
     ranked = overall.join(report_data.backbone_info, on="backbone", maintain_order="left")
     best, size = ranked.select("backbone", "params_m").row(0)
-    families = ranked.filter(pl.col("family").is_not_null(), pl.col("family") != "unknown")
+    families = ranked.with_columns(pl.col("family").fill_null("unknown"))
     items = [
-        f"best {family}: {name} (rank {rank} overall)"
+        f"best {'of unknown family' if family == 'unknown' else family}: {name} (rank {rank} overall)"
         for family, name, rank in families.unique("family", keep="first", maintain_order=True)
         .select("family", "backbone", "overall_rank")
         .iter_rows()
@@ -62,6 +65,9 @@ def _best_of_groups(report_data: ReportData, overall: pl.DataFrame) -> list[Part
         items.append(
             f"best of at most half its size ({size:.3g} M): {name} (rank {rank} overall, {params:.3g} M)"
         )
+    unsized = ranked.filter(pl.col("params_m").is_null())["backbone"].to_list()
+    if unsized and len(unsized) < ranked.height:
+        items.append(f"not compared by size, which is unknown: {', '.join(unsized)}")
     return [Listing(items)] if items else []
 
 
