@@ -335,7 +335,7 @@ def test_a_pipe_reader_that_ends_early_is_not_an_error():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "1.5", "1" + "0" * 20, "9" * 5000, "nan", "²"])
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "1" + "0" * 20, "9" * 4000, "nan", "²"])
 def test_a_number_that_an_option_cannot_take_is_bad_input(capsys, number):
     with pytest.raises(SystemExit) as ended:
         main(["recommend", "published:bob", "--top", number])
