@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+import timm
 import torch
 from torch import nn
 
-from raybench.backbones.from_timm import TimmBackbone
 from raybench.catalog.backbone_info import BackboneInfo, Family
+from raybench.core.errors import CheckpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +25,11 @@ def architecture_of_timm(info: BackboneInfo) -> Architecture:
     Raises:
         CheckpointError: timm cannot build it.
     """
-    with torch.device("meta"):
-        model = TimmBackbone.create(info, {**info.kwargs, "num_classes": 0}, pretrained=False)
+    try:
+        with torch.device("meta"):
+            model = timm.create_model(info.timm, pretrained=False, **{**info.kwargs, "num_classes": 0})
+    except Exception as error:  # Whatever an architecture makes of arguments that it does not expect.
+        raise CheckpointError(f"timm cannot build {info.timm!r} with {dict(info.kwargs)}: {error}") from error
     num_params = sum(parameter.numel() for parameter in model.parameters())
     return Architecture(family=family_of(model), params_m=round(num_params / 1e6, 2))
 
