@@ -20,10 +20,13 @@ class ExperimentScheduler(FIFOScheduler):
     a dict that both share.
     """
 
-    def __init__(self, *, early_stopping: str, failure_reasons: dict[str, str]) -> None:
+    def __init__(
+        self, *, early_stopping: str, failure_reasons: dict[str, str], notes: dict[str, list[str]]
+    ) -> None:
         super().__init__()
         self._is_asha = early_stopping == "asha"
         self._failure_reasons = failure_reasons
+        self._notes = notes
         self._ashas: dict[str, ASHAScheduler] = {}
 
     def _asha_of(self, trial: Any) -> ASHAScheduler | None:
@@ -47,15 +50,21 @@ class ExperimentScheduler(FIFOScheduler):
             asha.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self._keep_notes(trial, result)
         asha = self._asha_of(trial)
         if asha is None or "objective" not in result:
             return str(TrialScheduler.CONTINUE)
         return str(asha.on_trial_result(tune_controller, trial, result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._keep_notes(trial, result)
         asha = self._asha_of(trial)
         if asha is not None and "objective" in result:
             asha.on_trial_complete(tune_controller, trial, result)
+
+    def _keep_notes(self, trial: Any, result: dict[str, Any]) -> None:
+        if notes := result.get("notes"):
+            self._notes[trial.trial_id] = list(notes)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         if asha := self._asha_of(trial):

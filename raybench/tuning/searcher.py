@@ -41,6 +41,8 @@ class ExperimentSearcher(Searcher):
         self._running: dict[str, tuple[PairStudy, TrialRequest]] = {}
         self.failure_reasons: dict[str, str] = {}
         """Tune's trial id → why its process died; the scheduler, which learns of it first, fills it."""
+        self.notes: dict[str, list[str]] = {}
+        """Tune's trial id → sentences for the user; filled by the scheduler, which is given the results."""
         self.stopped_by: str | None = None
         """Why no more trials start: the storage cannot be written. Running trials may end."""
 
@@ -84,7 +86,7 @@ class ExperimentSearcher(Searcher):
         if trial_id not in self._running:
             return
         study, request = self._running.pop(trial_id)
-        for sentence in (result or {}).get("notes", ()):
+        for sentence in self.notes.pop(trial_id, ()):
             self._listener.note(sentence)
         reason = self.failure_reasons.pop(trial_id, "its process died") if error else None
         if self.stopped_by is None and reason is not None and StorageUnavailableError.__name__ in reason:

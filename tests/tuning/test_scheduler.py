@@ -28,7 +28,7 @@ def make_trial(index: int, *, backbone: str = "b", stage: str = "search", max_ep
 
 
 def make_scheduler(early_stopping: str = "asha") -> ExperimentScheduler:
-    return ExperimentScheduler(early_stopping=early_stopping, failure_reasons={})
+    return ExperimentScheduler(early_stopping=early_stopping, failure_reasons={}, notes={})
 
 
 def epochs_trained(scheduler: ExperimentScheduler, trial: SimpleNamespace, objective: float) -> int:
@@ -101,7 +101,7 @@ def test_without_asha_no_trial_is_stopped():
 
 def test_a_failed_trial_does_not_count_and_its_reason_is_kept(tmp_path):
     reasons: dict[str, str] = {}
-    scheduler = ExperimentScheduler(early_stopping="asha", failure_reasons=reasons)
+    scheduler = ExperimentScheduler(early_stopping="asha", failure_reasons=reasons, notes={})
     failed = make_trial(0)
     failed.error_file = tmp_path / "error.txt"
     failed.error_file.write_text(

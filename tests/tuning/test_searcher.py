@@ -13,6 +13,7 @@ from raybench.catalog.search_spaces import KNN
 from raybench.core.errors import StorageUnavailableError
 from raybench.core.records import Pair, Task, TrialRecord, TrialRequest, metric_values
 from raybench.tuning.job import TrialListener
+from raybench.tuning.scheduler import ExperimentScheduler
 from raybench.tuning.searcher import ExperimentSearcher
 from raybench.tuning.study import PairStudy, StudyPlan
 
@@ -50,7 +51,10 @@ def test_sentences_of_a_trial_are_shown_when_it_ends():
     study = PairStudy(REQUEST.pair, PLAN)
     searcher = ExperimentSearcher([study], Listener(), make_config=lambda r: {}, num_slots=lambda: 1)
     searcher.suggest("first")
-    searcher.on_trial_complete("first", {"epoch": 0, "notes": ["features are damaged"]})
+    scheduler = ExperimentScheduler(early_stopping="none", failure_reasons={}, notes=searcher.notes)
+    trial = SimpleNamespace(trial_id="first", config={"request": REQUEST})
+    scheduler.on_trial_complete(None, trial, {"epoch": 0, "notes": ["features are damaged"]})
+    searcher.on_trial_complete("first")
     assert Listener.notes == ["features are damaged"]
 
 
