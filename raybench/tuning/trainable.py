@@ -36,7 +36,7 @@ class TrialTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._request: TrialRequest = config["request"]
-        self._storage = parse_storage_path(config["storage"])
+        self._results = parse_storage_path(config["storage"])  # `_storage` is an attribute of Tune.
         self._step_seconds = float(config["step_seconds"])
         self._trial: Trial | None = None
         try:
@@ -54,7 +54,7 @@ class TrialTrainable(tune.Trainable):
         return Trial(
             self._request,
             _spec_of(config["storage"], self._request.experiment, config["spec_digest"]),
-            self._storage,
+            self._results,
             device=claim_device(config["resources"]["gpus"]),
             num_threads=config["num_threads"],
         )
@@ -81,7 +81,7 @@ class TrialTrainable(tune.Trainable):
     def _record_crash(self, error: Exception) -> None:
         from raybench.worker.crash import record_crash
 
-        record_crash(self._storage, self._request, error)
+        record_crash(self._results, self._request, error)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
