@@ -113,6 +113,11 @@ def refusal(uri: str, error: Exception) -> str:
     message = " ".join(without_credentials(without_page(str(error))).split()) or type(error).__name__
     if cause := re.search(r"\[Errno -?\d+\] [^'\")]+|timed out", message):
         message = cause.group()  # The full sentence repeats the address four times.
+    if "database is locked" in message:
+        return (
+            f"MLflow's database {without_credentials(uri)} is locked by another process; end that process, "
+            "or wait for it."
+        )
     hint = advice(message) if is_server(uri) else "check it"
     message = message[:300].rstrip(". ")
     return (

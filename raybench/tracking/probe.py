@@ -52,6 +52,8 @@ def probe(uri: str) -> str:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - is_server() admits http and https only.
             return f"{public_uri} answers, MLflow {response.read(50).decode(errors='replace').strip()}"
     except (urllib.error.URLError, OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # It holds the connection.
         raise TrackingError(
             f"MLflow at {public_uri} cannot be used: {without_credentials(str(error))}; "
             f"{advice(str(error))}, or leave out the URI."
