@@ -44,3 +44,12 @@ def bucket(s3_address, tmp_path, monkeypatch) -> Iterator[S3Path]:
 def any_storage(request, tmp_path) -> Path | S3Path:
     """An empty storage: once a folder, once in a bucket."""
     return tmp_path / "storage" if request.param == "folder" else request.getfixturevalue("bucket")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked `fuzz` and `soak` unless `-m` names their mark."""
+    for mark in ("fuzz", "soak"):
+        if mark not in (config.option.markexpr or ""):
+            left_out = [item for item in items if item.get_closest_marker(mark)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]

@@ -75,7 +75,8 @@ def next_values(name: str, end: End, space: SearchSpace, grid: Grid, limits: Lim
 
     Epochs end at the experiment's `max_epochs`, so nothing lies beyond their high end.
 
-    >>> from raybench.catalog.search_spaces import FINETUNE, FINETUNE_LIMITS
+    >>> from raybench.catalog.finetuning import FINETUNE_LIMITS
+    >>> from raybench.catalog.search_spaces import FINETUNE
     >>> next_values("lr", "high", FINETUNE, {}, FINETUNE_LIMITS)
     {'low': 1e-05, 'high': 0.03, 'log': True}
     """

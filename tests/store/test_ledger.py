@@ -184,3 +184,15 @@ def test_a_damaged_pin_is_reported_and_not_taken_for_a_change(tmp_path):
     next((tmp_path / "experiments" / "e" / "identities").iterdir()).write_text("{")
     with pytest.raises(StorageError, match="cannot read"):
         ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
+
+
+def test_a_spec_that_another_program_has_rewritten_is_refused_until_its_checksum_is_removed(tmp_path):
+    ledger.save_spec(tmp_path, "e", {"name": "e", "seeds": [0, 1], "budget": {"wall_seconds": None}})
+    path = layout.spec_file(tmp_path, "e")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content, indent=2))
+    with pytest.raises(StorageError, match=r"rewritten by another program.*remove the key `checksum`"):
+        ledger.load_spec(tmp_path, "e")
+    del content["checksum"]
+    path.write_text(json.dumps(content, indent=2))
+    assert ledger.load_spec(tmp_path, "e") == content

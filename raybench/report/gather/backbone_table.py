@@ -79,7 +79,7 @@ def _described_backbones(
             parse_provenance(provenance[backbone]).get("num_params"),
         )
         family, method = row.get("family", "unknown"), row.get("method", "unknown")
-        num_params = _positive(num_params, "num_params", backbone)
+        num_params = _positive(num_params or None, "num_params", backbone)  # 0: no network.
         params_m = num_params / 1e6 if num_params else _positive(row.get("params_m"), "params_m", backbone)
         architecture = _architecture(backbone, row)
         rows.append((backbone, family, method, architecture, params_m, row.get("pretrain_images")))
