@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 SCALE = float(os.environ.get("RAYBENCH_SOAK", "1"))
 MAX_GROWTH = 1.25
-"""Memory of the driver at the end over that after a third of the trials."""
+"""Memory of the driver after 95 % of the trials over that after a third; the summary's figures come later."""
 PROGRAM = """
 import sys
 from tests.benchmarks import noop_protocol
@@ -51,10 +51,13 @@ def resident_mib(pid: int) -> float:
 
 
 def run(spec: Path, storage: Path, output: Path) -> "subprocess.Popen[bytes]":
-    hook = f"{noop_protocol.__name__}.with_noop"
+    variables = {
+        "RAY_RUNTIME_ENV_HOOK": f"{noop_protocol.__name__}.with_noop",
+        "PYTHONPATH": str(Path(__file__).parents[2]),  # Workers import the hook.
+    }
     command = [sys.executable, "-c", PROGRAM, "run", str(spec), "--storage", str(storage), "--num-cpus", "2"]
     with output.open("wb") as file:
-        return subprocess.Popen(command, stdout=file, env=environment() | {"RAY_RUNTIME_ENV_HOOK": hook})
+        return subprocess.Popen(command, stdout=file, env=environment() | variables)
 
 
 def test_the_driver_of_many_trials_keeps_its_memory_and_resumes_at_once(tmp_path):
@@ -71,7 +74,7 @@ def test_the_driver_of_many_trials_keeps_its_memory_and_resumes_at_once(tmp_path
         time.sleep(1)
     assert driver.returncode == 0, output.read_text()[-2000:]
     _, _, third = next(sample for sample in samples if sample[1] >= planned / 3)
-    last = [sample for sample in samples if sample[1] <= planned][-1]
+    late_memory = [memory for _, done, memory in samples if done <= 0.95 * planned][-1]
     at = {
         share: next(when for when, done, _ in samples if done >= share * planned)
         for share in (0.05, 0.33, 0.66, 0.95)
@@ -80,8 +83,10 @@ def test_the_driver_of_many_trials_keeps_its_memory_and_resumes_at_once(tmp_path
     last_part = (at[0.95] - at[0.66]) / (0.29 * planned)
     early, late = f"{1e3 * first_part:.0f} ms a trial early", f"{1e3 * last_part:.0f} late"
     print(f"\n{planned} trials of {num_pairs} pairs: {early}, {late}")
-    print(f"driver {third:.0f} MiB after a third, {last[2]:.0f} MiB at the end")
-    assert last[2] < MAX_GROWTH * third
+    most = max(resident for *_, resident in samples)
+    memory = f"{third:.0f} MiB after a third, {late_memory:.0f} after 95 %, {most:.0f} in the summary"
+    print(f"driver: {memory}")
+    assert late_memory < MAX_GROWTH * third
     started = time.monotonic()
     assert run(spec, storage, output).wait() == 0
     assert "Nothing was left to run" in output.read_text()
