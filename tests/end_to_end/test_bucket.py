@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from raybench.store.files import file_sizes
+from raybench.store.files.lease import EXPIRY_SECONDS
 from raybench.store.files.retry import RETRY_VARIABLE
 from tests.end_to_end.ray_nodes import RealCluster
 from tests.end_to_end.servers import S3_VARIABLES
 from tests.end_to_end.small_experiment import NUM_TRIALS, finish, measurements, mlflow_trials, wait_for_trials
+from tests.processes import DEADLINE_SECONDS, descendants
 from tests.store.files.gate import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.drill]
@@ -64,6 +66,24 @@ def test_a_killed_driver_and_an_outage_of_the_bucket_change_no_result(finished, 
     finish_without_secrets(driver)
     assert measurements(bucket).equals(measurements(finished))
     assert "Nothing was left to run" in finish_without_secrets(start(bucket, **through_the_gate))
+
+
+def test_a_driver_that_stands_still_beyond_its_lease_is_replaced_and_then_gives_up(finished, start, bucket):
+    """As on a machine that sleeps: the first driver continues only after another has finished its work."""
+    first = start(bucket)
+    wait_for_trials(first, bucket, NUM_TRIALS // 4)
+    frozen = [first.pid, *descendants(first.pid)]
+    for process in frozen:
+        os.kill(process, signal.SIGSTOP)
+    time.sleep(EXPIRY_SECONDS + 1)
+    finish_without_secrets(start(bucket))
+    for process in reversed(frozen):
+        os.kill(process, signal.SIGCONT)
+    output, _ = first.communicate(timeout=DEADLINE_SECONDS)
+    assert first.returncode == 3, output
+    assert "Traceback" not in output
+    assert measurements(bucket).equals(measurements(finished))
+    assert "Nothing was left to run" in finish_without_secrets(start(bucket))
 
 
 @pytest.fixture
