@@ -108,8 +108,8 @@ class Lease:
         """
         if self._is_lost:
             raise StorageUnavailableError(
-                f"another process has taken over {str(self._path)!r}, which this one could not renew in time; "
-                "that one goes on."
+                f"another process has taken over {str(self._path)!r}, which this one could not renew in "
+                "time; that one goes on."
             )
 
     def release(self) -> None:
