@@ -162,7 +162,7 @@ def _notes(spec: ExperimentSpec) -> list[str]:
     notes = []
     if spec.hparams is not None:
         notes.append(
-            "recipe: hyperparameters are given, so there is no search and val is not read to choose."
+            "recipe: hyperparameters are given, so there is no search; val may still choose the best epoch."
         )
     if spec.hparams is None and spec.search.objective is not None:
         notes.append(f"the searches optimise {spec.search.objective} on val, by `search.objective`.")
