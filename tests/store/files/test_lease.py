@@ -117,3 +117,18 @@ def test_a_store_that_refuses_every_takeover_is_reported(path, monkeypatch):
     with pytest.raises(StorageUnavailableError, match=r"cannot take over .*lock.*conditional writes"):
         Lease(path).acquire(blocking=True)
     assert 2 <= len(tries) < 20, "with pauses in between"
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_jumps_takes_no_lease_away(path, monkeypatch, jump):
+    """Age is measured by the bucket's clock: those of the machines do not matter."""
+    monkeypatch.setattr(lease_module, "EXPIRY_SECONDS", 1000.0)
+    holder = Lease(path)
+    assert holder.acquire(blocking=False)
+    now = time.time
+    with monkeypatch.context() as jumped:
+        jumped.setattr(time, "time", lambda: now() + jump)
+        assert not Lease(path).acquire(blocking=False)
+        time.sleep(3 * lease_module.RENEWAL_SECONDS)  # It renews meanwhile.
+        holder.raise_if_lost()
+    holder.release()
