@@ -116,7 +116,8 @@ def _searched(info: ProtocolInfo) -> list[Row]:
             "name": name,
             "values": _values(dimension),
             "default": str(dimension.default),
-            "searched": "by Tune",
+            "searched": "by Tune"
+            + "".join(f"; on request {value}" for value in info.on_request.get(name, ())),
         }
         for name, dimension in info.space.items()
     ]

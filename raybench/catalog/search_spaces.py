@@ -104,6 +104,11 @@ LINEAR_PROBE_LIMITS: Limits = {
     "lr": (1e-10, 1e4),
     "weight_decay": (0.0, 1e3),
     "inverse_l2": (1e-12, 1e12),
+    "ridge_penalty": (1e-12, 1e12),
+}
+LINEAR_PROBE_ON_REQUEST: Grid = {
+    # Least squares is solved exactly, but it is not the paper's probe: a spec asks for it.
+    "solver": ("ridge",),
 }
 KNN_LIMITS: Limits = {"k": (1, 10_000), "weighting": (1e-3, 1e3)}
 
@@ -115,6 +120,9 @@ LINEAR_PROBE_GRIDS: PackedGrids = {
     "adamw": _GRADIENT_GRID,
     # DINOv2's logistic regression tries C in 10**linspace(-6, 5, 45) (`eval/log_regression.py`); 40 here.
     "lbfgs": {"inverse_l2": log_spaced(-6, 5, 40)},
+    # Penalty per example: with standardised features, whose covariance has trace d, 1e-7 is none and 1e4 is
+    # all. Four per decade, as in DINOv2's logistic regression.
+    "ridge": {"ridge_penalty": log_spaced(-7, 4, 45)},
 }
 KNN_GRIDS: PackedGrids = {
     # k: DINO's 10, 20, 100, 200 (`eval_knn.py`) and small ones for few-shot tasks. Weighting: plain vote, or

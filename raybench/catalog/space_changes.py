@@ -160,7 +160,8 @@ def _check_value(
     """Raise ValueError for a value that the protocol cannot use."""
     options = base.options if isinstance(base, Choice) else ()
     row = info.space.get(name) or info.optional.get(name)
-    known = (*options, *(row.options if isinstance(row, Choice) else info.packed_values.get(name, ())))
+    listed = row.options if isinstance(row, Choice) else info.packed_values.get(name, ())
+    known = (*options, *listed, *info.on_request.get(name, ()))
     if any(value == other and type(value) is type(other) for other in known):
         return
     limits = info.limits.get(name)

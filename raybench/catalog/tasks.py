@@ -24,6 +24,7 @@ from raybench.catalog.search_spaces import (
     LINEAR_PROBE_GRIDS,
     LINEAR_PROBE_LIMITS,
     LINEAR_PROBE_MINIBATCH,
+    LINEAR_PROBE_ON_REQUEST,
     Grid,
     Limits,
     PackedGrids,
@@ -66,6 +67,8 @@ class ProtocolInfo:
     """Annotations of datasets that it can use."""
     optional: SearchSpace = field(default_factory=dict)
     """Further dimensions, at their defaults unless a spec's `spaces` or `hparams` name them."""
+    on_request: Grid = field(default_factory=dict)
+    """Further values of a `Choice` of `space`: not searched unless a spec's `spaces` or `hparams` name them."""
     packed: PackedGrids = field(default_factory=dict)
     """Grids that one trial trains at once."""
     packed_by: str = "solver"
@@ -117,6 +120,7 @@ for _protocol in (
         name="linear_probe",
         entry_point="raybench.evaluation.linear_probe:linear_probe",
         space=LINEAR_PROBE,
+        on_request=LINEAR_PROBE_ON_REQUEST,
         packed=LINEAR_PROBE_GRIDS,
         limits=LINEAR_PROBE_LIMITS,
         max_epochs=100,  # The paper's probe: 90 (Goldblum et al. 2023, released train.py).

@@ -75,11 +75,19 @@ def resident(features: Features, device: torch.device) -> torch.Tensor:
         return torch.from_numpy(np.asarray(features)).float().to(device)
 
 
+def normalised_blocks(
+    norm: FeatureNorm, features: Features, device: torch.device, *, rows: int = BLOCK_ROWS
+) -> Iterator[Float[torch.Tensor, "b d"]]:
+    """The normalised features on `device`, float32, `rows` at a time; each block may be written to."""
+    for block in _blocks(features, rows):
+        yield norm.apply(torch.from_numpy(np.array(block, dtype=np.float32)).to(device))
+
+
 def with_ones(features: torch.Tensor) -> torch.Tensor:
     """[b, d] → [b, d + 1]: the last column is 1 and carries the bias."""
     return torch.nn.functional.pad(features, (0, 1), value=1.0)
 
 
-def _blocks(features: Features) -> Iterator[Features]:
-    for start in range(0, len(features), BLOCK_ROWS):
-        yield features[start : start + BLOCK_ROWS]
+def _blocks(features: Features, rows: int = BLOCK_ROWS) -> Iterator[Features]:
+    for start in range(0, len(features), rows):
+        yield features[start : start + rows]

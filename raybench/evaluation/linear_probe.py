@@ -1,7 +1,7 @@
 """The protocol `linear_probe`: a linear classifier on frozen features.
 
 If the hyperparameters name no cell, one trial trains the whole packed grid (learning rate × weight decay, or
-C for L-BFGS); otherwise that head alone. There are no checkpoints: features are stored, so an interrupted
+C for L-BFGS, penalty for ridge); otherwise that head alone. There are no checkpoints: features are stored, so an interrupted
 trial starts again and gives the same numbers.
 """
 
@@ -25,6 +25,7 @@ from raybench.evaluation.outcomes import EpochResult
 from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid
 from raybench.evaluation.packed_heads import PackedHeads
 from raybench.evaluation.precision import flushed_denormals
+from raybench.evaluation.ridge_path import ridge_path
 from raybench.features.store import FeatureSet
 from raybench.metrics import classification_metrics
 
@@ -32,12 +33,16 @@ from raybench.metrics import classification_metrics
 def linear_probe(context: TrialContext, hparams: Hparams, seed: int, max_epochs: int) -> ProtocolRun:
     """Prepare a linear probe.
 
-    Hyperparameters: `solver` (sgd, adamw, lbfgs), `feature_norm` (none, standardize, l2), `batch_size` and
-    `epochs` (sgd and adamw), and optionally a chosen cell: `lr` and `weight_decay`, or `inverse_l2`; a chosen
-    `epoch` ends training there without shortening the schedule, which spans min(`epochs`, `max_epochs`).
+    Hyperparameters: `solver` (sgd, adamw, lbfgs, ridge), `feature_norm` (none, standardize, l2), `batch_size`
+    and `epochs` (sgd and adamw), and optionally a chosen cell: `lr` and `weight_decay`, `inverse_l2` or
+    `ridge_penalty`; a chosen `epoch` ends training there without shortening the schedule, which spans
+    min(`epochs`, `max_epochs`).
     """
-    if hparams.get("solver", "adamw") == "lbfgs":
+    solver = hparams.get("solver", "adamw")
+    if solver == "lbfgs":
         return LogisticRun(context, hparams)
+    if solver == "ridge":
+        return RidgeRun(context, hparams)
     return GradientRun(context, hparams, seed, max_epochs)
 
 
@@ -54,7 +59,7 @@ class LinearProbeRun(LinearHeadRun):
         self._best: EpochResult | None = None
 
     def run_epochs(self) -> Iterator[EpochResult]:
-        """Yield the result of each epoch: one per epoch of SGD and AdamW, a single one of L-BFGS."""
+        """Yield the result of each epoch: one per epoch of SGD and AdamW, otherwise a single one."""
         train, val = self._context.features("train"), self._context.features("val")
         self._norm = FeatureNorm.fit(self._norm_kind, train.features)
         yield from self._train(train, val, self._norm)
@@ -146,3 +151,23 @@ class LogisticRun(LinearProbeRun):
         if self._grid.is_searched:
             return strengths
         return [float(c) for c in self._values["inverse_l2"] if float(c) < strengths[0]] + strengths
+
+
+class RidgeRun(LinearProbeRun):
+    """Ridge regression on class indicators, all penalties from one eigendecomposition; one epoch.
+
+    A chosen penalty gives the search's head to the last bit.
+    """
+
+    def _train(self, train: FeatureSet, val: FeatureSet, norm: FeatureNorm) -> Iterator[EpochResult]:
+        cells = self._grid.cells()
+        path = ridge_path(
+            train.features,
+            np.asarray(train.targets),
+            [float(cell["ridge_penalty"]) for cell in cells],
+            norm=norm,
+            num_classes=self._context.dataset.num_classes,
+            val=(val.features, np.asarray(val.targets)),
+            device=self._context.device,
+        )
+        yield self._score(1, torch.stack([fit.weights for fit in path], dim=2).flatten(1), cells, val)

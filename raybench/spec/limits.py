@@ -107,7 +107,9 @@ def check_hparams(
                 report(
                     location, f"{protocol} has no hyperparameter {name!r}{hint} It has {', '.join(names)}."
                 )
-            elif name in dimensions and (problem := _misfit(dimensions[name], value)):
+            elif name in dimensions and (
+                problem := _misfit(dimensions[name], value, PROTOCOLS[protocol].on_request.get(name, ()))
+            ):
                 report(location, f"`hparams.{name}` {problem}, got {value!r}.")
             elif name in packed and (
                 isinstance(value, bool) or (isinstance(value, str) and value not in packed[name])
@@ -168,11 +170,12 @@ def _beyond(limits: tuple[float, float] | None, value: HparamValue) -> str | Non
     return "must be a whole number" if is_whole and not float(value).is_integer() else None
 
 
-def _misfit(dimension: Dimension, value: HparamValue) -> str | None:
+def _misfit(dimension: Dimension, value: HparamValue, on_request: tuple[HparamValue, ...] = ()) -> str | None:
     if isinstance(dimension, Choice):
         is_bool = isinstance(value, bool)  # 1 and True are equal.
-        fits = any(value == option and is_bool == isinstance(option, bool) for option in dimension.options)
-        return None if fits else f"must be one of {', '.join(map(str, dimension.options))}"
+        options = (*dimension.options, *on_request)
+        fits = any(value == option and is_bool == isinstance(option, bool) for option in options)
+        return None if fits else f"must be one of {', '.join(map(str, options))}"
     if isinstance(value, str | bool):
         return "must be a number"
     return None

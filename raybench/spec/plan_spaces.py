@@ -45,7 +45,10 @@ def _described(info: ProtocolInfo, space: SearchSpace, changed: Grid) -> str:
     size = num_choices(space)
     if len(space) > 1 or size is None:
         parts.append("continuous" if size is None else f"{size} choices")
-    packed = {name: changed.get(name, values) for name, values in info.packed_values.items()}
+    solvers = space.get(info.packed_by)
+    searched = solvers.options if isinstance(solvers, Choice) else tuple(info.packed)
+    grids = [grid for solver, grid in info.packed.items() if solver is None or solver in searched]
+    packed = {name: changed.get(name, values) for grid in grids for name, values in grid.items()}
     inside = [f"{name} {_listed(values)}" for name, values in packed.items()]
     return " · ".join(parts) + (f"; within each trial {' · '.join(inside)}" if inside else "")
 

@@ -20,6 +20,7 @@ ROWS = {
     "extraction-jpeg": ("extraction", "measure_jpeg"),
     "second-run": ("second_run", "measure"),
     "packed-heads": ("packed_heads", "measure"),
+    "ridge-path": ("ridge_path", "measure"),
     "logistic-path": ("logistic_path", "measure"),
     "trial-overhead": ("trial_overhead", "measure"),
     "mlflow": ("mlflow_per_trial", "measure"),

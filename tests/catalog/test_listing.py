@@ -39,3 +39,5 @@ def test_packed_dimensions_name_the_solvers_that_use_them():
     assert rows["epochs"] == "by Tune"
     assert rows["lr"] == "in one trial (sgd, adamw)"
     assert rows["inverse_l2"] == "in one trial (lbfgs)"
+    assert rows["ridge_penalty"] == "in one trial (ridge)"
+    assert rows["solver"] == "by Tune; on request ridge"

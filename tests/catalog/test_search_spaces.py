@@ -49,7 +49,8 @@ def test_without_a_solver_the_grid_is_that_of_the_default_one():
 def test_packed_values_are_distinct_and_their_keys_exist(protocol):
     info = PROTOCOLS[protocol]
     keys = info.space.get(info.packed_by)
-    assert set(info.packed) <= {None, *(keys.options if isinstance(keys, Choice) else ())}
+    options = keys.options if isinstance(keys, Choice) else ()
+    assert set(info.packed) <= {None, *options, *info.on_request.get(info.packed_by, ())}
     for grid in info.packed.values():
         assert all(len(set(values)) == len(values) for values in grid.values())
 

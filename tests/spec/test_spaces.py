@@ -106,6 +106,24 @@ def test_a_plan_prints_the_space_of_each_group_of_backbones(load):
     assert "knn 2 4 4" in text  # Pairs, search trials of two choices each, final trials.
 
 
+def test_a_value_on_request_can_be_asked_for_and_is_printed_then_only(write):
+    fixed = {"tasks": "[linear_probe@digits]"}
+    asked = load_spec(write(spaces="[{protocol: linear_probe, space: {solver: [ridge, lbfgs]}}]", **fixed))
+    assert asked.space_of("linear_probe", VIT)["solver"].options == ("ridge", "lbfgs")
+    text = " ".join(make_plan(asked).render().split())
+    assert "solver ridge|lbfgs" in text
+    assert (
+        "within each trial inverse_l2 1e-06 to 100000 (40 values) · ridge_penalty 1e-07 to 10000 (45" in text
+    )
+    assert "ridge" not in make_plan(load_spec(write(**fixed))).render()
+
+
+def test_a_recipe_may_name_a_value_on_request(write):
+    hparams = "{solver: ridge, feature_norm: none, batch_size: 256, epochs: 20, ridge_penalty: 0.1}"
+    spec = load_spec(write(tasks="[linear_probe@digits]", search="{}", hparams=hparams))
+    assert spec.hparams is not None and spec.hparams["solver"] == "ridge"
+
+
 def test_a_recipe_may_state_its_grid_but_no_searched_dimension(write, problems):
     fixed = {
         "tasks": "[linear_probe@digits]",
@@ -150,7 +168,10 @@ def test_a_recipe_may_state_its_grid_but_no_searched_dimension(write, problems):
         ("{protocol: finetune, space: {epochs: 500}}", "must lie in [1, "),
         ("{protocol: finetune, space: {flip: {low: 0, high: 1}}}", "takes values, not a range: False, True."),
         ("{protocol: finetune, space: {weight_decay: {low: 0, high: 1}}}", "`low` must be more than 0"),
-        ("{protocol: linear_probe, space: {solver: [sgd, newton]}}", "must be one of sgd, adamw, lbfgs, got"),
+        (
+            "{protocol: linear_probe, space: {solver: [sgd, newton]}}",
+            "must be one of sgd, adamw, lbfgs, ridge, got",
+        ),
         ("{protocol: linear_probe, space: {lr: {values: [1], default: 1}}}", "takes no `default` or `when`"),
         ("{protocol: knn, space: {k: [0]}}", "must lie in [1, 10000], got 0"),
         ("{protocol: knn, space: {k: [1.5]}}", "takes whole numbers, got 1.5"),
