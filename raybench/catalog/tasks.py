@@ -68,7 +68,7 @@ class ProtocolInfo:
     optional: SearchSpace = field(default_factory=dict)
     """Further dimensions, at their defaults unless a spec's `spaces` or `hparams` name them."""
     on_request: Grid = field(default_factory=dict)
-    """Further values of a `Choice` of `space`: not searched unless a spec's `spaces` or `hparams` name them."""
+    """Further values of a `Choice` of `space`, searched only if a spec's `spaces` or `hparams` name them."""
     packed: PackedGrids = field(default_factory=dict)
     """Grids that one trial trains at once."""
     packed_by: str = "solver"

@@ -1,8 +1,8 @@
 """The protocol `linear_probe`: a linear classifier on frozen features.
 
 If the hyperparameters name no cell, one trial trains the whole packed grid (learning rate × weight decay, or
-C for L-BFGS, penalty for ridge); otherwise that head alone. There are no checkpoints: features are stored, so an interrupted
-trial starts again and gives the same numbers.
+C for L-BFGS, penalty for ridge); otherwise that head alone. There are no checkpoints: features are stored, so
+an interrupted trial starts again and gives the same numbers.
 """
 
 from __future__ import annotations

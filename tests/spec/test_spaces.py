@@ -121,7 +121,8 @@ def test_a_value_on_request_can_be_asked_for_and_is_printed_then_only(write):
 def test_a_recipe_may_name_a_value_on_request(write):
     hparams = "{solver: ridge, feature_norm: none, batch_size: 256, epochs: 20, ridge_penalty: 0.1}"
     spec = load_spec(write(tasks="[linear_probe@digits]", search="{}", hparams=hparams))
-    assert spec.hparams is not None and spec.hparams["solver"] == "ridge"
+    assert spec.hparams is not None
+    assert spec.hparams["solver"] == "ridge"
 
 
 def test_a_recipe_may_state_its_grid_but_no_searched_dimension(write, problems):
