@@ -79,9 +79,13 @@ class Provenance:
     """Library name → version."""
     device: str
     """`cpu`, or the GPU's name."""
+    features: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the frozen features that differ from their defaults."""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON-ready; without `features` if these have default settings, as in earlier versions."""
+        content = asdict(self)
+        return content if self.features else {k: v for k, v in content.items() if k != "features"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

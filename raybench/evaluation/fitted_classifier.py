@@ -22,8 +22,8 @@ from raybench.evaluation.classifier import Classifier
 from raybench.evaluation.classifier_run import ClassifierRun
 from raybench.evaluation.contracts import TrialContext
 from raybench.evaluation.outcomes import Evaluation, Predictions
+from raybench.features.batch_size import suitable_batch_size
 from raybench.features.process_cache import cached_dataset
-from raybench.features.store import suitable_batch_size
 from raybench.store.files import StoragePath
 
 

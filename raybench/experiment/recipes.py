@@ -72,6 +72,8 @@ def make_recipe(
         content["search"] = {"objective": spec.search.objective}
     hparams = {**finals[0].hparams, **_smaller_batches(finals)}
     content |= {"hparams": hparams} if hparams else {}  # `pretrained_head` has none.
+    if protocol_of(pair.task).uses_features and spec.features.changed:
+        content["features"] = spec.features.changed
     if packed := finals[0].packed:
         # L-BFGS reaches a strength by way of the smaller ones in its grid.
         space = {name: list(values) for name, values in packed.items()}

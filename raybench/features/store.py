@@ -28,9 +28,11 @@ from raybench.backbones.loading import checkpoint_digest
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.backbones.scales import load_at_scale
 from raybench.catalog.backbone_info import BackboneInfo
+from raybench.catalog.feature_settings import DEFAULT_FEATURES, FeatureSettings
 from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Dataset
 from raybench.data.source import Targets
+from raybench.features.batch_size import suitable_batch_size
 from raybench.features.cache_sync import FeatureCacheSync
 from raybench.features.entry import (
     MANIFEST,
@@ -78,16 +80,6 @@ class Entry:
     manifest: Mapping[str, Any]
 
 
-def suitable_batch_size(device: torch.device | str, input_size: int) -> int:
-    """Images per forward pass. A CPU is fastest while the activations of a layer fit in its cache.
-
-    (MobileNetV2 at 224 pixels on one core: 23 ms an image in batches of 16, 29 ms in batches of 50.)
-    """
-    if torch.device(device).type != "cpu":
-        return 256
-    return 16 if input_size > 128 else 64
-
-
 class FeatureStore:
     """Features by backbone and dataset split, in one folder that any number of processes may share."""
 
@@ -95,16 +87,19 @@ class FeatureStore:
         self,
         root: StoragePath,
         *,
+        settings: FeatureSettings = DEFAULT_FEATURES,
         num_halvings: int = 0,
         on_damage: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        """`num_halvings`: how often to halve the batch size, after running out of memory.
-
-        `on_damage` is called with a sentence about every damaged entry, before it is replaced.
+        """Args:
+        settings: how features are computed; part of their key where they differ from the defaults.
+        num_halvings: how often to halve the batch size, after running out of memory.
+        on_damage: called with a sentence about every damaged entry, before it is replaced.
         """
         self.root = root
         self._disk = local_folder(root)
         self._sync = None if isinstance(root, Path) else FeatureCacheSync(root, self._disk)
+        self.settings = settings
         self.num_halvings = num_halvings
         self._on_damage = on_damage
         self.num_forward_images = 0
@@ -196,7 +191,8 @@ class FeatureStore:
         examples = dataset.split(split)
         side = backbone.preprocessing.input_size
         size = batch_size or max(1, suitable_batch_size(device, side) >> self.num_halvings)
-        batches = extract_features(backbone, examples, list(specs.values()), device=device, batch_size=size)
+        extract = functools.partial(extract_features, device=device, batch_size=size, settings=self.settings)
+        batches = extract(backbone, examples, list(specs.values()))
         manifest = {
             "backbone": backbone.info.name,
             "dataset": dataset.info.name,
@@ -204,6 +200,7 @@ class FeatureStore:
             "checkpoint_digest": backbone.digest,
             "dataset_fingerprint": dataset.fingerprint,
             "preprocessing": asdict(backbone.preprocessing),
+            "settings": self.settings.changed,
             "batch_size": size,
             "device": str(device),
             "torch": torch.__version__,
@@ -216,7 +213,8 @@ class FeatureStore:
                 self._sync.upload(key)
 
     def key(self, info: BackboneInfo, dataset: Dataset, split: Split, spec: FeatureSpec = POOLED) -> str:
-        """Digest of everything that determines the features: weights, images, preprocessing, spec, code."""
+        """Digest of everything that determines the features: weights, images, preprocessing, spec, code, and
+        the settings that differ from their defaults."""
         return digest_of(
             [
                 checkpoint_digest(info),
@@ -224,6 +222,7 @@ class FeatureStore:
                 preprocessing_of(info).identity,
                 spec.name,
                 CODE_VERSION,
+                *([self.settings.changed] if self.settings.changed else []),
             ],
             24,
         )

@@ -86,6 +86,7 @@ def _fixed_parts(
         ("search.seed", old.search.seed, new.search.seed),
         ("budget.wall_seconds", old.budget.wall_seconds, new.budget.wall_seconds),
         ("hparams", old.hparams, new.hparams),
+        ("features", old.features.text, new.features.text),
     ]
     parts += [
         (f"search.objective of {name}", old.objective_of(name), new.objective_of(name))

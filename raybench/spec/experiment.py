@@ -21,6 +21,7 @@ from raybench.catalog.budgets import Budget
 from raybench.catalog.datasets import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
 from raybench.catalog.evaluators.info import EvaluatorSettings
+from raybench.catalog.feature_settings import FeatureSettings
 from raybench.catalog.search_spaces import Grid, SearchSpace
 from raybench.catalog.space_changes import SpaceChange, changed_grid, changed_space
 from raybench.catalog.tasks import PROTOCOLS
@@ -125,7 +126,7 @@ class ExperimentSpec(_Part):
     """One experiment, as `load_spec` reads it or `from_dict` restores it."""
 
     model_config = ConfigDict(strict=False)
-    later_keys = ("spaces",)
+    later_keys = ("spaces", "features")
     name: str
     backbones: list[BackboneInfo]
     tasks: list[TaskText]
@@ -140,6 +141,8 @@ class ExperimentSpec(_Part):
     resources: ResourceSpec = ResourceSpec()
     max_epochs: dict[str, int] = {}
     """Protocol → epochs of one trial, for every protocol of `tasks`."""
+    features: FeatureSettings = FeatureSettings()
+    """How frozen features are computed."""
     spaces: list[SpaceEntry] = []
     """Changes of the protocols' search spaces, each for some backbones; later ones win."""
     hparams: dict[str, HparamValue] | None = None

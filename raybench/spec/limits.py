@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raybench.catalog.budgets import BUDGETS, Budget
+from raybench.catalog.feature_settings import GPU_ONLY
 from raybench.catalog.search_spaces import Choice, Dimension
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import HparamValue
@@ -69,6 +70,25 @@ def check_resources(resources: Mapping[str, Any], protocols: list[str], report: 
             ("resources", "accelerators"),
             "`resources.accelerators` says which GPUs will do, but `resources.gpus_per_trial` is 0; "
             "remove one of them.",
+        )
+
+
+def check_features(
+    features: Mapping[str, Any], resources: Mapping[str, Any], protocols: list[str], report: Report
+) -> None:
+    """Report a precision that CPUs lack where no trial gets a GPU, and settings that no protocol reads."""
+    precision = features.get("precision")
+    gpus = (resources.get("features") or {}).get("gpus", resources.get("gpus_per_trial"))
+    if precision in GPU_ONLY and gpus == 0:
+        report(
+            ("features", "precision"),
+            f"`features.precision` {precision} needs an NVIDIA GPU, but `resources` give the features stage "
+            "none; take float32 or bfloat16.",
+        )
+    if features and protocols and not any(PROTOCOLS[name].uses_features for name in protocols):
+        report(
+            ("features",),
+            f"`features` is given, but {', '.join(protocols)} computes no frozen features; remove the line.",
         )
 
 

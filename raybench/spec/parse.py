@@ -13,6 +13,7 @@ from raybench.spec.evaluators import resolve_evaluators
 from raybench.spec.experiment import ExperimentSpec, SearchSpec, resolve_max_epochs
 from raybench.spec.limits import (
     check_budget,
+    check_features,
     check_hparams,
     check_objective,
     check_resources,
@@ -65,6 +66,7 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
     explicit_epochs = parts.value("max_epochs", {})
     check_budget(budget, num_trials, explicit_epochs, protocols, report)
     check_resources(parts.value("resources", {}), protocols, report)
+    check_features(parts.value("features", {}), parts.value("resources", {}), protocols, report)
     check_seeds(parts.value("seeds", []), report)
     hparams = _fixed_hparams(parts, num_trials, protocols, report)
     max_epochs = resolve_max_epochs(protocols, explicit_epochs, budget) if budget else {}
@@ -84,6 +86,7 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
         seeds=shape.seeds if shape.seeds is not None else list(range(budget.seeds)),
         evaluators=evaluators,
         resources=shape.resources,
+        features=shape.features,
         max_epochs=max_epochs,
         spaces=spaces,
         hparams=hparams,

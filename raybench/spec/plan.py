@@ -44,6 +44,8 @@ class Plan:
     final_trials: int
     feature_passes: int
     """Distinct (backbone, dataset) for which features are extracted."""
+    features: str
+    """How they are computed."""
     forward_flops: float | None
     """Rough FLOPs of all feature passes, from parameters × images; None if no size is known."""
     finetune_flops: float | None
@@ -70,6 +72,7 @@ class Plan:
             f"trials          {self.search_trials} search + {self.final_trials} final "
             f"= {self.search_trials + self.final_trials}",
             f"feature passes  {self.feature_passes} (backbone × dataset; the storage already may hold some)",
+            *([f"features        {self.features}"] if self.feature_passes else []),
             wrapped("each trial      ", self.resources),
             f"cost            {self._cost()}",
             *(wrapped("searched        ", line) for line in self.spaces),
@@ -101,6 +104,7 @@ def make_plan(spec: ExperimentSpec) -> Plan:
         search_trials=sum(plan.search_trials for plan in protocols),
         final_trials=sum(plan.final_trials for plan in protocols),
         feature_passes=len(passes),
+        features=spec.features.text,
         forward_flops=total([pass_flops(spec.backbone(b), spec.datasets[d]) for b, d in sorted(passes)]),
         finetune_flops=finetune_flops(spec, pairs),
         unknown_costs=unknown_sizes(spec),
@@ -170,6 +174,10 @@ def _notes(spec: ExperimentSpec) -> list[str]:
         notes.append(ORDER_NOTE.format(what="`sampler: tpe` learns from the trials that have finished"))
     if spec.hparams is None and spec.search.early_stopping == "asha":
         notes.append(ORDER_NOTE.format(what="`early_stopping: asha` compares trials as they arrive"))
+    if spec.features.changed and set(spec.evaluators) & {"adversarial", "corruption", "shift"}:
+        notes.append(
+            "`features` changes stored features only: evaluators that change images pass them in float32."
+        )
     for name, info in spec.datasets.items():
         if is_missing(info):
             notes.append(f"dataset {name!r} is not in {info.source.location!r}. {info.steps}")

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 
 from raybench.catalog.backbone_info import Family
 from raybench.catalog.dataset_info import Difficulty
+from raybench.catalog.feature_settings import FeatureSettings
 from raybench.core.preprocessing import (
     CROP_PCT_BOUNDS,
     MAX_INPUT_SIZE,
@@ -119,6 +120,7 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     evaluators: list[Any] = []
     """Names, or one-key mappings `{NAME: PRESET}` and `{NAME: {SETTING: VALUE}}`; read by `evaluators.py`."""
     resources: ResourceSpec = ResourceSpec()
+    features: FeatureSettings = FeatureSettings()
     max_epochs: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = {}
     spaces: list[SpaceEntry] = []
     hparams: dict[str, HparamValue] | None = None
@@ -154,6 +156,7 @@ _EXPECTED = {
 _FIELDS: dict[str, type[BaseModel]] = {
     "search": SearchEntry,
     "resources": ResourceSpec,
+    "features": FeatureSettings,
     "backbones": BackboneEntry,
     "datasets": DatasetEntry,
     "preprocessing": PreprocessingEntry,

@@ -230,6 +230,7 @@ class Trial:
     def _feature_store(self) -> FeatureStore:
         return FeatureStore(
             layout.features_dir(self._storage),
+            settings=self._spec.features,
             num_halvings=self._batches.num_halvings,
             on_damage=self.notes.append,
         )
@@ -253,7 +254,8 @@ class Trial:
 
     def _provenance(self, reduced: Hparams) -> dict[str, Any]:
         dataset = cached_dataset(self._dataset_info, self._storage)
-        return {**provenance_of(self._backbone, dataset, self._device), **reduced}
+        features = self._spec.features if self.protocol.uses_features else None
+        return {**provenance_of(self._backbone, dataset, self._device, features), **reduced}
 
     def _write(self, *, status: TrialStatus, reason: str = "", result: FinalResult | None = None) -> None:
         attempt = self._attempt
