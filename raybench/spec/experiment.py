@@ -161,6 +161,10 @@ class ExperimentSpec(_Part):
         """Omit empty entry points, so that rows keep the form and digest of earlier versions."""
         return [{k: v for k, v in row.items() if k != "entry_point" or v} for row in handler(value)]
 
+    @field_serializer("features")
+    def _without_default_settings(self, value: FeatureSettings) -> dict[str, Any]:
+        return value.changed
+
     @property
     def protocols(self) -> list[str]:
         """Names of the protocols in use, in the order of `tasks`."""

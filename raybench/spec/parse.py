@@ -6,6 +6,7 @@ from typing import Any
 from raybench.catalog.budgets import BUDGETS, Budget
 from raybench.catalog.dataset_info import DatasetInfo
 from raybench.catalog.evaluators import EVALUATORS
+from raybench.catalog.feature_settings import FeatureSettings
 from raybench.core.errors import SpecError, UnknownNameError
 from raybench.core.records import HparamValue, Task
 from raybench.spec.document import Document, Location, read_document
@@ -86,7 +87,7 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
         seeds=shape.seeds if shape.seeds is not None else list(range(budget.seeds)),
         evaluators=evaluators,
         resources=shape.resources,
-        features=shape.features,
+        features=FeatureSettings(**shape.features.model_dump()),
         max_epochs=max_epochs,
         spaces=spaces,
         hparams=hparams,

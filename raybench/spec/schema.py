@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from raybench.catalog.backbone_info import Family
 from raybench.catalog.dataset_info import Difficulty
-from raybench.catalog.feature_settings import FeatureSettings
+from raybench.catalog.feature_settings import Precision
 from raybench.core.preprocessing import (
     CROP_PCT_BOUNDS,
     MAX_INPUT_SIZE,
@@ -90,6 +90,10 @@ class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True, allow_in
     citation: str = ""
 
 
+class FeaturesEntry(BaseModel, extra="forbid", strict=True, frozen=True):
+    precision: Precision = "float32"
+
+
 class SearchEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     sampler: Sampler = "qmc"
     num_trials: int | None = Field(default=None, ge=1)
@@ -120,7 +124,7 @@ class SpecShape(BaseModel, extra="forbid", strict=True, frozen=True):
     evaluators: list[Any] = []
     """Names, or one-key mappings `{NAME: PRESET}` and `{NAME: {SETTING: VALUE}}`; read by `evaluators.py`."""
     resources: ResourceSpec = ResourceSpec()
-    features: FeatureSettings = FeatureSettings()
+    features: FeaturesEntry = FeaturesEntry()
     max_epochs: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = {}
     spaces: list[SpaceEntry] = []
     hparams: dict[str, HparamValue] | None = None
@@ -156,7 +160,7 @@ _EXPECTED = {
 _FIELDS: dict[str, type[BaseModel]] = {
     "search": SearchEntry,
     "resources": ResourceSpec,
-    "features": FeatureSettings,
+    "features": FeaturesEntry,
     "backbones": BackboneEntry,
     "datasets": DatasetEntry,
     "preprocessing": PreprocessingEntry,

@@ -57,11 +57,9 @@ def main(data: Path, changes: list[str]) -> None:
             for settings in variants:
                 changed = _features(info, train, test, settings)
                 distance = 1 - _cosines(expected[1], changed[1])
-                print(
-                    f"{checkpoint} {name}: {settings.changed}: "
-                    f"accuracy {_accuracy(changed, train, test):.4f}, 1 - cosine {np.median(distance):.1e} (largest {distance.max():.1e})",
-                    flush=True,
-                )
+                accuracy = _accuracy(changed, train, test)
+                print(f"{checkpoint} {name}: {settings.changed}: accuracy {accuracy:.4f}, ", end="")
+                print(f"1 - cosine {np.median(distance):.1e} (largest {distance.max():.1e})", flush=True)
 
 
 def _joined_train(dataset: Dataset) -> tuple[list[Examples], Examples]:
