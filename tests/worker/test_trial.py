@@ -267,11 +267,11 @@ def test_features_that_do_not_fit_are_computed_in_smaller_batches(make_trial, st
 
     tried, extract = [], store.extract_features
 
-    def greedy(backbone, examples, views, *, device, batch_size):
+    def greedy(backbone, examples, views, *, batch_size, **options):
         tried.append(batch_size)
         if batch_size > 16:
             np.empty(2**60, dtype=np.uint8)
-        return extract(backbone, examples, views, device=device, batch_size=batch_size)
+        return extract(backbone, examples, views, batch_size=batch_size, **options)
 
     monkeypatch.setattr(store, "extract_features", greedy)
     monkeypatch.setattr(store, "suitable_batch_size", lambda device, size: 64)
