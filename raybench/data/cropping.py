@@ -1,6 +1,7 @@
 """One image → the square a backbone sees: timm's evaluation resize and crop, for each of its crop modes."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,6 +24,12 @@ because Pillow takes the part as single-precision numbers."""
 MAX_SUPPORT = 3.0
 """Pixels that the widest filter, Lanczos, reaches to either side."""
 
+MAX_TALL = 1.9
+"""Height as a multiple of the width up to which an image is cropped while it is resized."""
+MAX_DENOMINATOR = 1024
+"""Up to this power of two, scale × position of images up to MAX_EXACT_SIDE is exact in single precision."""
+MAX_EXACT_SIDE = 8192
+
 Size = tuple[int, int]
 """(height, width), pixels."""
 
@@ -43,7 +50,10 @@ def fit_to_square(image: RgbImage, preprocessing: Preprocessing) -> UInt8[np.nda
     if after != before:
         if max(after) > MAX_ASPECT * max(size, min(after)):
             return _resize_centre(image, after, size, resampling)
-        image = np.asarray(Image.fromarray(image).resize((after[1], after[0]), resampling))
+        if max(after) > size and _resizes_rows_first(before, preprocessing):
+            image = _resize_window(image, after, size, resampling)
+        else:
+            image = np.asarray(Image.fromarray(image).resize((after[1], after[0]), resampling))
     fill = preprocessing.mean if preprocessing.crop_mode == "border" else (0.0, 0.0, 0.0)
     return _crop(_pad(image, size, fill), size)
 
@@ -64,32 +74,94 @@ def _resized_size(before: Size, scaled: int, crop_mode: str) -> Size:
     )
 
 
+def _resizes_rows_first(before: Size, preprocessing: Preprocessing) -> bool:
+    """Whether Pillow certainly resizes along the width first, then along the height.
+
+    Pillow 13 begins with the height where that axis shrinks by more than twice the pixels that the other one
+    does (met by trying 10,000 sizes); earlier versions never do.
+    """
+    is_proportional = preprocessing.crop_mode != "squash"
+    is_two_passes = preprocessing.interpolation != "nearest"
+    return is_two_passes and is_proportional and before[0] <= MAX_TALL * before[1]
+
+
+class _Window(NamedTuple):
+    """One axis of a resize of which only the output range [start, stop) is kept."""
+
+    length: int
+    target: int
+    start: int
+    stop: int
+    low: int
+    high: int
+    """The range depends on input pixels [low, high) only."""
+
+    @property
+    def scale(self) -> float:
+        return self.length / self.target
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether Pillow weighs the part [low, high) with the same weights as the whole axis.
+
+        It takes the part's ends in single precision, which is exact where the scale is a fraction of a power
+        of two, such as 375 / 256.
+        """
+        denominator = self.target // math.gcd(self.length, self.target)
+        is_power_of_two = denominator & (denominator - 1) == 0
+        return is_power_of_two and denominator <= MAX_DENOMINATOR and self.length <= MAX_EXACT_SIDE
+
+    @classmethod
+    def of(cls, length: int, target: int, size: int) -> "_Window":
+        """The centre `size` of an axis resized from `length` to `target`."""
+        start = max(0, round((target - size) / 2.0))
+        stop = min(target, start + size)
+        scale = length / target
+        margin = math.ceil(MAX_SUPPORT * max(scale, 1.0)) + 1
+        low = max(0, math.floor(start * scale) - margin)
+        return cls(length, target, start, stop, low, min(length, math.ceil(stop * scale) + margin))
+
+
+def _resize_window(
+    image: RgbImage, after: Size, size: int, resampling: Image.Resampling
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The centre of the image resized to `after`, at most `size` long and wide.
+
+    Equal to the last bit to cutting it from the whole resized image: Pillow resizes along the width, then
+    along the height, with 8 bits in between. Rows that no kept pixel depends on are left out of the first
+    pass, and columns that are not kept out of the second.
+    """
+    rows, columns = (_Window.of(n, m, size) for n, m in zip(image.shape[:2], after, strict=True))
+    height, width = rows.high - rows.low, columns.stop - columns.start
+    if columns.is_exact:
+        part = Image.fromarray(np.ascontiguousarray(image[rows.low : rows.high, columns.low : columns.high]))
+        ends = (columns.start * columns.scale - columns.low, columns.stop * columns.scale - columns.low)
+        part = part.resize((width, height), resampling, box=(ends[0], 0, ends[1], height))
+    else:
+        part = Image.fromarray(image[rows.low : rows.high]).resize((columns.target, height), resampling)
+        part = part.crop((columns.start, 0, columns.stop, height))
+    if rows.is_exact:
+        top, bottom = rows.start * rows.scale - rows.low, rows.stop * rows.scale - rows.low
+        kept = part.resize((width, rows.stop - rows.start), resampling, box=(0, top, width, bottom))
+        return np.asarray(kept)
+    if height < rows.length:  # The weights depend on where a row lies in the whole image.
+        whole = Image.new("RGB", (width, rows.length))
+        whole.paste(part, (0, rows.low))
+        part = whole
+    return np.asarray(part.resize((width, rows.target), resampling))[rows.start : rows.stop]
+
+
 def _resize_centre(
     image: RgbImage, after: Size, size: int, resampling: Image.Resampling
 ) -> UInt8[np.ndarray, "s s 3"]:
     """The centre square of the image resized to `after`, computed from the part of the image it shows."""
-    (rows, box_y, height), (columns, box_x, width) = (
-        _part(length, target, size) for length, target in zip(image.shape[:2], after, strict=True)
-    )
-    part = Image.fromarray(np.ascontiguousarray(image[rows, columns]))
-    box = (box_x[0], box_y[0], box_x[1], box_y[1])
-    resized = np.asarray(part.resize((width, height), resampling, box=box))
+    rows, columns = (_Window.of(n, m, size) for n, m in zip(image.shape[:2], after, strict=True))
+    part = Image.fromarray(np.ascontiguousarray(image[rows.low : rows.high, columns.low : columns.high]))
+    left, right = (end * columns.scale - columns.low for end in (columns.start, columns.stop))
+    top, bottom = (end * rows.scale - rows.low for end in (rows.start, rows.stop))
+    shape = (columns.stop - columns.start, rows.stop - rows.start)
+    resized = np.asarray(part.resize(shape, resampling, box=(left, top, right, bottom)))
     return _crop(_pad(resized, size, (0.0, 0.0, 0.0)), size)
-
-
-def _part(length: int, target: int, size: int) -> tuple[slice, tuple[float, float], int]:
-    """Part of an axis that its centre crop depends on, when it is resized from `length` to `target`.
-
-    Returns:
-        The range of pixels to cut out, the box within it to resize, and the resulting number of pixels.
-    """
-    start = max(0, round((target - size) / 2.0))
-    stop = min(target, start + size)
-    scale = length / target
-    margin = math.ceil(MAX_SUPPORT * max(scale, 1.0)) + 1
-    low = max(0, math.floor(start * scale) - margin)
-    high = min(length, math.ceil(stop * scale) + margin)
-    return slice(low, high), (start * scale - low, stop * scale - low), stop - start
 
 
 def _pad(image: RgbImage, size: int, fill: tuple[float, float, float]) -> RgbImage:

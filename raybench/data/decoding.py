@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
@@ -48,10 +49,12 @@ def decode(content: bytes | Path | None, name: str) -> RgbImage:
             "dataset."
         )
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        encoded = content if isinstance(content, bytes) else content.read_bytes()
+        with Image.open(io.BytesIO(encoded)) as image:
             if image.format not in FORMATS:
                 raise ValueError(f"its format is {image.format}; convert it to PNG or JPEG")
-            return np.asarray(to_rgb(image))
+            decoded = _decode_jpeg(encoded) if image.format == "JPEG" and image.mode in ("RGB", "L") else None
+            return np.asarray(to_rgb(image)) if decoded is None else decoded
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise what they like: a damaged AVIF is a RuntimeError.
@@ -62,6 +65,18 @@ def decode(content: bytes | Path | None, name: str) -> RgbImage:
             f"cannot read the image {name} ({printable(reason)}); "
             "repair or delete it, or set `unreadable: skip` on its dataset."
         ) from error
+
+
+def _decode_jpeg(encoded: bytes) -> RgbImage | None:
+    """Pixels of a JPEG file by simplejpeg; None if it refuses, so that Pillow decodes it or says why not.
+
+    Both use libjpeg-turbo with the same settings and give the same pixels, but Pillow copies them twice more:
+    1.26 ms for 500 × 375 pixels, 0.92 by simplejpeg.
+    """
+    try:
+        return simplejpeg.decode_jpeg(encoded, "RGB", fastdct=False, fastupsample=False)
+    except ValueError:
+        return None
 
 
 def _problem_of_file(path: Path) -> str:

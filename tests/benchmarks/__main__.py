@@ -18,6 +18,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ROWS = {
     "extraction": ("extraction", "measure"),
     "extraction-jpeg": ("extraction", "measure_jpeg"),
+    "decoding": ("decoding", "measure"),
     "second-run": ("second_run", "measure"),
     "packed-heads": ("packed_heads", "measure"),
     "ridge-path": ("ridge_path", "measure"),

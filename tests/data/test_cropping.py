@@ -6,11 +6,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
 
 from raybench.core.preprocessing import Preprocessing
-from raybench.data.cropping import fit_to_square
+from raybench.data.cropping import MAX_ASPECT, fit_to_square
 from tests.pixels import to_pixels
 
 SHAPES = [(8, 8), (24, 24), (27, 40), (61, 37), (50, 33), (200, 27), (31, 100), (480, 640), (23, 25), (1, 90)]
@@ -57,6 +59,31 @@ def test_pixels_equal_timms_to_the_last_bit(crop_pct, interpolation, crop_mode):
         if crop_mode == "border" and min(shape) * 24 < 0.5 * max(shape):
             continue  # timm would resize the short side to no pixel at all.
         assert torch.equal(to_pixels(image, settings), timms(image, settings)), shape
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    size=st.integers(2, 96),
+    crop_pct=st.sampled_from([0.5, 0.875, 0.9, 1.0, 1.15]),
+    interpolation=st.sampled_from(["bilinear", "bicubic", "lanczos"]),
+)
+def test_cropping_while_resizing_equals_cropping_afterwards(shape, size, crop_pct, interpolation):
+    short, long = sorted(shape)
+    assume(long <= MAX_ASPECT * short)
+    wanted = preprocessing(size, crop_pct, interpolation)
+    image = noise(*shape)
+    assert torch.equal(to_pixels(image, wanted), timms(image, wanted))
+
+
+@pytest.mark.parametrize(
+    "shape", [(375, 500), (500, 375), (512, 683), (1000, 1500), (8192, 300), (9000, 281)]
+)
+@pytest.mark.parametrize("crop_pct", [0.875, 0.9])
+def test_photographs_equal_timms_to_the_last_bit(shape, crop_pct):
+    wanted = preprocessing(224, crop_pct, "bicubic")
+    image = noise(*shape)
+    assert torch.equal(to_pixels(image, wanted), timms(image, wanted))
 
 
 @pytest.mark.parametrize(("shape", "interpolation"), [*itertools.product(LONG, ["bilinear", "bicubic"])])

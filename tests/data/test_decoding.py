@@ -183,6 +183,40 @@ def test_a_link_to_nothing_is_refused_by_name(tmp_path):
         decode(tmp_path / "link.png", "link.png")
 
 
+@pytest.mark.parametrize("damage", ["none", "cut", "bytes", "end"])
+def test_jpeg_pixels_are_pillows_whatever_the_encoding_and_damage(damage):
+    rng = np.random.default_rng(3)
+    outcomes = set()
+    for number in range(60):
+        height, width = rng.integers(1, 80, 2)
+        rows, columns = np.mgrid[:height, :width]
+        wave = 128 + 100 * np.sin(rows / 7)[..., None] * np.cos(columns[..., None] / 9 + np.arange(3))
+        image = Image.fromarray((wave + rng.normal(0, 12, wave.shape)).clip(0, 255).astype(np.uint8))
+        options = {"quality": int(rng.integers(5, 101)), "progressive": number % 2, "subsampling": number % 3}
+        if number % 5 == 0:
+            options |= {"keep_rgb": True, "subsampling": 0}
+        if number % 7 == 0:
+            image = image.convert("L")
+        content = bytearray(encoded(image, "JPEG", **options, restart_marker_blocks=number % 4))
+        if damage == "cut":
+            del content[rng.integers(2, len(content)) :]
+        if damage == "bytes":
+            content[rng.integers(2, len(content))] = rng.integers(256)
+        if damage == "end":
+            del content[-2:]
+        try:
+            with Image.open(io.BytesIO(content)) as opened:
+                expected = np.asarray(opened.convert("RGB"))
+        except (OSError, SyntaxError):
+            with pytest.raises(UnreadableImageError):
+                decode(bytes(content), "x")
+            outcomes.add("refused")
+        else:
+            np.testing.assert_array_equal(decode(bytes(content), "x"), expected)
+            outcomes.add("equal")
+    assert outcomes >= ({"equal"} if damage == "none" else {"refused"})
+
+
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
 FORMATS = ["AVIF", "WEBP", "JPEG2000", "TIFF", "GIF", "PNG", "JPEG", "BMP", "TGA", "PPM", "DDS", "SPIDER"]
 
