@@ -16,6 +16,7 @@ from raybench.experiment.spec_entries import backbone_entry, dataset_entries, ev
 from raybench.spec.experiment import ExperimentSpec
 from raybench.store import layout, ledger
 from raybench.store.files import StoragePath, write_atomic
+from raybench.tuning.model_sampling import SETTINGS
 
 REDUCED = ("batch_size", "micro_batch")
 """Hyperparameters that a trial reduces after running out of memory; its provenance states them."""
@@ -152,6 +153,8 @@ def _origin(
             "num_trials": num_trials,
             "seed": spec.search.seed,
         }
+        if sampler in SETTINGS:
+            origin["search"] |= {"max_parallel": spec.search.num_parallel, "settings": SETTINGS[sampler]}
         if sentences := edge_sentences(spec, winner):
             origin["edges"] = sentences
     for key in ("checkpoint_digest", "dataset_fingerprint", "device", "versions"):

@@ -51,6 +51,8 @@ def study_plan(spec: ExperimentSpec, pair: Pair) -> StudyPlan:
         max_epochs=spec.max_epochs_of(protocol),
         needs_features=info.uses_features,
         packed=spec.packed_of(protocol, pair.backbone),
+        grid_points=spec.search.grid_points,
+        max_parallel=spec.search.num_parallel,
         recipe=dict(spec.hparams) if spec.hparams is not None else None if info.space else {},
     )
 

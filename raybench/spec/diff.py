@@ -83,6 +83,8 @@ def _fixed_parts(
         ("name", old.name, new.name),
         ("search.sampler", old.search.sampler, new.search.sampler),
         ("search.early_stopping", old.search.early_stopping, new.search.early_stopping),
+        ("search.grid_points", old.search.grid_points, new.search.grid_points),
+        ("search.max_parallel", old.search.num_parallel, new.search.num_parallel),
         ("search.seed", old.search.seed, new.search.seed),
         ("budget.wall_seconds", old.budget.wall_seconds, new.budget.wall_seconds),
         ("hparams", old.hparams, new.hparams),

@@ -32,7 +32,11 @@ from raybench.spec.settings import resolve_settings, restore_settings
 from raybench.spec.spaces import SpaceEntry
 from raybench.spec.stored_datasets import StoredDataset
 
-Sampler = Literal["random", "qmc", "tpe"]
+Sampler = Literal["random", "qmc", "tpe", "gp", "grid"]
+MODEL_SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp")
+"""Samplers that learn from results."""
+MAX_PARALLEL = 4
+"""Trials of one pair that run at once under a sampler that learns from results."""
 EarlyStopping = Literal["none", "asha"]
 ACCELERATOR = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 """Valid values of a label in Ray."""
@@ -61,15 +65,24 @@ class _Part(BaseModel):
 class SearchSpec(_Part):
     """Search of a pair's hyperparameters."""
 
-    later_keys = ("objective",)
+    later_keys = ("objective", "grid_points", "max_parallel")
     sampler: Sampler = "qmc"
-    """`qmc` (Sobol points) and `random` always draw the same trials; `tpe` learns from finished ones."""
+    """`qmc` (Sobol points), `random` and `grid` ignore results; `tpe` and `gp` (Gaussian process) learn."""
     num_trials: int = Field(ge=1)
     """Search trials per pair; the first one has the protocol's defaults."""
     early_stopping: EarlyStopping = "none"
     seed: int = Field(default=0, ge=0)
     objective: str | None = None
     """Metric on val that every study optimises; None: the protocol's own."""
+    grid_points: dict[str, int] = {}
+    """Sampler `grid`: range → number of its values, both ends included."""
+    max_parallel: int | None = Field(default=None, ge=1)
+    """Sampler `tpe` or `gp`: trials of one pair that run at once; None: MAX_PARALLEL."""
+
+    @property
+    def num_parallel(self) -> int:
+        """Trials of one pair that run at once under a sampler that learns from results."""
+        return self.max_parallel or MAX_PARALLEL
 
 
 Cpus = Annotated[float, Field(gt=0, allow_inf_nan=False)]

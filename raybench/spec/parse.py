@@ -25,6 +25,7 @@ from raybench.spec.limits import (
 from raybench.spec.names import Report, resolve_backbones
 from raybench.spec.queries import check_use
 from raybench.spec.schema import BackboneEntry, DatasetEntry, SearchEntry, check_shape
+from raybench.spec.search_checks import check_search
 from raybench.spec.settings import restore_settings
 from raybench.spec.space_checks import resolve_spaces
 from raybench.spec.spaces import SpaceEntry
@@ -92,6 +93,9 @@ def load_spec(path: Path, *, needs_data: bool = True) -> ExperimentSpec:
         spaces=spaces,
         hparams=hparams,
     )
+    check_search(spec, report)
+    if reported:
+        raise SpecError(str(path), _sentences(document, reported))
     return ExperimentSpec.from_dict(spec.to_dict())  # Equal to what a storage restores.
 
 

@@ -3,19 +3,16 @@
 import textwrap
 from dataclasses import dataclass
 
+from raybench.catalog.grid import grid_choices
 from raybench.catalog.listing import load_plugins
 from raybench.catalog.search_spaces import num_choices
 from raybench.catalog.tasks import PROTOCOLS, protocol_of
 from raybench.core.records import Pair
 from raybench.spec.experiment import ExperimentSpec
 from raybench.spec.plan_cost import finetune_flops, pass_flops, total, unknown_sizes
+from raybench.spec.plan_search import search_notes
 from raybench.spec.plan_spaces import is_same_for_all, space_lines
 from raybench.spec.tasks import is_missing
-
-ORDER_NOTE = (
-    "order-dependent: {what}, so two runs are not bit-reproducible; "
-    "for that use `sampler: qmc` (or random) and `early_stopping: none`."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +130,13 @@ def _protocol_plan(spec: ExperimentSpec, protocol: str) -> ProtocolPlan:
 
 
 def search_trials_of(spec: ExperimentSpec, protocol: str, backbone: str) -> int:
-    """Search trials of one pair: `num_trials`, but no more than a finite space has distinct choices.
-
-    `tpe` may repeat a choice, so it always makes `num_trials`.
-    """
+    """Search trials of one pair: `num_trials`, but no more than a finite space has distinct choices."""
     space = spec.space_of(protocol, backbone)
     if spec.hparams is not None or not space:
         return 0
-    distinct = None if spec.search.sampler == "tpe" else num_choices(space)
+    if spec.search.sampler == "grid":
+        return min(len(grid_choices(space, spec.search.grid_points)), spec.search.num_trials)
+    distinct = num_choices(space)
     return spec.search.num_trials if distinct is None else min(distinct, spec.search.num_trials)
 
 
@@ -170,14 +166,12 @@ def _notes(spec: ExperimentSpec) -> list[str]:
         )
     if spec.hparams is None and spec.search.objective is not None:
         notes.append(f"the searches optimise {spec.search.objective} on val, by `search.objective`.")
-    if spec.hparams is None and spec.search.sampler == "tpe":
-        notes.append(ORDER_NOTE.format(what="`sampler: tpe` learns from the trials that have finished"))
-    if spec.hparams is None and spec.search.early_stopping == "asha":
-        notes.append(ORDER_NOTE.format(what="`early_stopping: asha` compares trials as they arrive"))
     if spec.features.changed and set(spec.evaluators) & {"adversarial", "corruption", "shift"}:
         notes.append(
             "`features` changes stored features only: evaluators that change images pass them in float32."
         )
+    if spec.hparams is None:
+        notes += search_notes(spec.search)
     for name, info in spec.datasets.items():
         if is_missing(info):
             notes.append(f"dataset {name!r} is not in {info.source.location!r}. {info.steps}")

@@ -100,6 +100,8 @@ class SearchEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     early_stopping: EarlyStopping = "none"
     seed: _Seed = 0
     objective: str | None = None
+    grid_points: dict[str, Annotated[int, Field(ge=2, le=1000)]] = {}
+    max_parallel: int | None = Field(default=None, ge=1, le=10_000)
 
 
 def _backbone_kind(value: Any) -> str:

@@ -1,15 +1,15 @@
-"""Samplers: hyperparameter choices from a search space. Deterministic in the seed; the defaults come first.
+"""Samplers that ignore results: choices from a search space, deterministic in the seed, the defaults first.
 
-`qmc` and `random` ignore results, so the i-th choice of a pair never depends on which trial finishes first.
-`tpe` uses results: with several trials at once its choices depend on the order in which they finish.
+See `model_sampling` for those that learn from results.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import qmc
 
+from raybench.catalog.grid import GridPoints, grid_choices
 from raybench.catalog.search_spaces import (
     Choice,
     Dimension,
@@ -17,7 +17,6 @@ from raybench.catalog.search_spaces import (
     Int,
     SearchSpace,
     defaults,
-    is_active,
     settle,
 )
 from raybench.core.records import HparamValue
@@ -65,15 +64,35 @@ def _unit_points(sampler: str, num_dimensions: int, seed: int) -> Iterator[Seque
         yield from sobol.random(16).tolist()
 
 
-def sequence(space: SearchSpace, sampler: str, num_trials: int, seed: int) -> list[Hparams]:
-    """Up to `num_trials` distinct choices: defaults first, then `qmc` or `random` points of the space.
+def sequence(
+    space: SearchSpace,
+    sampler: str,
+    num_trials: int,
+    seed: int,
+    *,
+    first: Sequence[Hparams] = (),
+    grid_points: GridPoints | None = None,
+) -> list[Hparams]:
+    """Up to `num_trials` distinct choices: defaults, those of `first`, then the sampler's.
 
     A longer sequence begins with the shorter one, so that trials can be added later. A finite space gives
     at most as many choices as it has.
+
+    Args:
+        space: of the pair.
+        sampler: `qmc`, `random` or `grid`.
+        num_trials: length of the sequence.
+        seed: of the sampler; a grid needs none.
+        first: choices to begin with, after the defaults.
+        grid_points: number of values of each range of a grid.
     """
     chosen = [defaults(space)]
+    chosen += [hparams for hparams in first if hparams not in chosen]
+    if sampler == "grid":
+        chosen += [hparams for hparams in grid_choices(space, grid_points or {}) if hparams not in chosen]
+        return chosen[:num_trials]
     if not space:
-        return chosen
+        return chosen[:num_trials]
     repeats = 0
     for point in _unit_points(sampler, len(space), seed):
         if len(chosen) >= num_trials or repeats >= MAX_REPEATS:
@@ -86,60 +105,6 @@ def sequence(space: SearchSpace, sampler: str, num_trials: int, seed: int) -> li
             chosen.append(hparams)
             repeats = 0
     raise AssertionError("unreachable: the points never end")
-
-
-class TpeSampler:
-    """Optuna's TPE for one pair, by ask and tell. The first choice is the defaults."""
-
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        import optuna  # Deferred: a second of import that qmc and random need not pay.
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space = space
-        self._distributions = {name: distribution_of(dimension) for name, dimension in space.items()}
-        self._study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4), direction="maximize"
-        )
-        self._asked: dict[int, optuna.trial.Trial] = {}
-        self._study.enqueue_trial(dict(defaults(space)))
-
-    def ask(self, index: int) -> Hparams:
-        """The choice for the trial with this index."""
-        trial = self._study.ask()
-        self._asked[index] = trial
-        hparams = defaults(self._space)
-        for name in sorted(self._space, key=lambda name: bool(self._space[name].when)):
-            if is_active(self._space[name], hparams):
-                hparams[name] = _suggest(trial, name, self._space[name])
-        return hparams
-
-    def tell(self, index: int, hparams: Hparams, value: float | None) -> None:
-        """Report a trial's objective, None if it failed. An unknown index comes from an earlier run."""
-        import optuna
-
-        state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
-        if index in self._asked:
-            self._study.tell(self._asked.pop(index), value, state)
-            return
-        active = [name for name, dimension in self._space.items() if is_active(dimension, hparams)]
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                params={name: hparams[name] for name in active},
-                distributions={name: self._distributions[name] for name in active},
-                value=value,
-                state=state,
-            )
-        )
-
-
-def _suggest(trial: "optuna.trial.Trial", name: str, dimension: Dimension) -> HparamValue:
-    match dimension:
-        case Float(low=low, high=high, log=log):
-            return trial.suggest_float(name, low, high, log=log)
-        case Int(low=low, high=high, log=log):
-            return trial.suggest_int(name, low, high, log=log)
-        case Choice(options=options):
-            return cast(HparamValue, trial.suggest_categorical(name, options))
 
 
 def distribution_of(dimension: Dimension) -> "optuna.distributions.BaseDistribution":

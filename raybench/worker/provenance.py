@@ -12,7 +12,16 @@ from raybench.core.records import Provenance
 from raybench.data.dataset import Dataset
 from raybench.features.process_cache import cached_backbone_summary
 
-REPORTED_VERSIONS = ("raybench", "torch", "timm", "torchvision", "torchmetrics", "scikit-learn", "numpy")
+REPORTED_VERSIONS = (
+    "raybench",
+    "torch",
+    "timm",
+    "torchvision",
+    "torchmetrics",
+    "scikit-learn",
+    "numpy",
+    "optuna",  # Its samplers choose the trials.
+)
 
 
 def provenance_of(

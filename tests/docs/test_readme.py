@@ -1,4 +1,4 @@
-"""The README's specs: every YAML block is accepted as it is, and what it says about searches is true."""
+"""Specs in README and docs: every YAML block is accepted as it is."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,14 @@ import yaml
 from raybench.spec import load_spec, make_plan
 
 README = Path(__file__).parents[2] / "README.md"
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PAGES = (README, README.parent / "docs" / "search.md")
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(
+        r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+]
 BASE = {
     "name": "from-the-readme",
     "backbones": ["vit_small_patch16_224.augreg_in21k", "@mini"],

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.catalog.search_spaces import FINETUNE, KNN, LINEAR_PROBE, Choice, Float, Int
-from raybench.tuning.sampling import TpeSampler, from_unit, sequence
+from raybench.tuning.sampling import from_unit, sequence
 
+FIRST = {name: dimension.default for name, dimension in FINETUNE.items()}
 SPACES = {"linear_probe": LINEAR_PROBE, "knn": KNN, "finetune": FINETUNE}
 
 
@@ -49,21 +50,11 @@ def test_sobol_points_cover_a_range_more_evenly_than_random_ones():
     assert [int(value * 16) for value in values] == list(range(16))
 
 
-def test_tpe_moves_towards_choices_that_scored_well():
-    space = {"x": Float(low=0.0, high=1.0, default=0.5)}
-    sampler = TpeSampler(space, seed=0)
-    values = []
-    for index in range(40):
-        hparams = sampler.ask(index)
-        values.append(float(hparams["x"]))
-        sampler.tell(index, hparams, -abs(values[-1] - 0.9))
-    assert values[0] == 0.5
-    assert sum(abs(x - 0.9) < 0.2 for x in values[-15:]) > 8
-
-
-def test_tpe_takes_in_the_trials_of_an_earlier_run():
-    space = {"x": Float(low=0.0, high=1.0, default=0.5)}
-    sampler = TpeSampler(space, seed=0)
-    sampler.tell(0, {"x": 0.5}, 0.1)
-    sampler.tell(1, {"x": 0.7}, None)
-    assert 0.0 <= float(sampler.ask(2)["x"]) <= 1.0
+def test_choices_of_a_warm_start_follow_the_defaults_and_the_points_follow_them():
+    first = [{"feature_norm": "none"}]
+    assert sequence(KNN, "qmc", 3, 0, first=first)[:2] == [{"feature_norm": "l2"}, *first]
+    plain, warm = (
+        sequence(FINETUNE, "qmc", 4, 0),
+        sequence(FINETUNE, "qmc", 5, 0, first=[{**FIRST, "lr": 2e-4}]),
+    )
+    assert warm == [plain[0], {**FIRST, "lr": 2e-4}, *plain[1:]]

@@ -1,5 +1,6 @@
 """A pair's study: search before final, ties by index, resume from records only."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -79,7 +80,7 @@ def test_a_lower_is_better_objective_prefers_the_lower():
     assert study.winner.index == 2
 
 
-@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe", "gp"])
 def test_a_study_rebuilt_from_its_records_has_nothing_left_to_do(sampler):
     plan = replace(PLAN, sampler=sampler)
     first = PairStudy(PAIR, plan)
@@ -207,7 +208,7 @@ def test_tpe_learns_only_from_trials_of_its_space():
     assert all(contains(NARROW, record.hparams) for record in narrow.search_records)
 
 
-@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe", "gp"])
 def test_a_conditional_dimension_has_its_default_where_it_is_not_searched(sampler):
     space = {
         "solver": Choice(options=("sgd", "lbfgs"), default="sgd"),
@@ -218,3 +219,62 @@ def test_a_conditional_dimension_has_its_default_where_it_is_not_searched(sample
     assert {h["batch_size"] for h in made if h["solver"] == "sgd"} == {64, 128, 256}
     if sampler != "tpe":
         assert len(made) == num_choices(space) == 4
+
+
+SCORE = {"drop_path": -1.0, "lr": 100.0}
+
+
+def score(request: TrialRequest) -> float:
+    return sum(
+        SCORE.get(name, 0.0) * float(value) for name, value in request.hparams.items() if name in SCORE
+    )
+
+
+def run_shuffled(study: PairStudy, seed: int, num_ends: int | None = None) -> list[str]:
+    """Run as many trials at once as there are, ending them in random order; ids of search trials by index."""
+    rng, running, asked = random.Random(seed), list[TrialRequest](), dict[int, str]()
+    while num_ends is None or num_ends > 0:
+        while (request := study.next_request()) is not None:
+            running.append(request)
+            if request.stage == "search":
+                asked[request.index] = request.trial_id
+        if not running:
+            break
+        ended = running.pop(rng.randrange(len(running)))
+        study.complete(ended, record_of(ended, score(ended)))
+        num_ends = None if num_ends is None else num_ends - 1
+    return [asked[index] for index in sorted(asked)]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_the_order_in_which_trials_end_changes_no_trial(sampler):
+    plan = replace(PLAN, sampler=sampler, num_trials=10, max_parallel=3)
+    runs = [run_shuffled(PairStudy(PAIR, plan), seed) for seed in range(3)]
+    assert runs[0] == runs[1] == runs[2]
+    assert len(runs[0]) == 10
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe", "gp", "grid"])
+@pytest.mark.parametrize("done", [1, 5, 9])
+def test_an_interrupted_search_continues_with_the_same_trials(sampler, done):
+    space = {**KNN, "x": Choice(options=(1, 2, 3, 4), default=2)} if sampler == "grid" else FINETUNE
+    plan = replace(PLAN, space=space, sampler=sampler, num_trials=10, max_parallel=3)
+    whole = run_shuffled(PairStudy(PAIR, plan), 0)
+    killed = PairStudy(PAIR, plan)
+    run_shuffled(killed, 1, num_ends=done)
+    rest = run_shuffled(PairStudy(PAIR, plan, killed.records), 2)
+    ended = [trial_id for trial_id in killed.records if "-search-" in trial_id]
+    assert len(ended) == done
+    assert sorted([*ended, *rest]) == sorted(whole)
+
+
+def test_a_model_waits_for_the_results_it_uses():
+    study = PairStudy(PAIR, replace(PLAN, sampler="tpe", num_trials=10, max_parallel=3))
+    first, second, third = (study.next_request() for _ in range(3))
+    assert study.next_request() is None
+    study.complete(third, record_of(third, 0.5))
+    study.complete(second, record_of(second, 0.5))
+    assert study.next_request() is None, "trial 3 needs the result of trial 0"
+    study.complete(first, record_of(first, 0.5))
+    assert [study.next_request().index for _ in range(3)] == [3, 4, 5]
+    assert study.next_request() is None
