@@ -242,7 +242,8 @@ class TrialRecord:
     curve: tuple[CurvePoint, ...] = ()
     """One point per epoch."""
     grid: tuple[Mapping[str, HparamValue], ...] = ()
-    """Packed grid: one entry per head with its hyperparameters and its objective on val."""
+    """Packed grid: one entry per head with its hyperparameters and its objective on val; in a large pack also
+    `epoch`: a head with fewer epochs than the trial was dropped there, and its value is its last."""
     packed: Mapping[str, tuple[HparamValue, ...]] = field(default_factory=dict)
     """See `TrialRequest.packed`."""
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
 from raybench.evaluation.feature_norm import FeatureNorm, NormKind, resident, with_ones
+from raybench.evaluation.halving import Halving
 from raybench.evaluation.linear_head import LinearHeadRun
 from raybench.evaluation.logistic_path import PATIENCE, logistic_path
 from raybench.evaluation.outcomes import EpochResult
@@ -71,9 +72,7 @@ class LinearProbeRun(LinearHeadRun):
         self, epoch: int, weights: torch.Tensor, cells: tuple[Cell, ...], val: FeatureSet
     ) -> EpochResult:
         """Score the heads [d + 1, c·m] on val; keep the best one if it is better than in earlier epochs."""
-        scores = HeadScores(len(cells), self._context.objective)
-        for logits, targets in self._scored(val, weights, len(cells)):
-            scores.add(logits, targets)
+        scores = self._head_scores(weights, len(cells), val)
         best = scores.best(cells)
         head = weights.view(len(weights), -1, len(cells))[:, :, best].clone()
         best_logits = torch.cat([block[:, :, 0].cpu() for block, _ in self._scored(val, head, 1)]).numpy()
@@ -82,6 +81,12 @@ class LinearProbeRun(LinearHeadRun):
         if result.is_better(self._best, self._context.objective):
             self._best, self._head = result, head
         return result
+
+    def _head_scores(self, weights: torch.Tensor, num_heads: int, val: FeatureSet) -> HeadScores:
+        scores = HeadScores(num_heads, self._context.objective)
+        for logits, targets in self._scored(val, weights, num_heads):
+            scores.add(logits, targets)
+        return scores
 
 
 class GradientRun(LinearProbeRun):
@@ -104,6 +109,8 @@ class GradientRun(LinearProbeRun):
             device=device,
         )
         features, targets = resident(train.features, device), torch.tensor(train.targets, device=device)
+        num_steps = self._epochs * math.ceil(len(targets) / self._batch_size)
+        halving = Halving(cells, self._context.dataset.num_classes, num_steps)
         last = min(int(self._hparams.get("epoch", self._epochs)), self._epochs)
         for epoch in range(1, last + 1):
             with flushed_denormals():
@@ -112,8 +119,11 @@ class GradientRun(LinearProbeRun):
                     inputs = with_ones(norm.apply(features[batch]))
                     progress = (epoch - 1 + step / len(batches)) / self._epochs
                     heads.step(inputs, targets[batch], lr_factor=0.5 * (1 + math.cos(math.pi * progress)))
-                result = self._score(epoch, heads.weights, cells, val)
-            yield result
+                    if halving.is_due(taken := (epoch - 1) * len(batches) + step + 1):
+                        scores = self._head_scores(heads.weights, heads.num_heads, val)
+                        heads.keep(halving.keep_best(taken, scores, taken / len(batches)))
+                result = self._score(epoch, heads.weights, halving.cells, val)
+            yield halving.completed(result, self._context.objective)
 
     def _order(self, epoch: int, num_examples: int) -> torch.Tensor:
         """Shuffled indices that depend on (seed, epoch) alone, not on random numbers drawn before."""

@@ -25,7 +25,8 @@ class EpochResult:
     """What the trial itself chose on val: the best head's packed hyperparameters and its `epoch`. A trial
     whose `hparams` include them trains this head alone."""
     grid: tuple[Mapping[str, HparamValue], ...] = ()
-    """One entry per packed head: its hyperparameters and its objective on val."""
+    """One entry per packed head: its hyperparameters and its objective on val, and in a large pack `epoch`,
+    the epochs that it was trained for (see `halving`)."""
     edges: Mapping[str, str] = field(default_factory=dict)
     """Packed dimension → `low` or `high` where the chosen value is the last one of its grid."""
 

@@ -68,13 +68,21 @@ class HeadScores:
         return np.where(np.isfinite(self.nll), values, 0.0)
 
     def best(self, cells: Sequence[Cell]) -> int:
-        """Index of the best head; see `best_cell`.
+        """Index of the best head; see `ranked_cells`.
+
+        Raises:
+            DivergedError: if no head has a finite NLL.
+        """
+        return self.ranked(cells)[0]
+
+    def ranked(self, cells: Sequence[Cell]) -> list[int]:
+        """Indices of the heads that did not diverge, best first; see `ranked_cells`.
 
         Raises:
             DivergedError: if no head has a finite NLL.
         """
         sign = 1.0 if METRICS[self.objective].direction == "max" else -1.0
-        return best_cell((sign * self.values).tolist(), self.nll.tolist(), cells)
+        return ranked_cells((sign * self.values).tolist(), self.nll.tolist(), cells)
 
     @property
     def nll(self) -> Float[np.ndarray, " m"]:
@@ -133,7 +141,18 @@ class PackedGrid:
 
 
 def best_cell(scores: Sequence[float], nll: Sequence[float], cells: Sequence[Cell]) -> int:
-    """Index of the head with the highest score; ties by lower NLL, then by smaller hyperparameters in order.
+    """The first of `ranked_cells`.
+
+    >>> best_cell([0.9, 0.9, 0.8], [0.3, 0.2, 0.1], [{"lr": 0.1}, {"lr": 1.0}, {"lr": 2.0}])
+    1
+    """
+    return ranked_cells(scores, nll, cells)[0]
+
+
+def ranked_cells(scores: Sequence[float], nll: Sequence[float], cells: Sequence[Cell]) -> list[int]:
+    """Indices of the heads with a finite NLL, best first.
+
+    Ordered by score; ties by lower NLL, then by smaller hyperparameters in order.
 
     Args:
         scores: the objective of each head, negated where lower is better.
@@ -143,8 +162,8 @@ def best_cell(scores: Sequence[float], nll: Sequence[float], cells: Sequence[Cel
     Raises:
         DivergedError: if no head has a finite NLL.
 
-    >>> best_cell([0.9, 0.9, 0.8], [0.3, 0.2, 0.1], [{"lr": 0.1}, {"lr": 1.0}, {"lr": 2.0}])
-    1
+    >>> ranked_cells([0.9, 0.9, 0.8], [0.3, 0.2, 0.1], [{"lr": 0.1}, {"lr": 1.0}, {"lr": 2.0}])
+    [1, 0, 2]
     """
     finite = [i for i in range(len(cells)) if math.isfinite(nll[i])]
     if not finite:
@@ -152,7 +171,7 @@ def best_cell(scores: Sequence[float], nll: Sequence[float], cells: Sequence[Cel
             f"all {len(cells)} heads diverged: every one has logits that are NaN or infinite on val; lower "
             "the learning rates, or use feature_norm 'standardize'."
         )
-    return min(finite, key=lambda i: (-scores[i], nll[i], [_sortable(v) for v in cells[i].values()]))
+    return sorted(finite, key=lambda i: (-scores[i], nll[i], [_sortable(v) for v in cells[i].values()]))
 
 
 def _sortable(value: HparamValue) -> tuple[bool, float, str]:

@@ -21,6 +21,7 @@ ROWS = {
     "decoding": ("decoding", "measure"),
     "second-run": ("second_run", "measure"),
     "packed-heads": ("packed_heads", "measure"),
+    "halved-heads": ("halved_heads", "measure"),
     "ridge-path": ("ridge_path", "measure"),
     "logistic-path": ("logistic_path", "measure"),
     "trial-overhead": ("trial_overhead", "measure"),

@@ -166,8 +166,9 @@ def _next_line(name: str, end: Any, space: SearchSpace, grid: Grid, limits: Limi
 
 def _packed_rows(trial: _SearchTrial) -> list[tuple[str, str, str, str, float]]:
     grid, objective = trial.record.grid, trial.objective
-    if len(grid) < 2:
-        return []
+    if len(grid) < 2 or len({row.get("epoch") for row in grid}) > 1:
+        return []  # Values of different epochs, where heads were dropped, have no common variance.
+    grid = tuple({name: value for name, value in row.items() if name != "epoch"} for row in grid)
     try:
         shares = main_effects(grid, objective)
     except (EmptyInputError, KeyError, ValueError):

@@ -66,7 +66,10 @@ def _within_packed_trials(packed: pl.DataFrame) -> list[Part]:
         for row in first.iter_rows(named=True)
     )
     return [
-        Text(f"Within packed trials, which try a whole grid at once: {leading}. These shares are exact."),
+        Text(
+            f"Within packed trials, which try a whole grid at once: {leading}. These shares are exact. "
+            "Packs whose weaker heads were dropped during training are left out."
+        ),
         Table(mean, "Packed grids of the best trials: shares of variance", "packed_effects"),
     ]
 
