@@ -15,7 +15,8 @@ from raybench.backbones.loading import load_backbone
 from raybench.evaluation.classifier import MAX_LOGITS, Classifier
 from raybench.evaluation.classifier_run import ClassifierRun
 from raybench.evaluation.contracts import TrialContext
-from raybench.evaluation.feature_norm import FeatureNorm, NormKind, resident, with_ones
+from raybench.evaluation.device_features import DeviceFeatures
+from raybench.evaluation.feature_norm import FeatureNorm, NormKind, with_ones
 from raybench.evaluation.outcomes import Predictions
 from raybench.features.store import FeatureSet
 
@@ -86,8 +87,7 @@ class LinearHeadRun(ClassifierRun, ABC):
         if self._norm is None:
             raise RuntimeError("the features' normalisation is fitted by run_epochs().")
         size = max(1, MAX_LOGITS // weights.shape[1])
-        features = resident(stored.features, weights.device)
-        for start in range(0, len(features), size):
-            block = self._norm.apply(features[start : start + size].clone())
-            targets = torch.tensor(stored.targets[start : start + size], device=weights.device)
+        for part, rows in DeviceFeatures(stored.features, weights.device).blocks(size):
+            block = self._norm.apply(rows.clone())
+            targets = torch.tensor(stored.targets[part], device=weights.device)
             yield (with_ones(block) @ weights).view(len(block), -1, num_heads), targets

@@ -18,7 +18,8 @@ from raybench.catalog.search_spaces import LINEAR_PROBE_MINIBATCH
 from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.records import Hparams
 from raybench.evaluation.contracts import ProtocolRun, TrialContext
-from raybench.evaluation.feature_norm import FeatureNorm, NormKind, resident, with_ones
+from raybench.evaluation.device_features import DeviceFeatures
+from raybench.evaluation.feature_norm import FeatureNorm, NormKind, with_ones
 from raybench.evaluation.halving import Halving
 from raybench.evaluation.linear_head import LinearHeadRun
 from raybench.evaluation.logistic_path import PATIENCE, logistic_path
@@ -108,17 +109,20 @@ class GradientRun(LinearProbeRun):
             seed=self._seed,
             device=device,
         )
-        features, targets = resident(train.features, device), torch.tensor(train.targets, device=device)
+        features = DeviceFeatures(train.features, device)
+        targets = torch.tensor(train.targets, device=device)
         num_steps = self._epochs * math.ceil(len(targets) / self._batch_size)
         halving = Halving(cells, self._context.dataset.num_classes, num_steps)
         last = min(int(self._hparams.get("epoch", self._epochs)), self._epochs)
         for epoch in range(1, last + 1):
             with flushed_denormals():
-                batches = self._order(epoch, len(targets)).to(device).split(self._batch_size)
-                for step, batch in enumerate(batches):
-                    inputs = with_ones(norm.apply(features[batch]))
+                batches = self._order(epoch, len(targets)).split(self._batch_size)
+                for step, (batch, rows) in enumerate(zip(batches, features.batches(batches), strict=True)):
+                    inputs = with_ones(norm.apply(rows))
                     progress = (epoch - 1 + step / len(batches)) / self._epochs
-                    heads.step(inputs, targets[batch], lr_factor=0.5 * (1 + math.cos(math.pi * progress)))
+                    heads.step(
+                        inputs, targets[batch.to(device)], lr_factor=0.5 * (1 + math.cos(math.pi * progress))
+                    )
                     if halving.is_due(taken := (epoch - 1) * len(batches) + step + 1):
                         scores = self._head_scores(heads.weights, heads.num_heads, val)
                         heads.keep(halving.keep_best(taken, scores, taken / len(batches)))
@@ -141,13 +145,13 @@ class LogisticRun(LinearProbeRun):
         # The path ends early by accuracy and NLL, which says nothing about other objectives.
         may_end_early = self._grid.is_searched and self._context.objective in ("accuracy", "nll")
         path = logistic_path(
-            resident(train.features, self._context.device),
+            DeviceFeatures(train.features, self._context.device),
             np.asarray(train.targets),
             self._strengths(),
             norm=norm,
             num_classes=self._context.dataset.num_classes,
             patience=PATIENCE if may_end_early else None,
-            val=(resident(val.features, self._context.device), np.asarray(val.targets)),
+            val=(DeviceFeatures(val.features, self._context.device), np.asarray(val.targets)),
         )
         if not self._grid.is_searched:
             path = path[-1:]

@@ -7,7 +7,8 @@ row improve neither accuracy nor NLL on val. (By accuracy alone it would end at 
 weights are tiny.)
 
 The normalisation is folded into the weights, so that products read the store's memory map directly; a
-normalised copy of the split would take its size in memory per trial.
+normalised copy of the split would take its size in memory per trial. Features that exceed a GPU's share are
+streamed once per evaluation of the loss.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize
 
 from raybench.core.errors import DivergedError
+from raybench.evaluation.device_features import DeviceFeatures
 from raybench.evaluation.feature_norm import FeatureNorm
 
 PATIENCE = 8
@@ -47,7 +49,7 @@ class LogisticObjective:
 
     def __init__(
         self,
-        features: Float[torch.Tensor, "n d"],
+        features: DeviceFeatures,
         targets: Int[np.ndarray, " n"],
         norm: FeatureNorm,
         num_classes: int,
@@ -64,9 +66,8 @@ class LogisticObjective:
         folded, bias = self._norm.fold(weights)
         gradient = torch.zeros(self.shape, dtype=torch.float32, device=device)
         loss = 0.0
-        for start in range(0, len(self._features), BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            loss += self._add_block(part, folded, bias, gradient)
+        for part, rows in self._features.blocks(BLOCK_ROWS):
+            loss += self._add_block(rows, part, folded, bias, gradient)
         total = self._norm.unfold(gradient).div_(len(self._features)).cpu().numpy().astype(np.float64)
         penalised = flat.reshape(self.shape).copy()
         penalised[-1] = 0.0
@@ -74,9 +75,14 @@ class LogisticObjective:
         return value, (total + l2 * penalised).ravel()
 
     def _add_block(
-        self, part: slice, folded: torch.Tensor, bias: torch.Tensor, gradient: torch.Tensor
+        self,
+        features: torch.Tensor,
+        part: slice,
+        folded: torch.Tensor,
+        bias: torch.Tensor,
+        gradient: torch.Tensor,
     ) -> float:
-        features, targets = self._features[part], self._targets[part]
+        targets = self._targets[part]
         logits = self._norm.scale_rows(features @ folded, part).add_(bias)
         true_logit = logits.gather(1, targets[:, None])
         log_sum = logits.logsumexp(dim=1, keepdim=True)
@@ -91,13 +97,14 @@ class LogisticObjective:
 class FoldedNorm:
     """A `FeatureNorm` moved from the features to the weights: norm(x) @ W + b = row(x)·(x @ W′) + b′."""
 
-    def __init__(self, norm: FeatureNorm, features: torch.Tensor) -> None:
+    def __init__(self, norm: FeatureNorm, features: DeviceFeatures) -> None:
         device = features.device
         self._mean = torch.from_numpy(norm.mean).to(device)[:, None]
         self._scale = torch.from_numpy(norm.scale).to(device)[:, None]
         self._row: torch.Tensor | None = None
         if norm.kind == "l2":
-            self._row = 1.0 / features.norm(dim=1, keepdim=True).clamp_(min=1e-12)
+            norms = [rows.norm(dim=1, keepdim=True) for _, rows in features.blocks(len(features))]
+            self._row = 1.0 / torch.cat(norms).clamp_(min=1e-12)
 
     def fold(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Fold the normalisation into weights: W [d + 1, c] → (W′ [d, c], b′ [1, c])."""
@@ -114,14 +121,14 @@ class FoldedNorm:
 
 
 def logistic_path(
-    features: Float[torch.Tensor, "n d"],
+    features: DeviceFeatures,
     targets: Int[np.ndarray, " n"],
     strengths: Sequence[float],
     *,
     norm: FeatureNorm,
     num_classes: int,
     patience: int | None = PATIENCE,
-    val: tuple[Float[torch.Tensor, "v d"], Int[np.ndarray, " v"]],
+    val: tuple[DeviceFeatures, Int[np.ndarray, " v"]],
 ) -> list[LogisticFit]:
     """Fit each C of `strengths`, smallest first, until val is no better for `patience` of them (None: all).
 
@@ -141,7 +148,8 @@ def logistic_path(
         weights = torch.from_numpy(flat.reshape(objective.shape)).to(features.device, torch.float32)
         path.append(LogisticFit(inverse_l2=strength, weights=weights, num_iterations=num_iterations))
         folded, bias = val_norm.fold(weights)
-        logits = val_norm.scale_rows(val[0] @ folded, slice(None)) + bias
+        products = torch.cat([rows @ folded for _, rows in val[0].blocks(len(val[0]))])
+        logits = val_norm.scale_rows(products, slice(None)) + bias
         accuracy = float((logits.argmax(dim=1) == val_targets).double().mean())
         nll = float(torch.nn.functional.cross_entropy(logits.double(), val_targets))
         num_worse = 0 if accuracy > best_accuracy or nll < best_nll else num_worse + 1

@@ -4,21 +4,26 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from raybench.core.errors import DivergedError
+from raybench.evaluation.device_features import DeviceFeatures
 from raybench.evaluation.feature_norm import FeatureNorm
 from raybench.evaluation.logistic_path import FoldedNorm, LogisticObjective, logistic_path
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
 
+def stored(features):
+    return DeviceFeatures(features, torch.device("cpu"))
+
+
 def fitted(splits, strengths, kind="standardize", **options):
     (train, targets), (val, val_targets) = splits["train"], splits["val"]
     return logistic_path(
-        torch.tensor(train),
+        stored(train),
         targets,
         strengths,
         norm=FeatureNorm.fit(kind, train),
         num_classes=1 + int(targets.max()),
-        val=(torch.tensor(val), val_targets),
+        val=(stored(val), val_targets),
         **options,
     )
 
@@ -76,7 +81,7 @@ def test_the_gradient_is_that_of_autograd(digits, kind):
     features, targets = torch.tensor(digits["train"][0][:200]), digits["train"][1][:200]
     norm = FeatureNorm.fit(kind, features.numpy())
     flat = np.random.default_rng(0).normal(scale=0.1, size=65 * 10)
-    value, gradient = LogisticObjective(features, targets, norm, 10)(flat, 0.3)
+    value, gradient = LogisticObjective(stored(features.numpy()), targets, norm, 10)(flat, 0.3)
     weights = torch.tensor(flat.reshape(65, 10), requires_grad=True)
     inputs = norm.apply(features.clone()).double()
     loss = torch.nn.functional.cross_entropy(inputs @ weights[:-1] + weights[-1], torch.tensor(targets))
@@ -90,8 +95,8 @@ def test_the_gradient_is_that_of_autograd(digits, kind):
 def test_a_folded_normalisation_gives_the_same_logits(digits, kind):
     features = torch.tensor(digits["val"][0])
     norm, weights = FeatureNorm.fit(kind, digits["train"][0]), torch.randn(65, 3)
-    folded, bias = FoldedNorm(norm, features).fold(weights)
-    found = FoldedNorm(norm, features).scale_rows(features @ folded, slice(None)) + bias
+    folded, bias = FoldedNorm(norm, stored(features.numpy())).fold(weights)
+    found = FoldedNorm(norm, stored(features.numpy())).scale_rows(features @ folded, slice(None)) + bias
     expected = norm.apply(features.clone()) @ weights[:-1] + weights[-1]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -115,8 +120,10 @@ def test_the_path_starts_with_the_strongest_regularisation(digits):
 
 def test_features_that_are_not_finite_are_named_as_the_reason(digits):
     (train, targets), val = digits["train"], digits["val"]
-    broken = torch.tensor(train)
-    broken[3, 5] = torch.nan
+    broken = train.copy()
+    broken[3, 5] = np.nan
     norm = FeatureNorm.fit("none", train)
     with pytest.raises(DivergedError, match="C = 1 has loss nan; check the features"):
-        logistic_path(broken, targets, (1.0,), norm=norm, num_classes=10, val=(torch.tensor(val[0]), val[1]))
+        logistic_path(
+            stored(broken), targets, (1.0,), norm=norm, num_classes=10, val=(stored(val[0]), val[1])
+        )
