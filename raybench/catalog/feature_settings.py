@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Resize = Literal["exact", "fast"]
 GPU_ONLY: tuple[Precision, ...] = ("tf32",)
 """Precisions that a CPU does not have."""
 
@@ -20,6 +21,10 @@ class FeatureSettings:
     convolutions and matrix products to 10 bits on NVIDIA GPUs; `float32` leaves torch's own default there:
     TF32 in cuDNN's convolutions, not in matrix products."""
 
+    resize: Resize = "exact"
+    """`exact`: Pillow's resize, whose pixels equal timm's evaluation transform to the last bit. `fast`:
+    torch's, for bilinear and bicubic interpolation; pixels differ by two of 255 levels at most."""
+
     @property
     def changed(self) -> dict[str, Any]:
         """Settings that differ from their defaults. Empty: the features of earlier versions, same key."""
@@ -28,7 +33,7 @@ class FeatureSettings:
 
     @property
     def text(self) -> str:
-        """All settings in words: `precision float32`."""
+        """All settings in words: `precision float32, resize exact`."""
         return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from raybench.catalog.feature_settings import Resize
 from raybench.core.preprocessing import Preprocessing
 from raybench.data.cropping import fit_to_square
 from raybench.data.dataset import Examples
@@ -23,6 +24,7 @@ def batches(
     *,
     num_threads: int | None = None,
     device: torch.device | str = "cpu",
+    resize: Resize = "exact",
 ) -> Iterator[Float32[torch.Tensor, "b 3 s s"]]:
     """Yield all examples in order as float32 pixels in [0, 1]; the last batch may be smaller.
 
@@ -32,6 +34,7 @@ def batches(
     Args:
         num_threads: decoding threads; None takes as many as torch computes with.
         device: of the batches; they are moved there as bytes and converted to floats on it.
+        resize: see `fit_to_square`.
 
     Raises:
         UnreadableImageError: an image cannot be decoded; the message names it.
@@ -43,7 +46,7 @@ def batches(
         stop = min(start + batch_size, len(examples))
         filled = np.empty((stop - start, size, size, 3), dtype=np.uint8)
         for row, index in enumerate(range(start, stop)):
-            filled[row] = fit_to_square(examples.image(index), preprocessing)
+            filled[row] = fit_to_square(examples.image(index), preprocessing, resize)
         return filled
 
     workers = num_threads or torch.get_num_threads()

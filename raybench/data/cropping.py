@@ -4,9 +4,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image
 
+from raybench.catalog.feature_settings import Resize
 from raybench.core.preprocessing import Preprocessing
 from raybench.data.decoding import RgbImage
 
@@ -34,13 +36,17 @@ Size = tuple[int, int]
 """(height, width), pixels."""
 
 
-def fit_to_square(image: RgbImage, preprocessing: Preprocessing) -> UInt8[np.ndarray, "s s 3"]:
+def fit_to_square(
+    image: RgbImage, preprocessing: Preprocessing, resize: Resize = "exact"
+) -> UInt8[np.ndarray, "s s 3"]:
     """Resize to floor(input_size / crop_pct) as the crop mode says, then cut or pad the centre to input_size.
 
     `center` resizes the short side, `squash` both sides, `border` the long side and pads with the mean
     colour. Equal to the last bit to `timm.data.create_transform(..., is_training=False)`, padding included:
     `center` and `squash` pad with black where crop_pct is above 1. An image of the right size is returned
     without a copy.
+
+    With `resize` "fast", torch resizes bilinearly and bicubically; pixels may differ by two of 255 levels.
     """
     size = preprocessing.input_size
     scaled = math.floor(size / preprocessing.crop_pct)
@@ -50,7 +56,9 @@ def fit_to_square(image: RgbImage, preprocessing: Preprocessing) -> UInt8[np.nda
     if after != before:
         if max(after) > MAX_ASPECT * max(size, min(after)):
             return _resize_centre(image, after, size, resampling)
-        if max(after) > size and _resizes_rows_first(before, preprocessing):
+        if resize == "fast" and preprocessing.interpolation in ("bilinear", "bicubic"):
+            image = _resize_by_torch(image, after, preprocessing.interpolation)
+        elif max(after) > size and _resizes_rows_first(before, preprocessing):
             image = _resize_window(image, after, size, resampling)
         else:
             image = np.asarray(Image.fromarray(image).resize((after[1], after[0]), resampling))
@@ -72,6 +80,12 @@ def _resized_size(before: Size, scaled: int, crop_mode: str) -> Size:
         scaled if height <= width else int(scaled * height / width),
         scaled if width <= height else int(scaled * width / height),
     )
+
+
+def _resize_by_torch(image: RgbImage, after: Size, interpolation: str) -> RgbImage:
+    pixels = torch.from_numpy(image if image.flags.writeable else image.copy()).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(pixels, size=after, mode=interpolation, antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
 
 
 def _resizes_rows_first(before: Size, preprocessing: Preprocessing) -> bool:

@@ -37,7 +37,9 @@ def extract_features(
     """
     start = 0
     with backbone.frozen(), torch.inference_mode():
-        for pixels in batches(examples, backbone.preprocessing, batch_size, device=device):
+        for pixels in batches(
+            examples, backbone.preprocessing, batch_size, device=device, resize=settings.resize
+        ):
             with forward_precision(settings.precision, torch.device(device)):
                 extracted = backbone.extract(pixels, specs)
             batch = [features.float().cpu().numpy() for features in extracted]

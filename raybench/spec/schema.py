@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from raybench.catalog.backbone_info import Family
 from raybench.catalog.dataset_info import Difficulty
-from raybench.catalog.feature_settings import Precision
+from raybench.catalog.feature_settings import Precision, Resize
 from raybench.core.preprocessing import (
     CROP_PCT_BOUNDS,
     MAX_INPUT_SIZE,
@@ -92,6 +92,7 @@ class DatasetEntry(BaseModel, extra="forbid", strict=True, frozen=True, allow_in
 
 class FeaturesEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     precision: Precision = "float32"
+    resize: Resize = "exact"
 
 
 class SearchEntry(BaseModel, extra="forbid", strict=True, frozen=True):

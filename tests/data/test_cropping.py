@@ -86,6 +86,26 @@ def test_photographs_equal_timms_to_the_last_bit(shape, crop_pct):
     assert torch.equal(to_pixels(image, wanted), timms(image, wanted))
 
 
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_fast_resize_differs_by_two_levels_at_most_in_few_places(crop_mode, interpolation):
+    wanted = preprocessing(224, 0.875, interpolation, crop_mode)
+    gaps = []
+    for shape in [(375, 500), (640, 480), (200, 150)]:
+        image = noise(*shape)
+        exact, fast = (fit_to_square(image, wanted, resize).astype(int) for resize in ("exact", "fast"))
+        gaps.append(np.abs(exact - fast))
+        assert gaps[-1].max() <= 2
+        assert gaps[-1].mean() < 0.05
+    assert any(gap.any() for gap in gaps)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "lanczos"])
+def test_filters_that_torch_lacks_stay_exact(interpolation):
+    wanted, image = preprocessing(24, 0.875, interpolation), noise(61, 37)
+    np.testing.assert_array_equal(fit_to_square(image, wanted, "fast"), fit_to_square(image, wanted))
+
+
 @pytest.mark.parametrize(("shape", "interpolation"), [*itertools.product(LONG, ["bilinear", "bicubic"])])
 def test_very_long_images_differ_from_timms_by_one_level_at_most(shape, interpolation):
     settings = preprocessing(24, 0.875, interpolation)

@@ -13,11 +13,11 @@ from raybench.features.store import FeatureStore
 COUNTS = {"train": 12, "val": 7, "test": 5}
 
 
-def make_dataset(seed: int = 0, *, annotation: Annotation = "classes") -> Dataset:
+def make_dataset(seed: int = 0, *, annotation: Annotation = "classes", side: int = 32) -> Dataset:
     """Images of noise; with `labels`, both of two labels hold for every second image."""
     splits = {}
     for i, (name, count) in enumerate(COUNTS.items()):
-        images = np.random.default_rng([seed, i]).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        images = np.random.default_rng([seed, i]).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
         classes = np.arange(count) % 2
         source = SourceSplit(
             ids=[f"{name}{j}" for j in range(count)],

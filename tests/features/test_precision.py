@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from drawn import make_dataset
 
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.loading import load_backbone
@@ -49,6 +50,15 @@ def test_each_precision_has_its_own_entry_near_the_float32_features(tmp_path, in
     assert exact.key(info, dataset, "val") != half.key(info, dataset, "val")
     manifests = [entry.manifest["settings"] for entry in exact.entries()]
     assert sorted(map(str, manifests)) == ["{'precision': 'bfloat16'}", "{}"]
+
+
+def test_a_fast_resize_reaches_the_features_and_their_key(tmp_path, info):
+    photographs = make_dataset(side=150)
+    exact = FeatureStore(tmp_path)
+    fast = FeatureStore(tmp_path, settings=FeatureSettings(resize="fast"))
+    one, other = (store.get(info, photographs, "val").features for store in (exact, fast))
+    assert exact.key(info, photographs, "val") != fast.key(info, photographs, "val")
+    assert 0 < np.abs(one - other).max() / np.abs(one).max() < 0.02
 
 
 def test_half_precision_gives_the_same_bits_twice(tmp_path, info, dataset):

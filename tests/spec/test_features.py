@@ -22,7 +22,7 @@ def test_a_changed_setting_is_stored_and_restored(write):
 def test_another_precision_conflicts_with_what_is_measured(write):
     old, new = load_spec(write()), load_spec(write(features="{precision: bfloat16}"))
     (conflict,) = diff(old, new).conflicts
-    assert conflict.startswith("features: precision float32")
+    assert conflict.startswith("features: precision float32, resize exact")
     assert "→ precision bfloat16" in conflict
 
 
