@@ -37,7 +37,7 @@ MODEL_SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp")
 """Samplers that learn from results."""
 MAX_PARALLEL = 4
 """Trials of one pair that run at once under a sampler that learns from results."""
-EarlyStopping = Literal["none", "asha"]
+EarlyStopping = Literal["none", "asha", "hyperband", "median"]
 ACCELERATOR = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 """Valid values of a label in Ray."""
 

@@ -71,7 +71,10 @@ def _run_tuner(
 
     searcher = ExperimentSearcher(job.studies, listener, make_config=make_config, num_slots=slots)
     scheduler = ExperimentScheduler(
-        early_stopping=job.early_stopping, failure_reasons=searcher.failure_reasons, notes=searcher.notes
+        early_stopping=job.early_stopping,
+        failure_reasons=searcher.failure_reasons,
+        notes=searcher.notes,
+        studies=job.studies,
     )
     # raybench reports failures itself, with the reason; Tune would list its own trial ids.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

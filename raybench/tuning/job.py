@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from raybench.core.records import Stage, TrialRecord, TrialRequest
+from raybench.spec.experiment import EarlyStopping
 from raybench.store.files import StoragePath
 from raybench.tuning.growth import Resources
 from raybench.tuning.study import PairStudy
@@ -47,7 +47,7 @@ class TuningJob:
     spec_digest: str
     """Workers reload the stored spec when it changes."""
     resources: ResourceDemand
-    early_stopping: Literal["none", "asha"] = "none"
+    early_stopping: EarlyStopping = "none"
     num_cpus: int | None = None
     """CPUs of a local Ray; None uses all of the machine's."""
 

@@ -1,79 +1,94 @@
-"""Early stopping, one ASHA per pair: a ResNet on EuroSAT is never stopped because of a ViT on CIFAR."""
+"""Early stopping, one rule per pair: a ResNet on EuroSAT is never stopped because of a ViT on CIFAR."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from raybench.core.records import TrialRequest
+from raybench.tuning.stopping import make_rule
+from raybench.tuning.study import PairStudy
 
-REDUCTION_FACTOR = 4
-"""eta of successive halving: a quarter of the trials passes each rung (Li et al., MLSys 2020, section 3)."""
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 
 
 class ExperimentScheduler(FIFOScheduler):
-    """FIFO, or one ASHA per pair for search trials; feature and final trials always run to the end.
+    """FIFO, or one stopping rule per pair for search trials; feature and final trials always run to the end.
 
     Tune reports a failed trial to the scheduler before the searcher, so the scheduler stores the reason, in
     a dict that both share.
     """
 
     def __init__(
-        self, *, early_stopping: str, failure_reasons: dict[str, str], notes: dict[str, list[str]]
+        self,
+        *,
+        early_stopping: str,
+        failure_reasons: dict[str, str],
+        notes: dict[str, list[str]],
+        studies: Sequence[PairStudy] = (),
     ) -> None:
+        """`studies` give the learning curves of trials that ended in earlier runs: new ones meet them too."""
         super().__init__()
-        self._is_asha = early_stopping == "asha"
+        self._early_stopping = early_stopping
         self._failure_reasons = failure_reasons
         self._notes = notes
-        self._ashas: dict[str, ASHAScheduler] = {}
+        self._studies = {study.pair.slug: study for study in studies}
+        self._rules: dict[str, FIFOScheduler] = {}
 
-    def _asha_of(self, trial: Any) -> ASHAScheduler | None:
+    def _rule_of(self, trial: Any) -> FIFOScheduler | None:
         request: TrialRequest = trial.config["request"]
-        if not self._is_asha or request.stage != "search" or request.max_epochs <= 1:
+        if self._early_stopping == "none" or request.stage != "search" or request.max_epochs <= 1:
             return None
         slug = request.pair.slug
-        if slug not in self._ashas:
-            self._ashas[slug] = ASHAScheduler(
-                time_attr="epoch",
-                metric="objective",
-                mode="max",
-                max_t=request.max_epochs,
-                grace_period=max(1, request.max_epochs // REDUCTION_FACTOR**2),
-                reduction_factor=REDUCTION_FACTOR,
-            )
-        return self._ashas[slug]
+        if slug not in self._rules:
+            self._rules[slug] = make_rule(self._early_stopping, request.max_epochs)
+            if slug in self._studies:
+                _replay(self._rules[slug], self._studies[slug])
+        return self._rules[slug]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        if asha := self._asha_of(trial):
-            asha.on_trial_add(tune_controller, trial)
+        if rule := self._rule_of(trial):
+            rule.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         self._keep_notes(trial, result)
-        asha = self._asha_of(trial)
-        if asha is None or "objective" not in result:
+        rule = self._rule_of(trial)
+        if rule is None or "objective" not in result:
             return str(TrialScheduler.CONTINUE)
-        return str(asha.on_trial_result(tune_controller, trial, result))
+        return str(rule.on_trial_result(tune_controller, trial, result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._keep_notes(trial, result)
-        asha = self._asha_of(trial)
-        if asha is not None and "objective" in result:
-            asha.on_trial_complete(tune_controller, trial, result)
+        rule = self._rule_of(trial)
+        if rule is not None and "objective" in result:
+            rule.on_trial_complete(tune_controller, trial, result)
 
     def _keep_notes(self, trial: Any, result: dict[str, Any]) -> None:
         if notes := result.get("notes"):
             self._notes[trial.trial_id] = list(notes)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        if asha := self._asha_of(trial):
-            asha.on_trial_remove(tune_controller, trial)
+        if rule := self._rule_of(trial):
+            rule.on_trial_remove(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         self._failure_reasons[trial.trial_id] = failure_reason(_error_text(trial))
-        if asha := self._asha_of(trial):
-            asha.on_trial_error(tune_controller, trial)
+        if rule := self._rule_of(trial):
+            rule.on_trial_error(tune_controller, trial)
+
+
+def _replay(rule: FIFOScheduler, study: PairStudy) -> None:
+    """Show a rule the trials of earlier runs, by index."""
+    for record, curve in study.learning_curves():
+        trial = SimpleNamespace(trial_id=record.trial_id, config={"request": record})
+        rule.on_trial_add(None, trial)
+        results = [{"epoch": epoch, "objective": value} for epoch, value in curve]
+        for result in results:
+            rule.on_trial_result(None, trial, result)
+        rule.on_trial_complete(None, trial, results[-1])
 
 
 def _error_text(trial: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raybench.core.records import HparamValue, Pair, Stage, TrialRecord, TrialRequest
+from raybench.metrics import METRICS
 from raybench.tuning.search import Search, StudyPlan
 
 __all__ = ["SEARCH_ONLY", "PairStudy", "StudyPlan"]
@@ -106,6 +107,19 @@ class PairStudy:
     def search_records(self) -> list[TrialRecord]:
         """Ended search trials of the plan, by index."""
         return self._search.records if self._search is not None else []
+
+    def learning_curves(self) -> list[tuple[TrialRecord, list[tuple[int, float]]]]:
+        """(Epoch, objective on val, higher is better) of every ended search trial that has any, by index."""
+        metric = METRICS[self.plan.objective]
+        sign = 1.0 if metric.direction == "max" else -1.0
+        curves = [
+            (
+                record,
+                [(p.epoch, sign * p.metrics[metric.name]) for p in record.curve if metric.name in p.metrics],
+            )
+            for record in self.search_records
+        ]
+        return [(record, curve) for record, curve in curves if curve]
 
     @property
     def num_search(self) -> int:

@@ -82,7 +82,11 @@ def test_every_spelling_of_a_number_is_a_number(write, text):
             "{sampler: tpee}",
             "one of random, qmc, tpe, gp, grid, got 'tpee'; did you mean 'tpe'?",
         ),
-        ("search", "{early_stopping: null}", "must be one of none, asha, got nothing; did you mean 'none'?"),
+        (
+            "search",
+            "{early_stopping: null}",
+            "must be one of none, asha, hyperband, median, got nothing; did you mean 'none'?",
+        ),
         ("search", "qmc", "line 4: `search` must be a mapping of keys to values, got 'qmc' (text)."),
         (
             "search",

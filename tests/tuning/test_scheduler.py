@@ -1,13 +1,16 @@
 """ASHA per pair, driven with plain trials and results: who is stopped, and who never is."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from raybench.core.records import Pair, Task, TrialRequest
-from raybench.tuning.scheduler import REDUCTION_FACTOR, ExperimentScheduler
+from raybench.core.records import CurvePoint, Pair, Task, TrialRecord, TrialRequest
+from raybench.tuning.scheduler import ExperimentScheduler
+from raybench.tuning.stopping import REDUCTION_FACTOR, HyperBandRule
+from raybench.tuning.study import PairStudy
 
 MAX_EPOCHS = 16
 """Rungs after epochs 1, 4 and 16."""
@@ -113,3 +116,62 @@ def test_a_failed_trial_does_not_count_and_its_reason_is_kept(tmp_path):
     # A failed trial reports no objective, which is no reason to stop it or to compare others with it.
     assert scheduler.on_trial_result(None, failed, {"epoch": 1, "done": True}) == TrialScheduler.CONTINUE
     assert epochs_trained(scheduler, make_trial(1), 0.1) == 16
+
+
+def test_the_median_stops_a_trial_whose_best_is_below_the_running_means_of_most_others():
+    scheduler = make_scheduler("median")
+    for index, objective in enumerate([0.2, 0.4, 0.6]):
+        assert epochs_trained(scheduler, make_trial(index), objective) == 16, "three trials must come first"
+    assert epochs_trained(scheduler, make_trial(3), 0.39) == 1
+    assert epochs_trained(scheduler, make_trial(4), 0.5) == 16
+
+
+def test_a_trial_that_learns_late_is_judged_by_its_best_and_the_others_by_their_means():
+    scheduler = make_scheduler("median")
+    for index in range(3):  # Running mean after epoch e: 0.1 · (e + 1) / 2.
+        rising = make_trial(index)
+        for epoch in range(1, MAX_EPOCHS + 1):
+            scheduler.on_trial_result(None, rising, {"epoch": epoch, "objective": 0.1 * epoch})
+    late = make_trial(3)
+    actions = [
+        scheduler.on_trial_result(None, late, {"epoch": epoch, "objective": 0.31}) for epoch in (1, 2, 5, 6)
+    ]
+    assert actions == [TrialScheduler.CONTINUE] * 3 + [TrialScheduler.STOP]  # Means 0.1, 0.15, 0.3 and 0.35.
+
+
+def test_hyperband_shares_trials_out_in_proportion_to_its_brackets():
+    rule = HyperBandRule(MAX_EPOCHS)
+    brackets = [rule.bracket(index) for index in range(25)]
+    # s_max = 2, eta = 4: n_s = 16, ⌈3 / 2 · 4⌉ = 6 and 3.
+    assert [brackets.count(bracket) for bracket in range(3)] == [16, 6, 3]
+    assert set(brackets[:8]) == {0, 1, 2}, "a short search has trials of every bracket"
+    assert [HyperBandRule(MAX_EPOCHS).bracket(index) for index in (24, 3, 11)] == [
+        brackets[index] for index in (24, 3, 11)
+    ], "the bracket follows from the index alone"
+
+
+def test_hyperband_stops_a_poor_trial_at_the_first_rung_of_its_bracket():
+    rule, scheduler = HyperBandRule(MAX_EPOCHS), make_scheduler("hyperband")
+    members = {b: [index for index in range(25) if rule.bracket(index) == b][:2] for b in range(3)}
+    for bracket, epochs in {0: 1, 1: 4, 2: 16}.items():
+        better, poorer = members[bracket]
+        assert epochs_trained(scheduler, make_trial(better), 0.9) == 16
+        assert epochs_trained(scheduler, make_trial(poorer), 0.1) == epochs
+
+
+@pytest.mark.parametrize("early_stopping", ["asha", "hyperband", "median"])
+def test_after_a_restart_new_trials_are_compared_with_those_of_the_earlier_run(early_stopping):
+    curve = tuple(CurvePoint(epoch=epoch, metrics={"nll": 0.1}) for epoch in range(1, MAX_EPOCHS + 1))
+    requests = [make_trial(index).config["request"] for index in range(12)]
+    records = [replace(TrialRecord.of(request, "completed"), curve=curve) for request in requests]
+    study = SimpleNamespace(
+        pair=requests[0].pair,
+        plan=SimpleNamespace(objective="nll"),
+        search_records=records,
+        learning_curves=lambda: PairStudy.learning_curves(study),
+    )
+    scheduler = ExperimentScheduler(
+        early_stopping=early_stopping, failure_reasons={}, notes={}, studies=[study]
+    )
+    index = next(i for i in range(12, 25) if HyperBandRule(MAX_EPOCHS).bracket(i) == 0)
+    assert epochs_trained(scheduler, make_trial(index), -0.5) == 1  # nll 0.5 against 0.1.
