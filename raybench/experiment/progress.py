@@ -122,6 +122,8 @@ class PlainProgress(Progress):
     def pair_finished(self, pair: Pair) -> None:
         state = self.states[pair]
         outcome = state.study.failure or f"best val {state.study.plan.objective} {state.best_text}"
+        if state.study.is_converged:
+            outcome += f", search converged after {state.study.num_search} trials"
         self._print(f"{state.state:7} {pair.task} · {pair.backbone}: {outcome} ({self.summary()})")
 
     def _print(self, line: str) -> None:

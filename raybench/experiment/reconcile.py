@@ -53,6 +53,7 @@ def study_plan(spec: ExperimentSpec, pair: Pair) -> StudyPlan:
         packed=spec.packed_of(protocol, pair.backbone),
         grid_points=spec.search.grid_points,
         max_parallel=spec.search.num_parallel,
+        converged=spec.search.converged,
         recipe=dict(spec.hparams) if spec.hparams is not None else None if info.space else {},
     )
 

@@ -85,6 +85,7 @@ def _fixed_parts(
         ("search.early_stopping", old.search.early_stopping, new.search.early_stopping),
         ("search.grid_points", old.search.grid_points, new.search.grid_points),
         ("search.max_parallel", old.search.num_parallel, new.search.num_parallel),
+        ("search.converged", old.search.converged, new.search.converged),
         ("search.seed", old.search.seed, new.search.seed),
         ("budget.wall_seconds", old.budget.wall_seconds, new.budget.wall_seconds),
         ("hparams", old.hparams, new.hparams),

@@ -62,10 +62,21 @@ class _Part(BaseModel):
         return {key: value for key, value in handler(self).items() if key not in self.later_keys or value}
 
 
+class Converged(_Part):
+    """A search ends once its best objective has not improved by more than `tolerance` in `trials` trials.
+
+    The rule of Optuna's `BestValueStagnationEvaluator`, applied to the trials in the order of their indices.
+    """
+
+    trials: int = Field(ge=1)
+    tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """In units of the objective on val: 0.001 is a tenth of a percentage point of accuracy."""
+
+
 class SearchSpec(_Part):
     """Search of a pair's hyperparameters."""
 
-    later_keys = ("objective", "grid_points", "max_parallel")
+    later_keys = ("objective", "grid_points", "max_parallel", "converged")
     sampler: Sampler = "qmc"
     """`qmc` (Sobol points), `random` and `grid` ignore results; `tpe` and `gp` (Gaussian process) learn."""
     num_trials: int = Field(ge=1)
@@ -78,6 +89,9 @@ class SearchSpec(_Part):
     """Sampler `grid`: range → number of its values, both ends included."""
     max_parallel: int | None = Field(default=None, ge=1)
     """Sampler `tpe` or `gp`: trials of one pair that run at once; None: MAX_PARALLEL."""
+
+    converged: Converged | None = None
+    """When a search ends early; None: never."""
 
     @property
     def num_parallel(self) -> int:

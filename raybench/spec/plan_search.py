@@ -22,6 +22,12 @@ def search_notes(search: SearchSpec) -> list[str]:
             "`sampler: grid` tries the defaults, then every combination; the last hyperparameter varies "
             "fastest."
         )
+    if (rule := search.converged) is not None:
+        notes.append(
+            "a search ends early once its best objective has not improved by more than "
+            f"{rule.tolerance:g} in {rule.trials} trials (`search.converged`), so pairs may get different "
+            "numbers of trials."
+        )
     if search.early_stopping != "none":
         notes.append(ORDER_NOTE.format(name=search.early_stopping))
     return notes

@@ -19,7 +19,7 @@ from raybench.core.preprocessing import (
 from raybench.core.records import HparamValue, Split
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
-from raybench.spec.experiment import EarlyStopping, ResourceSpec, Sampler
+from raybench.spec.experiment import Converged, EarlyStopping, ResourceSpec, Sampler
 from raybench.spec.spaces import DimensionEntry, SpaceEntry
 
 _Mean = Annotated[float, Field(ge=0, le=1)]
@@ -103,6 +103,7 @@ class SearchEntry(BaseModel, extra="forbid", strict=True, frozen=True):
     objective: str | None = None
     grid_points: dict[str, Annotated[int, Field(ge=2, le=1000)]] = {}
     max_parallel: int | None = Field(default=None, ge=1, le=10_000)
+    converged: Converged | None = None
 
 
 def _backbone_kind(value: Any) -> str:
@@ -162,6 +163,7 @@ _EXPECTED = {
 
 _FIELDS: dict[str, type[BaseModel]] = {
     "search": SearchEntry,
+    "converged": Converged,
     "resources": ResourceSpec,
     "features": FeaturesEntry,
     "backbones": BackboneEntry,

@@ -4,6 +4,7 @@ Rebuilt from the trial records of the ledger: the trials left are the plan minus
 trial does not grow with the number of trials, except for samplers that model the results.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from raybench.catalog.search_spaces import Grid, SearchSpace, contains, num_choi
 from raybench.core.records import HparamValue, Pair, TrialRecord, TrialRequest, digest_of
 from raybench.metrics import METRICS
 from raybench.metrics.preference import Preference, preference, signed_objective
-from raybench.spec.experiment import MAX_PARALLEL
+from raybench.spec.experiment import MAX_PARALLEL, Converged
 from raybench.tuning.model_sampling import SETTINGS, ModelSampler, PastTrial
 from raybench.tuning.sampling import sequence
 
@@ -41,6 +42,8 @@ class StudyPlan:
     """Range → number of its values under the sampler `grid`."""
     max_parallel: int = MAX_PARALLEL
     """Trials that run at once under a model sampler."""
+    converged: Converged | None = None
+    """When the search ends early; None: never."""
 
 
 class Search:
@@ -58,6 +61,11 @@ class Search:
         self._ended: dict[str, TrialRecord] = {}
         self._num_leading = 0
         """How many requests from the first one on have ended, without a gap."""
+        self._best: list[float] = []
+        """Best objective of the leading trials, after each of them; -inf as long as all have failed."""
+        self._running: set[str] = set()
+        self.is_converged = False
+        """No further trial starts; those that are running still count."""
         self._winner: tuple[Preference, TrialRecord] | None = None
         self._model: ModelSampler | None = None
         self._limit = plan.num_trials
@@ -81,6 +89,8 @@ class Search:
             if record.index < self._limit and record.index not in self._earlier:
                 self._earlier[record.index] = record
                 self.add(record)
+        while (earlier := self._earlier.get(len(self._requests))) is not None:
+            self._append(self._request_of(earlier))
 
     def _with_earlier(self, seed: int) -> list[TrialRequest]:
         """The plan's search trials: the sampler's, of which trials of an earlier space replace the last ones.
@@ -131,10 +141,11 @@ class Search:
 
     def next_request(self) -> TrialRequest | None:
         """The next trial to run; None while waiting for running trials, and when there is none left."""
-        while self._position < len(self._requests) or self._propose():
+        while not self.is_converged and (self._position < len(self._requests) or self._propose()):
             request = self._requests[self._position]
             self._position += 1
             if request.trial_id not in self._ended:
+                self._running.add(request.trial_id)
                 return request
         return None
 
@@ -173,6 +184,7 @@ class Search:
         if record.trial_id in self._ended:
             return
         self._ended[record.trial_id] = record
+        self._running.discard(record.trial_id)
         key = preference(record, METRICS[self._plan.objective])
         if key is not None and (self._winner is None or key > self._winner[0]):
             self._winner = (key, record)
@@ -180,9 +192,22 @@ class Search:
 
     def _advance(self) -> None:
         while self._num_leading < len(self._requests):
-            if self._requests[self._num_leading].trial_id not in self._ended:
+            record = self._ended.get(self._requests[self._num_leading].trial_id)
+            if record is None:
                 return
             self._num_leading += 1
+            self._check_convergence(record)
+
+    def _check_convergence(self, record: TrialRecord) -> None:
+        """Compare the best of the leading trials, of which the record is the last, with an earlier one."""
+        value, rule = self.objective_of(record), self._plan.converged
+        before = self._best[-1] if self._best else -math.inf
+        self._best.append(before if value is None else max(before, value))
+        if rule is None or len(self._best) <= rule.trials:
+            return
+        earlier = self._best[-1 - rule.trials]
+        if earlier > -math.inf and self._best[-1] - earlier <= rule.tolerance:
+            self.is_converged = True
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -195,8 +220,8 @@ class Search:
 
     @property
     def num_planned(self) -> int:
-        """Planned trials; fewer than `num_trials` if a finite space has fewer choices."""
-        return self._limit
+        """Planned trials: fewer than `num_trials` in a small finite space, or after convergence."""
+        return self.num_ended + len(self._running) if self.is_converged else self._limit
 
     @property
     def is_over(self) -> bool:

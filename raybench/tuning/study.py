@@ -127,6 +127,11 @@ class PairStudy:
         return self._search.num_planned if self._search is not None else 0
 
     @property
+    def is_converged(self) -> bool:
+        """Whether the search has ended, or ends, before its last trial."""
+        return self._search is not None and self._search.is_converged
+
+    @property
     def num_planned(self) -> int:
         """Planned trials, search and final stage."""
         return self.num_search + len(self.plan.seeds)

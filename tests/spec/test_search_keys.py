@@ -36,6 +36,13 @@ def test_a_grid_of_choices_needs_no_points(write):
         ("{sampler: grid, grid_points: {lrr: 3}}", "no search space has a range 'lrr'; did you mean 'lr'?"),
         ("{sampler: grid, grid_points: {lr: 1}}", "`search.grid_points.lr` must be at least 2, got 1."),
         ("{grid_points: {lr: 3}}", "is for `sampler: grid`; with `sampler: qmc` remove it."),
+        ("{converged: {}}", "`search.converged.trials` is missing"),
+        ("{converged: {trials: 0}}", "`search.converged.trials` must be at least 1, got 0."),
+        ("{converged: {trials: 5, tolerence: 0.1}}", "unknown key 'tolerence'; did you mean 'tolerance'?"),
+        (
+            "{converged: {trials: 5, tolerance: -1}}",
+            "`search.converged.tolerance` must be at least 0",
+        ),
         ("{max_parallel: 2}", "`search.max_parallel` is for the samplers tpe and gp"),
         ("{sampler: gp, max_parallel: 0}", "`search.max_parallel` must be at least 1, got 0."),
     ],
@@ -61,3 +68,9 @@ def test_a_plan_states_on_which_results_a_trial_depends(write, sampler):
 def test_specs_without_these_keys_keep_their_stored_form(write):
     stored = load_spec(write()).to_dict()["search"]
     assert set(stored) == {"sampler", "num_trials", "early_stopping", "seed"}
+
+
+def test_a_plan_says_when_searches_end_early(write):
+    spec = load_spec(write(search="{num_trials: 8, converged: {trials: 5, tolerance: 0.001}}"))
+    assert "not improved by more than 0.001 in 5 trials" in " ".join(make_plan(spec).render().split())
+    assert type(spec).from_dict(spec.to_dict()) == spec

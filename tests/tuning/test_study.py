@@ -7,6 +7,7 @@ import pytest
 
 from raybench.catalog.search_spaces import FINETUNE, KNN, Choice, Float, contains, num_choices
 from raybench.core.records import Pair, Task, TrialRecord, TrialRequest, metric_values
+from raybench.spec.experiment import Converged
 from raybench.tuning.study import PairStudy, StudyPlan
 
 PAIR = Pair(backbone="b", task=Task("finetune", "digits"))
@@ -278,3 +279,44 @@ def test_a_model_waits_for_the_results_it_uses():
     study.complete(first, record_of(first, 0.5))
     assert [study.next_request().index for _ in range(3)] == [3, 4, 5]
     assert study.next_request() is None
+
+
+CONVERGED = Converged(trials=3, tolerance=0.01)
+
+
+def stagnating(request: TrialRequest) -> float:
+    """Better until trial 2, then no more than the tolerance."""
+    return (0.1, 0.5, 0.8, 0.805, 0.7, 0.809, 0.99)[min(request.index, 6)]
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "tpe"])
+def test_a_search_ends_once_its_best_has_not_improved_in_so_many_trials(sampler):
+    plan = replace(PLAN, sampler=sampler, num_trials=20, converged=CONVERGED)
+    study = PairStudy(PAIR, plan)
+    made = run_to_the_end(study, stagnating)
+    # After trial 5 the best is 0.809, three trials earlier it was 0.8.
+    assert [request.index for request in made if request.stage == "search"] == [0, 1, 2, 3, 4, 5]
+    assert (study.is_finished, study.is_converged, study.num_search) == (True, True, 6)
+    again = PairStudy(PAIR, plan, study.records)
+    assert again.is_finished
+    assert again.next_request() is None
+
+
+def test_trials_that_run_when_the_search_converges_still_count():
+    study = PairStudy(PAIR, replace(PLAN, num_trials=20, converged=CONVERGED))
+    running = [study.next_request() for _ in range(8)]
+    for request in running[:6]:
+        study.complete(request, record_of(request, stagnating(request)))
+    assert study.is_converged
+    assert study.next_request() is None, "two search trials are running"
+    for request in running[6:]:
+        study.complete(request, record_of(request, stagnating(request)))
+    assert study.winner.index == 6
+    assert study.next_request().stage == "final"
+
+
+def test_failed_trials_alone_are_no_convergence():
+    study = PairStudy(PAIR, replace(PLAN, num_trials=6, converged=CONVERGED))
+    while (request := study.next_request()) is not None:
+        study.complete(request, TrialRecord.of(request, "failed", "out of memory"))
+    assert (study.is_converged, study.num_search) == (False, 6)

@@ -7,7 +7,16 @@ from typing import Any
 
 def unequal_searches(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence per difference in search space or number of trials between backbones of one protocol."""
-    return [*_unequal_spaces(specs), *_unequal_trials(specs)]
+    return [*_unequal_spaces(specs), *_unequal_trials(specs), *_converged(specs)]
+
+
+def _converged(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"Searches of {spec.get('name')} ended once they had converged (no more than {rule['tolerance']:g} "
+        f"gained in {rule['trials']} trials), so backbones may have had different numbers of trials."
+        for spec in specs
+        if (rule := (spec.get("search") or {}).get("converged"))
+    ]
 
 
 def _unequal_spaces(specs: Sequence[Mapping[str, Any]]) -> list[str]:
