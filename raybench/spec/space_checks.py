@@ -28,10 +28,13 @@ def resolve_spaces(
     Args:
         entries: (position, entry) of the well-formed items of `spaces`.
         backbones: names of the spec's backbones.
-        max_epochs: protocol of a task → epochs of one trial.
+        max_epochs: protocol of a task → epochs of one trial; empty if the budget is unknown or no task is
+            valid. Both are reported elsewhere, and no entry can be checked then.
         report: takes the problems.
         is_searched: False if `hparams` or `preset` fix the hyperparameters.
     """
+    if not max_epochs:
+        return []
     resolved: list[SpaceEntry] = []
     for position, entry in entries:
         where: Location = ("spaces", position)

@@ -192,3 +192,12 @@ def test_a_recipe_may_state_its_grid_but_no_searched_dimension(write, problems):
 def test_a_space_that_cannot_be_searched_is_refused_with_its_line(problems, entry, sentence):
     found = problems(tasks=FINETUNE, spaces=f"[{entry}]")
     assert any(sentence in problem and problem.startswith("line 7:") for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"), [({"budget": "hugee"}, "budget"), ({"tasks": "knn@digits"}, "tasks")]
+)
+def test_a_wrong_budget_or_task_list_is_not_also_reported_as_a_wrong_space(problems, lines, key):
+    sound = {"spaces": "[{protocol: knn, space: {k: [1, 5]}}]", **lines}
+    (problem,) = problems(**sound)
+    assert problem.startswith(f"line {['', 'name', 'backbones', 'tasks', 'search', 'budget'].index(key)}:")
