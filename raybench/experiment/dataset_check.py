@@ -1,6 +1,7 @@
 """Datasets of a spec before anything starts: how each is read, and its damaged or duplicate images."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Timer
 
 from raybench.catalog.dataset_info import DatasetInfo
@@ -10,6 +11,7 @@ from raybench.data.dataset import Dataset
 from raybench.data.loading import load_dataset, outline_dataset
 from raybench.data.source import MAY_DOWNLOAD, NotDownloadedError
 from raybench.data.source_report import describe, describe_unread
+from raybench.features.shards import num_shards
 from raybench.spec import ExperimentSpec
 from raybench.spec.plan import wrapped
 from raybench.spec.tasks import is_missing
@@ -44,7 +46,17 @@ def describe_datasets(spec: ExperimentSpec) -> str:
     return "\n".join(lines)
 
 
-def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str], None]) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class CheckedImages:
+    """Outcome of decoding every image once."""
+
+    left_out: list[str]
+    """Sentences on images that were left out."""
+    num_shards: dict[str, int]
+    """Dataset → shards of its features; those that were not read are missing."""
+
+
+def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str], None]) -> CheckedImages:
     """Download what is missing and decode every image once, before workers do the same at the same time.
 
     Pixel hashes are kept in the storage, so an image that did not change is not decoded again. A dataset that
@@ -52,12 +64,12 @@ def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str
 
     Args:
         note: is given a sentence at a time.
-
-    Returns:
-        The sentences on images that were left out.
     """
     left_out: list[str] = []
+    shards: dict[str, int] = {}
     for name, info in spec.datasets.items():
+        if info.source.kind == "function" and (outline := _outline(info, spec)) is not None:
+            shards[name] = num_shards(outline, spec.resources.images_per_shard)
         if info.source.kind == "function" or is_missing(info):
             continue
         is_new = info.source.kind not in ("folder", "parquet") and _outline(info, spec) is None
@@ -75,10 +87,11 @@ def check_images(spec: ExperimentSpec, storage: StoragePath, note: Callable[[str
             text, notes = describe(dataset)
             for sentence in (f"dataset {name!r} is downloaded: {text}.", *notes):
                 note(sentence)
+        shards[name] = num_shards(dataset, spec.resources.images_per_shard)
         left_out += dataset.hygiene.sentences(name)
         for sentence in dataset.hygiene.sentences(name):
             note(sentence)
-    return left_out
+    return CheckedImages(left_out=left_out, num_shards=shards)
 
 
 def _require_two_classes(dataset: Dataset, spec: ExperimentSpec) -> None:

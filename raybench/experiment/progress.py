@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 REFRESH_PER_SECOND = 4
 MIN_ROWS = 5
+MAX_SHARD_TEXTS = 3
+"""Features stages that a line of a log describes."""
 LINES_AROUND = 8
 """Lines of the terminal that the live table leaves free, for its title, its heading and earlier output."""
 
@@ -26,6 +28,8 @@ class PairState:
     study: PairStudy
     num_running: int = 0
     stage: str = ""
+    shards: "Shards | None" = None
+    """Of its features stage, where that has more than one trial."""
 
     @property
     def state(self) -> str:
@@ -52,6 +56,37 @@ class PairState:
 
 
 @dataclass
+class Shards:
+    """Trials of one features stage in shards."""
+
+    num_total: int
+    num_done: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        """`features 3/20`, and the time left at the rate so far.
+
+        >>> str(Shards(20, 5, started=time.monotonic() - 60))
+        'features 5/20, 3:00 left'
+        """
+        text = f"features {self.num_done}/{self.num_total}"
+        if not self.num_done:
+            return text
+        seconds = time.monotonic() - self.started
+        return f"{text}, {clock_text(seconds / self.num_done * (self.num_total - self.num_done))} left"
+
+
+def clock_text(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> clock_text(3725)
+    '62:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes:d}:{rest:02d}"
+
+
+@dataclass
 class Progress:
     """State of all pairs; subclasses draw it. Every method is called from the driver's only thread."""
 
@@ -64,8 +99,7 @@ class Progress:
 
     @property
     def elapsed(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        return f"{minutes:d}:{seconds:02d}"
+        return clock_text(int(time.monotonic() - self._started))
 
     def summary(self) -> str:
         """Pairs by state, trials and elapsed time, in one line."""
@@ -73,16 +107,26 @@ class Progress:
         shown = ", ".join(f"{counts[name]} {name}" for name in ("done", "running", "waiting", "failed"))
         trials = sum(state.study.num_done for state in self.states.values())
         planned = sum(state.study.num_planned for state in self.states.values())
-        return f"{len(self.states)} pairs: {shown}; {trials}/{planned} trials; {self.elapsed}"
+        shards = [str(state.shards) for state in self.states.values() if state.shards and state.num_running]
+        features = f" {'; '.join(shards[:MAX_SHARD_TEXTS])};" if shards else ""
+        return f"{len(self.states)} pairs: {shown}; {trials}/{planned} trials;{features} {self.elapsed}"
 
     def trial_started(self, request: TrialRequest) -> None:
         state = self.states[request.pair]
         state.num_running += 1
         state.stage = request.stage
+        num_shards = int(request.hparams.get("num_shards", 1)) if request.stage == "features" else 1
+        if num_shards > 1 and state.shards is None:
+            state.shards = Shards(num_shards)
         self.draw()
 
     def trial_ended(self, request: TrialRequest, record: TrialRecord) -> None:
-        self.states[request.pair].num_running -= 1
+        state = self.states[request.pair]
+        state.num_running -= 1
+        if state.shards is not None and request.stage == "features":
+            state.shards.num_done += 1
+            if state.shards.num_done == state.shards.num_total:
+                state.shards = None
         self.draw()
 
     def pair_finished(self, pair: Pair) -> None:
@@ -168,7 +212,9 @@ class LiveProgress(Progress):
         rows = sorted(self.states.items(), key=lambda item: order[item[1].state])
         shown = max(MIN_ROWS, self._live.console.height - LINES_AROUND)
         for pair, state in rows[:shown]:
-            label = f"{state.state} ({state.stage})" if state.state == "running" else state.state
+            label = (
+                f"{state.state} ({state.shards or state.stage})" if state.state == "running" else state.state
+            )
             cells = (
                 str(pair.task),
                 pair.backbone,

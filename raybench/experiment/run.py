@@ -11,7 +11,7 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import StorageError, StorageUnavailableError
 from raybench.core.records import Pair, Stage, TrialRecord, TrialRequest
 from raybench.experiment import recipes
-from raybench.experiment.dataset_check import check_images, describe_datasets
+from raybench.experiment.dataset_check import CheckedImages, check_images, describe_datasets
 from raybench.experiment.progress import make_progress
 from raybench.experiment.reconcile import (
     final_record,
@@ -126,7 +126,7 @@ class _Run(TrialListener):
             self._progress.note(sentence)
         self._sigterm = threading.Event()
         self._num_trials_run = 0
-        self._noted: list[str] = []
+        self._images = CheckedImages(left_out=[], num_shards={})
 
     def outcome(self) -> Outcome:
         """Run the trials that are left, and return how the run ended."""
@@ -135,7 +135,7 @@ class _Run(TrialListener):
             self._store_importances()
         else:
             if not self._is_finished:
-                self._noted = check_images(self._spec, self._storage, self._print_note)
+                self._images = check_images(self._spec, self._storage, self._print_note)
             unsent = self._run_tracked()
             if self._is_finished and not unsent:
                 mark_tracked(self._storage, self._spec, self._tracker.uri)
@@ -146,7 +146,7 @@ class _Run(TrialListener):
             is_interrupted=not self._is_finished,
             is_terminated=self._sigterm.is_set(),
             unsent=unsent,
-            notes=[note for note in hygiene_notes(self._studies) if note not in self._noted],
+            notes=[note for note in hygiene_notes(self._studies) if note not in self._images.left_out],
             tracking_uri=self._tracker.public_uri,
             tracking_address=self._tracker.table_address,
             num_trials_run=self._num_trials_run,
@@ -193,6 +193,7 @@ class _Run(TrialListener):
             storage=self._storage,
             spec_digest=spec.digest,
             resources=resource_demand(spec, self._options.wait_seconds),
+            num_shards=self._images.num_shards,
             early_stopping=spec.search.early_stopping,
             num_cpus=self._options.num_cpus,
         )

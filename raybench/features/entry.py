@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from raybench.store.files import StoragePath, flush_to_disk, read_bytes, retry_t
 from raybench.store.files.checksums import checksum_of_file
 
 MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored feature set."""
+
+    key: str
+    size_bytes: int
+    manifest: Mapping[str, Any]
 
 
 def is_complete(folder: Path) -> bool:

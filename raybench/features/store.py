@@ -14,28 +14,27 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from raybench.backbones.backbone import Backbone
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.backbones.loading import checkpoint_digest
 from raybench.backbones.preprocessing import preprocessing_of
 from raybench.backbones.scales import load_at_scale
 from raybench.catalog.backbone_info import BackboneInfo
-from raybench.catalog.feature_settings import DEFAULT_FEATURES, FeatureSettings
+from raybench.catalog.feature_settings import DEFAULT_FEATURES, IMAGES_PER_SHARD, FeatureSettings
 from raybench.core.records import Split, digest_of
 from raybench.data.dataset import Dataset
 from raybench.data.source import Targets
-from raybench.features.batch_size import suitable_batch_size
 from raybench.features.cache_sync import FeatureCacheSync
+from raybench.features.computation import SplitComputation
 from raybench.features.entry import (
     MANIFEST,
+    Entry,
     cannot_write,
     describe_damage,
     files_are_complete,
@@ -43,7 +42,7 @@ from raybench.features.entry import (
     read_manifest,
     write_entries,
 )
-from raybench.features.extraction import extract_features
+from raybench.features.shards import WHOLE, ShardFiles, Share, entry_of
 from raybench.store.files import (
     StoragePath,
     exclusive_lock,
@@ -71,15 +70,6 @@ class FeatureSet:
     ids: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One stored feature set."""
-
-    key: str
-    size_bytes: int
-    manifest: Mapping[str, Any]
-
-
 class FeatureStore:
     """Features by backbone and dataset split, in one folder that any number of processes may share."""
 
@@ -89,11 +79,13 @@ class FeatureStore:
         *,
         settings: FeatureSettings = DEFAULT_FEATURES,
         num_halvings: int = 0,
+        images_per_shard: int = IMAGES_PER_SHARD,
         on_damage: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         """Args:
         settings: how features are computed; part of their key where they differ from the defaults.
         num_halvings: how often to halve the batch size, after running out of memory.
+        images_per_shard: a split with more images is computed in shards (see `shards`).
         on_damage: called with a sentence about every damaged entry, before it is replaced.
         """
         self.root = root
@@ -101,6 +93,7 @@ class FeatureStore:
         self._sync = None if isinstance(root, Path) else FeatureCacheSync(root, self._disk)
         self.settings = settings
         self.num_halvings = num_halvings
+        self._images_per_shard = images_per_shard
         self._on_damage = on_damage
         self.num_forward_images = 0
         """Images that this object has passed through a backbone; stays 0 if all features are stored."""
@@ -146,20 +139,52 @@ class FeatureStore:
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
         specs: Sequence[FeatureSpec] = (POOLED,),
+        share: Share = WHOLE,
     ) -> None:
         """Compute missing features of several splits and specs, loading the backbone once per scale at most.
 
-        The missing specs of a split share one pass over its images per scale.
+        The missing specs of a split share one pass over its images per scale. Of splits in several shards,
+        only those of `share` are computed; whoever computes the last one of a split writes its entry.
         """
         for scale in sorted({spec.scale for spec in specs}):
-            backbone = None
+            position = 0
+            load = functools.cache(lambda scale=scale: load_at_scale(info, scale, device=device))
             for split in splits:
                 dataset.split(split)  # Before anything else: test may be locked.
                 keys = {self.key(info, dataset, split, spec): spec for spec in specs if spec.scale == scale}
-                with ExitStack() as locks:
-                    if missing := self._lock_missing(keys, locks):
-                        backbone = backbone or load_at_scale(info, scale, device=device)
-                        self._compute(backbone, dataset, split, missing, device=device, batch_size=batch_size)
+                work = SplitComputation(
+                    root=self.root,
+                    settings=self.settings,
+                    load=load,
+                    dataset=dataset,
+                    split=split,
+                    device=device,
+                    batch_size=batch_size,
+                    num_halvings=self.num_halvings,
+                    images_per_shard=self._images_per_shard,
+                )
+                try:
+                    self._ensure_split(work, keys, share, position)
+                finally:
+                    self.num_forward_images += work.num_forward_images
+                position += len(work.shards)
+
+    def _ensure_split(
+        self, work: SplitComputation, keys: Mapping[str, FeatureSpec], share: Share, position: int
+    ) -> None:
+        """Compute what is missing of the shards of `share`; `position` is that of the split's first shard."""
+        if not share.is_whole:
+            mine = [shard for i, shard in enumerate(work.shards, position) if share.holds(i)]
+            if not mine or all(self._is_ready(key) for key in keys):
+                return
+            if len(work.shards) > 1:
+                for shard in mine:
+                    work.store(keys, shard)
+                if not work.has_every_shard(keys):
+                    return
+        with ExitStack() as locks:
+            if missing := self._lock_missing(keys, locks):
+                self._compute(work, missing)
 
     def _lock_missing(self, keys: Mapping[str, FeatureSpec], locks: ExitStack) -> dict[str, FeatureSpec]:
         """Lock the entries that are not ready and return those that must be computed."""
@@ -177,40 +202,16 @@ class FeatureStore:
             missing = [key for key in missing if not self._is_available(key) and not self._upload_copy(key)]
         return {key: keys[key] for key in missing}
 
-    def _compute(
-        self,
-        backbone: Backbone,
-        dataset: Dataset,
-        split: Split,
-        specs: Mapping[str, FeatureSpec],
-        *,
-        device: torch.device | str,
-        batch_size: int | None,
-    ) -> None:
-        """Compute the specs (by key) in one pass over a split's images; the caller holds their locks."""
-        examples = dataset.split(split)
-        side = backbone.preprocessing.input_size
-        size = batch_size or max(1, suitable_batch_size(device, side) >> self.num_halvings)
-        extract = functools.partial(extract_features, device=device, batch_size=size, settings=self.settings)
-        batches = extract(backbone, examples, list(specs.values()))
-        manifest = {
-            "backbone": backbone.info.name,
-            "dataset": dataset.info.name,
-            "split": split,
-            "checkpoint_digest": backbone.digest,
-            "dataset_fingerprint": dataset.fingerprint,
-            "preprocessing": asdict(backbone.preprocessing),
-            "settings": self.settings.changed,
-            "batch_size": size,
-            "device": str(device),
-            "torch": torch.__version__,
-        }
-        manifests = {key: {**manifest, "pooling": spec.name} for key, spec in specs.items()}
-        write_entries(self._disk, manifests, batches, examples.targets, examples.ids, backbone.num_features)
-        self.num_forward_images += len(examples)
-        if self._sync is not None:
-            for key in manifests:
+    def _compute(self, work: SplitComputation, specs: Mapping[str, FeatureSpec]) -> None:
+        """Write the entries of the specs (by key), whose locks the caller holds."""
+        examples = work.dataset.split(work.split)
+        manifests = {key: {**work.manifest(), "pooling": spec.name} for key, spec in specs.items()}
+        width = work.load().num_features
+        write_entries(self._disk, manifests, work.batches(specs), examples.targets, examples.ids, width)
+        for key in manifests:
+            if self._sync is not None:
                 self._sync.upload(key)
+            ShardFiles(self.root, key).remove()
 
     def key(self, info: BackboneInfo, dataset: Dataset, split: Split, spec: FeatureSpec = POOLED) -> str:
         """Digest of everything that determines the features: weights, images, preprocessing, spec, code, and
@@ -246,18 +247,14 @@ class FeatureStore:
         return sum(size for name, size in file_sizes(self.root).items() if "/" in name)
 
     def clear(self) -> int:
-        """Delete all entries and leftovers that no process is writing, and this machine's copies of them.
-
-        Returns:
-            Bytes freed in the store.
-        """
+        """Delete what no process is writing, also this machine's copies; return the bytes freed."""
         before = self.size_bytes()
         folders = {name.partition("/")[0] for name in file_sizes(self.root) if "/" in name}
         if self._disk.is_dir():
             folders |= {path.name for path in self._disk.iterdir() if path.is_dir()}
         for name in sorted(folders):
             with ExitStack() as locks:
-                key = name.removesuffix(".partial")
+                key = entry_of(name)
                 self._lock(key, locks)
                 if self._sync is not None:
                     locks.enter_context(self._sync.lock(key))

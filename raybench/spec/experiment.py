@@ -1,10 +1,9 @@
 """The checked spec of an experiment, with every name resolved."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -12,8 +11,6 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_serializer,
     field_validator,
-    model_serializer,
-    model_validator,
 )
 
 from raybench.catalog.backbone_info import BackboneInfo
@@ -28,6 +25,8 @@ from raybench.catalog.tasks import PROTOCOLS
 from raybench.core.errors import UnknownNameError
 from raybench.core.records import HparamValue, Pair, Stage, Task, digest_of
 from raybench.core.registry import suggest
+from raybench.spec.part import SpecPart
+from raybench.spec.resources import ResourceSpec
 from raybench.spec.settings import resolve_settings, restore_settings
 from raybench.spec.spaces import SpaceEntry
 from raybench.spec.stored_datasets import StoredDataset
@@ -38,8 +37,6 @@ MODEL_SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp")
 MAX_PARALLEL = 4
 """Trials of one pair that run at once under a sampler that learns from results."""
 EarlyStopping = Literal["none", "asha", "hyperband", "median"]
-ACCELERATOR = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-"""Valid values of a label in Ray."""
 
 
 def _as_task(value: object) -> object:
@@ -50,19 +47,7 @@ TaskText = Annotated[Task, BeforeValidator(_as_task), PlainSerializer(str)]
 """A task that JSON and YAML write as `protocol@dataset`."""
 
 
-class _Part(BaseModel):
-    """A part of a stored spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    later_keys: ClassVar[tuple[str, ...]] = ()
-    """Keys of later versions, omitted if unset: such specs keep the form and digest of earlier versions."""
-
-    @model_serializer(mode="wrap")
-    def _without_unset_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key not in self.later_keys or value}
-
-
-class Converged(_Part):
+class Converged(SpecPart):
     """A search ends once its best objective has not improved by more than `tolerance` in `trials` trials.
 
     The rule of Optuna's `BestValueStagnationEvaluator`, applied to the trials in the order of their indices.
@@ -73,7 +58,7 @@ class Converged(_Part):
     """In units of the objective on val: 0.001 is a tenth of a percentage point of accuracy."""
 
 
-class SearchSpec(_Part):
+class SearchSpec(SpecPart):
     """Search of a pair's hyperparameters."""
 
     later_keys = ("objective", "grid_points", "max_parallel", "converged")
@@ -85,7 +70,7 @@ class SearchSpec(_Part):
     seed: int = Field(default=0, ge=0)
     objective: str | None = None
     """Metric on val that every study optimises; None: the protocol's own."""
-    grid_points: dict[str, int] = {}
+    grid_points: dict[str, int] = Field(default_factory=dict)
     """Sampler `grid`: range → number of its values, both ends included."""
     max_parallel: int | None = Field(default=None, ge=1)
     """Sampler `tpe` or `gp`: trials of one pair that run at once; None: MAX_PARALLEL."""
@@ -99,57 +84,7 @@ class SearchSpec(_Part):
         return self.max_parallel or MAX_PARALLEL
 
 
-Cpus = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Gpus = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class TrialShare(_Part):
-    """What one trial of a stage or protocol occupies; None where the default applies."""
-
-    cpus: Cpus | None = None
-    gpus: Gpus | None = None
-
-
-class ResourceSpec(_Part):
-    """Resources of one trial, in place of the protocols' defaults.
-
-    A protocol's name may be a key too: `finetune: {gpus: 1}`. A stage's share comes before a protocol's, and
-    that before `cpus_per_trial` and `gpus_per_trial`.
-    """
-
-    later_keys = ("features", "final", "protocols")
-    cpus_per_trial: Cpus | None = None
-    gpus_per_trial: Gpus | None = None
-    """Trials with a fraction share a GPU; 0 keeps every trial on CPUs, even on a cluster with GPUs."""
-    accelerators: list[Annotated[str, Field(pattern=ACCELERATOR)]] | None = Field(default=None, min_length=1)
-    """Kinds of GPUs that trials may use, by Ray's names (`H100`, `A100`)."""
-    features: TrialShare | None = None
-    """The features stage; by default one GPU with its share of the node's CPUs, which decode its images."""
-    final: TrialShare | None = None
-    """The final stage, with its evaluators; by default as in the search."""
-    protocols: dict[str, TrialShare] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _collect_protocols(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        named = {key: share for key, share in value.items() if key in PROTOCOLS}
-        rest = {key: content for key, content in value.items() if key not in named}
-        return {**rest, "protocols": {**rest.get("protocols", {}), **named}} if named else rest
-
-    def share(self, protocol: str, stage: Stage) -> TrialShare:
-        """What the spec sets for a trial; None where the default applies."""
-        of_stage = {"features": self.features, "final": self.final}.get(stage)
-        shares = [of_stage or TrialShare(), self.protocols.get(protocol, TrialShare())]
-        if stage == "features":
-            shares = shares[:1]  # One features stage serves several protocols.
-        shares.append(TrialShare(cpus=self.cpus_per_trial, gpus=self.gpus_per_trial))
-        cpus = next((share.cpus for share in shares if share.cpus is not None), None)
-        return TrialShare(cpus=cpus, gpus=next((s.gpus for s in shares if s.gpus is not None), None))
-
-
-class ExperimentSpec(_Part):
+class ExperimentSpec(SpecPart):
     """One experiment, as `load_spec` reads it or `from_dict` restores it."""
 
     model_config = ConfigDict(strict=False)
@@ -163,14 +98,14 @@ class ExperimentSpec(_Part):
     budget: Budget
     seeds: list[int]
     """Seeds of the final stage: one trial on test per pair and seed."""
-    evaluators: dict[str, dict[str, Any]] = {}
+    evaluators: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Evaluator → all of its settings."""
     resources: ResourceSpec = ResourceSpec()
-    max_epochs: dict[str, int] = {}
+    max_epochs: dict[str, int] = Field(default_factory=dict)
     """Protocol → epochs of one trial, for every protocol of `tasks`."""
     features: FeatureSettings = FeatureSettings()
     """How frozen features are computed."""
-    spaces: list[SpaceEntry] = []
+    spaces: list[SpaceEntry] = Field(default_factory=list)
     """Changes of the protocols' search spaces, each for some backbones; later ones win."""
     hparams: dict[str, HparamValue] | None = None
     """A recipe's fixed hyperparameters, packed ones included: no search, only the final stage with them."""

@@ -19,7 +19,8 @@ from raybench.core.preprocessing import (
 from raybench.core.records import HparamValue, Split
 from raybench.core.registry import suggest
 from raybench.spec.document import Document, Location
-from raybench.spec.experiment import Converged, EarlyStopping, ResourceSpec, Sampler
+from raybench.spec.experiment import Converged, EarlyStopping, Sampler
+from raybench.spec.resources import ResourceSpec
 from raybench.spec.spaces import DimensionEntry, SpaceEntry
 
 _Mean = Annotated[float, Field(ge=0, le=1)]

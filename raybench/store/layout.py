@@ -21,6 +21,7 @@ STORAGE/
 ├── per_query/EXPERIMENT/TRIAL_ID.npz               retrieval metrics, one value per query
 ├── features/KEY/                                   an entry of the feature store (`features.store`)
 ├── features/KEY.partial/                           an entry that is being written
+├── features/KEY.shards/                            rows of an entry, until it is complete (`features.shards`)
 ├── features/KEY.lock                               held by the process that writes it
 ├── image_hashes/pixel-hashes-DIGEST.json           hashes of the images of a dataset's split
 ├── image_hashes/pixel-hashes-DIGEST.lock           held by the process that computes them

@@ -69,7 +69,9 @@ def _run_tuner(
             "step_seconds": step_seconds,
         }
 
-    searcher = ExperimentSearcher(job.studies, listener, make_config=make_config, num_slots=slots)
+    searcher = ExperimentSearcher(
+        job.studies, listener, make_config=make_config, num_slots=slots, num_shards=job.num_shards
+    )
     scheduler = ExperimentScheduler(
         early_stopping=job.early_stopping,
         failure_reasons=searcher.failure_reasons,

@@ -47,6 +47,8 @@ class TuningJob:
     spec_digest: str
     """Workers reload the stored spec when it changes."""
     resources: ResourceDemand
+    num_shards: Mapping[str, int] = field(default_factory=dict)
+    """Dataset → trials of its features stage, per backbone; one where it is not named."""
     early_stopping: EarlyStopping = "none"
     num_cpus: int | None = None
     """CPUs of a local Ray; None uses all of the machine's."""

@@ -1,11 +1,14 @@
 """One Tune `Searcher` for the whole experiment: it takes the next trial from the studies of all pairs.
 
-Per pair the order is features (once per backbone and dataset), search, final stage; pairs need not wait for
-each other. If a study has no trial to start yet, the searcher asks the next study. Tune calls `suggest` and
-`on_trial_complete` from one thread.
+Per pair the order is features (once per backbone and dataset, a trial per shard), search, final stage; pairs
+need not wait for each other. If a study has no trial to start yet, the searcher asks the next study. Tune
+calls `suggest` and `on_trial_complete` from one thread.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -19,6 +22,14 @@ FeatureKey = tuple[str, str]
 """(backbone, dataset): studies that share it share one features stage."""
 
 
+@dataclass
+class _FeaturesStage:
+    """Shards of one backbone and dataset that have not ended."""
+
+    waiting: deque[TrialRequest]
+    num_left: int
+
+
 class ExperimentSearcher(Searcher):
     """`suggest` gives the config of the next trial, None to make Tune wait, or FINISHED at the end."""
 
@@ -29,15 +40,17 @@ class ExperimentSearcher(Searcher):
         *,
         make_config: Callable[[TrialRequest], dict[str, Any]],
         num_slots: Callable[[], int],
+        num_shards: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """`num_slots` gives the number of trials that may run at once now."""
+        """`num_slots` gives the number of trials that may run at once now, `num_shards` those of a dataset's
+        features stage (one for other datasets)."""
         super().__init__()  # No metric: studies read trial records, and a feature trial has no objective.
         self._unfinished = [study for study in studies if not study.is_finished]
         self._listener = listener
         self._make_config = make_config
         self._num_slots = num_slots
-        self._have_features: set[FeatureKey] = set()
-        self._awaiting_features: set[FeatureKey] = set()
+        self._num_shards = num_shards
+        self._features: dict[FeatureKey, _FeaturesStage] = {}
         self._running: dict[str, tuple[PairStudy, TrialRequest]] = {}
         self.failure_reasons: dict[str, str] = {}
         """Tune's trial id → why its process died; the scheduler, which learns of it first, fills it."""
@@ -72,13 +85,18 @@ class ExperimentSearcher(Searcher):
         return self._make_config(request)
 
     def _next_of(self, study: PairStudy) -> TrialRequest | None:
-        key = _feature_key(study)
-        if study.plan.needs_features and key not in self._have_features:
-            if key in self._awaiting_features:
-                return None
-            self._awaiting_features.add(key)
-            return study.features_request
+        if study.plan.needs_features:
+            stage = self._features_of(study)
+            if stage.num_left:
+                return stage.waiting.popleft() if stage.waiting else None
         return study.next_request()
+
+    def _features_of(self, study: PairStudy) -> _FeaturesStage:
+        key = study.pair.backbone, study.pair.task.dataset
+        if key not in self._features:
+            requests = study.features_requests(self._num_shards.get(study.pair.task.dataset, 1))
+            self._features[key] = _FeaturesStage(deque(requests), len(requests))
+        return self._features[key]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -102,7 +120,7 @@ class ExperimentSearcher(Searcher):
         record = self._listener.collect(request, reason)
         if request.stage == "features":
             # Also if it failed: the pair's own trials then fail with the same error and record it.
-            self._have_features.add(_feature_key(study))
+            self._features_of(study).num_left -= 1
         else:
             study.complete(request, record)
             if study.is_finished and study in self._unfinished:
@@ -114,7 +132,3 @@ class ExperimentSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: see `__getstate__`."""
-
-
-def _feature_key(study: PairStudy) -> FeatureKey:
-    return study.pair.backbone, study.pair.task.dataset

@@ -49,10 +49,13 @@ class PairStudy:
             packed={} if stage == "features" else plan.packed,
         )
 
-    @property
-    def features_request(self) -> TrialRequest:
-        """The features stage. Tasks on one dataset give the same request; the caller runs it once."""
-        return self._request("features", 0, 0, {})
+    def features_requests(self, num_shards: int = 1) -> list[TrialRequest]:
+        """The features stage, one trial per shard. Studies that share features run it once."""
+        if num_shards == 1:
+            return [self._request("features", 0, 0, {})]
+        return [
+            self._request("features", i, 0, {"shard": i, "num_shards": num_shards}) for i in range(num_shards)
+        ]
 
     def next_request(self) -> TrialRequest | None:
         """The next trial to run; None while waiting for running trials, and when finished."""

@@ -19,6 +19,7 @@ from raybench.core.registry import load_entry_point
 from raybench.data.dataset import Dataset
 from raybench.evaluation.contracts import ProtocolFactory, ProtocolRun, TrialContext
 from raybench.features.process_cache import cached_dataset
+from raybench.features.shards import Share
 from raybench.features.store import FeatureStore
 from raybench.metrics import METRICS
 from raybench.spec import ExperimentSpec
@@ -122,8 +123,10 @@ class Trial:
 
     def _extract_features(self) -> StepResult:
         dataset = self._load_pinned_dataset()
+        hparams = self.request.hparams
+        share = Share(int(hparams.get("shard", 0)), int(hparams.get("num_shards", 1)))
         for part, splits in dataset.search_parts:
-            self._feature_store().ensure(self._backbone, part, splits, device=self._device)
+            self._feature_store().ensure(self._backbone, part, splits, device=self._device, share=share)
         self._write(status="completed")
         return StepResult(epoch=0, objective=None, is_done=True)
 
@@ -232,6 +235,7 @@ class Trial:
             layout.features_dir(self._storage),
             settings=self._spec.features,
             num_halvings=self._batches.num_halvings,
+            images_per_shard=self._spec.resources.images_per_shard,
             on_damage=self.notes.append,
         )
 

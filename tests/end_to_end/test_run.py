@@ -59,6 +59,17 @@ def test_the_same_spec_elsewhere_gives_the_same_bits(finished, raybench, spec_fi
     assert measurements(tmp_path / "again").equals(measurements(finished))
 
 
+def test_features_in_shards_give_the_same_bits(finished, raybench, tmp_path):
+    spec = tmp_path / "small.yaml"
+    spec.write_text(SPEC + "resources: {features: {images_per_shard: 256}}\n")
+    outcome = raybench("run", spec, "--storage", tmp_path / "shards", "--num-cpus", 2)
+    assert outcome.returncode == 0, outcome.stderr + outcome.stdout
+    assert measurements(tmp_path / "shards").equals(measurements(finished))
+    shards = [r for r in read_records(tmp_path / "shards", "small") if r.stage == "features"]
+    assert {record.hparams["num_shards"] for record in shards} == {7}  # 1,150 and 288 images.
+    assert len(shards) == 2 * 7
+
+
 def test_a_killed_run_ends_with_the_same_table_when_it_is_started_again(
     finished, raybench, spec_file, start, tmp_path
 ):

@@ -113,7 +113,7 @@ def test_duplicates_and_unreadable_images_are_noted_once_and_trials_find_their_h
         "datasets: {own: {folder: own, unreadable: skip}, bad: {folder: bad}}\n"
     )
     spec, notes = load_spec(tmp_path / "s.yaml"), []
-    left_out = check_images(spec, tmp_path / "storage", notes.append)
+    left_out = check_images(spec, tmp_path / "storage", notes.append).left_out
     assert left_out == [
         "own: 1 images dropped: a later split holds the same pixels.",
         "own: 1 unreadable images were skipped, as the spec allows.",

@@ -109,7 +109,7 @@ def run_in_process(spec: ExperimentSpec, storage: Path) -> Path:
     """Run an experiment of one pair trial by trial, without Ray and MLflow; returns its recipe."""
     store_spec(spec, storage)
     (study,) = make_studies(spec, [])
-    requests = [study.features_request] if study.plan.needs_features else []
+    requests = study.features_requests() if study.plan.needs_features else []
     while requests or (request := study.next_request()):
         request = requests.pop() if requests else request
         running = Trial(request, spec, storage, device="cpu", num_threads=1)

@@ -97,7 +97,7 @@ def test_a_trial_stopped_early_is_not_run_again(spec):
 
 def test_records_of_features_and_of_other_pairs_are_ignored(spec):
     study, _ = make_studies(spec, [])
-    features = completed(study.features_request)
+    features = completed(study.features_requests()[0])
     stranger = completed(
         replace(study.next_request(), pair=Pair(backbone="gone", task=Task("knn", "digits")))
     )

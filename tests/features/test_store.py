@@ -224,7 +224,8 @@ sys.path.insert(0, {tests!r})
 import torch; torch.set_num_threads(1)
 from raybench.backbones.feature_spec import FeatureSpec
 from raybench.catalog.backbones import find_backbone
-from raybench.features import store as module
+from raybench.features import computation as module
+from raybench.features.store import FeatureStore
 from drawn import is_stored, make_dataset
 plain = module.extract_features
 def slowly(*args, **options):
@@ -233,7 +234,7 @@ def slowly(*args, **options):
         print("batch", flush=True)
         time.sleep({pause})
 module.extract_features = slowly
-store = module.FeatureStore(Path({root!r}))
+store = FeatureStore(Path({root!r}))
 store.get(find_backbone("mini_resnet.random"), make_dataset(), "train", batch_size=3)
 print("forwarded", store.num_forward_images, flush=True)
 """

@@ -55,6 +55,7 @@ TEMPORARY = {
     "experiments/EXPERIMENT/checkpoints/TRIAL_ID/",
     "experiments/EXPERIMENT/evaluations/TRIAL_ID.EVALUATOR/",
     "features/KEY.partial/",
+    "features/KEY.shards/",
 }
 ON_CRASH = {"experiments/EXPERIMENT/tracebacks/TRIAL_ID.txt"}
 EXPERIMENT_FILES = {
@@ -159,7 +160,8 @@ def test_every_file_of_a_trial_is_on_the_map(any_storage, tmp_path, monkeypatch)
     assert {file: paths for file, paths in matched.items() if len(paths) != 1} == {}
     met = {path for paths in matched.values() for path in paths}
     leases = {"features/KEY.lock", "image_hashes/pixel-hashes-DIGEST.lock"}  # Deleted when released.
-    absent = {"features/KEY.partial/"} | ON_CRASH | (set() if isinstance(any_storage, Path) else leases)
+    unfinished = {"features/KEY.partial/", "features/KEY.shards/"}
+    absent = unfinished | ON_CRASH | (set() if isinstance(any_storage, Path) else leases)
     assert met == set(map_of_storage()) - EXPERIMENT_FILES - absent
 
 

@@ -152,3 +152,24 @@ def test_a_continued_experiment_looks_at_finished_pairs_once(monkeypatch):
         searcher.on_trial_complete(f"trial-{i}")
     assert searcher.suggest("trial-3") == Searcher.FINISHED
     assert num_looks == 200 + 3
+
+
+def test_a_search_begins_when_the_last_shard_of_its_features_has_ended():
+    pairs = [Pair(backbone="b", task=Task(protocol, "digits")) for protocol in ("knn", "linear_probe")]
+    studies = [PairStudy(pair, replace(PLAN, needs_features=True)) for pair in pairs]
+    searcher = ExperimentSearcher(
+        studies,
+        Collecting(),
+        make_config=lambda request: {"request": request},
+        num_slots=lambda: 4,
+        num_shards={"digits": 3},
+    )
+    shards = [searcher.suggest(f"shard-{i}")["request"] for i in range(3)]
+    assert [request.hparams for request in shards] == [{"shard": i, "num_shards": 3} for i in range(3)]
+    assert len({request.trial_id for request in shards}) == 3
+    assert {request.stage for request in shards} == {"features"}
+    for i in (2, 0):
+        searcher.on_trial_complete(f"shard-{i}")
+        assert searcher.suggest("early") is None, "a shard is still running"
+    searcher.on_trial_complete("shard-1")
+    assert searcher.suggest("search")["request"].stage == "search"

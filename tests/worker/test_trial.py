@@ -263,9 +263,9 @@ def test_a_trial_that_runs_out_of_memory_with_single_images_fails(make_finetune,
 
 
 def test_features_that_do_not_fit_are_computed_in_smaller_batches(make_trial, storage, monkeypatch):
-    from raybench.features import store
+    from raybench.features import computation
 
-    tried, extract = [], store.extract_features
+    tried, extract = [], computation.extract_features
 
     def greedy(backbone, examples, views, *, batch_size, **options):
         tried.append(batch_size)
@@ -273,8 +273,8 @@ def test_features_that_do_not_fit_are_computed_in_smaller_batches(make_trial, st
             np.empty(2**60, dtype=np.uint8)
         return extract(backbone, examples, views, batch_size=batch_size, **options)
 
-    monkeypatch.setattr(store, "extract_features", greedy)
-    monkeypatch.setattr(store, "suitable_batch_size", lambda device, size: 64)
+    monkeypatch.setattr(computation, "extract_features", greedy)
+    monkeypatch.setattr(computation, "suitable_batch_size", lambda device, size: 64)
     subject = make_trial(stage="features")
     run(subject)
     assert tried == [64, 32, 16, 16]
