@@ -6,7 +6,8 @@ One trial finds the neighbours of every val example once and tries every k and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,10 @@ from raybench.evaluation.neighbour_vote import (
 )
 from raybench.evaluation.outcomes import EpochResult, Predictions
 from raybench.evaluation.packed_grid import Cell, HeadScores, PackedGrid
+from raybench.metrics import classification_metrics
+
+Found = tuple[torch.Tensor, torch.Tensor]
+"""Squared distances and labels, both [b, k], of the neighbours of a block of queries."""
 
 L2_SPREAD = 2.0
 """Mean squared distance of unrelated points on the unit sphere; makes temperatures those of DINO."""
@@ -59,11 +64,17 @@ class KnnRun(ClassifierRun):
         val, cells = self._context.features("val"), self._cells()
         scores = HeadScores(len(cells), self._context.objective)
         targets = torch.tensor(val.targets, device=self._context.device)
-        for logits in self._logits(resident(val.features, self._context.device), cells):
+        found = list(self._neighbours(resident(val.features, self._context.device), cells))
+        for logits in self._logits(found, cells):
             scores.add(logits.transpose(1, 2), targets[scores.num_examples :][: len(logits)])
         best = scores.best(cells)
         self._chosen = cells[best]
-        yield self._grid.result(1, cells, best, scores, self.report("val").metrics)
+        # The first k of more neighbours are the k nearest, so that val is searched once.
+        blocks = [block[:, 0] for block in self._logits(found, (cells[best],))]
+        metrics = classification_metrics(
+            torch.cat(blocks).cpu().numpy(), np.asarray(val.targets), self.metrics
+        )
+        yield self._grid.result(1, cells, best, scores, metrics)
 
     def classifier(self) -> Classifier:
         """Backbone and the vote of the training features; its gradients are useless for attacks."""
@@ -82,7 +93,8 @@ class KnnRun(ClassifierRun):
         """Features [b, d] → log vote shares of the best cell, [b, c]."""
         if self._chosen is None:
             raise RuntimeError("no cell is chosen yet; iterate run_epochs() or call restore() first.")
-        return torch.cat([block[:, 0] for block in self._logits(features, (self._chosen,))])
+        cells = (self._chosen,)
+        return torch.cat([block[:, 0] for block in self._logits(self._neighbours(features, cells), cells)])
 
     def predict(self, split: Literal["val", "test"]) -> Predictions:
         """Log vote shares of the best cell, [n, c]."""
@@ -105,25 +117,36 @@ class KnnRun(ClassifierRun):
             )
         return cells
 
-    def _logits(self, features: torch.Tensor, cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
-        """Logits [b, m, c] of m grid cells, block by block in the order of `features`."""
+    @functools.cached_property
+    def _gallery(self) -> tuple[FeatureNorm, torch.Tensor, torch.Tensor, float]:
+        """Normalisation, normalised training features, their labels, and the spread of distances."""
         device, train = self._context.device, self._context.features("train")
         norm = FeatureNorm.fit(self._norm_kind, train.features)  # type: ignore[arg-type]
         gallery = norm.apply(resident(train.features, device).clone())
-        queries = norm.apply(features.clone())
-        labels = torch.tensor(train.targets, device=device)
-        ks = torch.tensor([int(c["k"]) for c in cells], dtype=torch.float64, device=device)
         spread = L2_SPREAD if norm.kind == "l2" else mean_squared_distance(gallery)
+        return norm, gallery, torch.tensor(train.targets, device=device), spread or 1.0
+
+    def _neighbours(self, features: torch.Tensor, cells: tuple[Cell, ...]) -> Iterator[Found]:
+        """Squared distances and labels [b, k] of the neighbours that the cells need, block by block."""
+        norm, gallery, labels, _ = self._gallery
+        queries = norm.apply(features.clone())
         start = 0
-        for neighbours in nearest_blocks(queries, gallery, int(ks.max()), EuclideanOrder()):
+        for neighbours in nearest_blocks(queries, gallery, max(int(c["k"]) for c in cells), EuclideanOrder()):
             block = queries[start : start + len(neighbours.indices)]
             start += len(block)
+            yield squared_distances(neighbours, block), labels[neighbours.indices]
+
+    def _logits(self, found: Iterable[Found], cells: tuple[Cell, ...]) -> Iterator[torch.Tensor]:
+        """Logits [b, m, c] of m grid cells, block by block."""
+        device = self._context.device
+        ks = torch.tensor([int(c["k"]) for c in cells], dtype=torch.float64, device=device)
+        for squared, labels in found:
             shares = vote_shares(
-                squared_distances(neighbours, block),
-                labels[neighbours.indices],
+                squared,
+                labels,
                 cells,
                 num_classes=self._context.dataset.num_classes,
-                spread=spread or 1.0,
+                spread=self._gallery[3],
             )
             yield smoothed_logits(shares, ks)
 

@@ -5,6 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from raybench.core.errors import DataError, SplitLockedError
+from raybench.evaluation import knn as knn_module
 from raybench.evaluation.knn import knn
 
 
@@ -120,3 +121,17 @@ def test_more_neighbours_than_training_images_are_refused(context_of, digits, k)
 def test_all_training_images_may_vote(context_of, digits):
     _, (result,) = run(context_of(digits), {"feature_norm": "none", "k": 1000, "weighting": "uniform"})
     assert result.metrics["accuracy"] < 0.3  # The most frequent class.
+
+
+@pytest.mark.parametrize("norm", ["l2", "standardize"])
+def test_val_is_searched_once_and_its_report_is_the_same_to_the_last_bit(
+    context_of, digits, norm, monkeypatch
+):
+    searches, inner = [], knn_module.nearest_blocks
+    monkeypatch.setattr(
+        knn_module, "nearest_blocks", lambda *given: searches.append(len(given[0])) or inner(*given)
+    )
+    probe = knn_module.knn(context_of(digits), {"feature_norm": norm}, 0, 1)
+    (result,) = probe.run_epochs()
+    assert searches == [400]
+    assert probe.report("val").metrics == result.metrics
