@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
@@ -11,7 +12,7 @@ from raybench.metrics import METRICS
 from raybench.tuning.study import PairStudy
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 REFRESH_PER_SECOND = 4
 MIN_ROWS = 5
@@ -19,40 +20,58 @@ MAX_SHARD_TEXTS = 3
 """Features stages that a line of a log describes."""
 LINES_AROUND = 8
 """Lines of the terminal that the live table leaves free, for its title, its heading and earlier output."""
+MIN_NAME_WIDTH = 4
+"""Characters to which names of tasks and backbones are shortened at most."""
+HEADINGS = ("task", "backbone", "state", "trials", "best on val")
+STYLES = {"done": "green", "running": "bold cyan", "waiting": "dim", "failed": "bold red"}
 
 
 @dataclass
 class PairState:
-    """One pair: a row of the live table."""
+    """One pair: a row of the live table. Its numbers are those of the last `update`."""
 
     study: PairStudy
     num_running: int = 0
     stage: str = ""
     shards: "Shards | None" = None
     """Of its features stage, where that has more than one trial."""
+    state: str = field(init=False)
+    num_done: int = field(init=False)
+    num_planned: int = field(init=False)
+    best_text: str = field(init=False)
+    """Best objective on val so far: a percentage where it is a fraction; empty if there is none."""
 
-    @property
-    def state(self) -> str:
+    def __post_init__(self) -> None:
+        self.update()
+
+    def update(self) -> None:
+        """Read the study."""
+        self.state = self._state()
+        self.num_done, self.num_planned = self.study.num_done, self.study.num_planned
+        self.best_text = self._best_text()
+
+    def _state(self) -> str:
         if self.study.failure is not None:
             return "failed"
         if self.study.is_finished:
             return "done"
         return "running" if self.num_running else "waiting"
 
-    @property
-    def best_text(self) -> str:
-        """`best` for people: a percentage where the objective is a fraction; empty if there is none."""
-        if self.best is None:
+    def _best_text(self) -> str:
+        best = self._best()
+        if best is None:
             return ""
         is_fraction = METRICS[self.study.plan.objective].bounds == (0.0, 1.0)
-        return f"{self.best:.1%}" if is_fraction else f"{self.best:.4g}"
+        return f"{best:.1%}" if is_fraction else f"{best:.4g}"
 
-    @property
-    def best(self) -> float | None:
+    def _best(self) -> float | None:
         """The objective on val of the best search trial; for a recipe, without search, of the first seed."""
-        finals = [r for r in self.study.records.values() if r.stage == "final" and r.status == "completed"]
-        best = self.study.winner or min(finals, key=lambda record: record.index, default=None)
+        best = self.study.winner or self._first_final()
         return None if best is None else best.value_of("val", self.study.plan.objective)
+
+    def _first_final(self) -> TrialRecord | None:
+        records = [self.study.records.get(request.trial_id) for request in self.study.final_requests()]
+        return next((record for record in records if record and record.status == "completed"), None)
 
 
 @dataclass
@@ -88,13 +107,21 @@ def clock_text(seconds: float) -> str:
 
 @dataclass
 class Progress:
-    """State of all pairs; subclasses draw it. Every method is called from the driver's only thread."""
+    """State of all pairs; subclasses draw it. Every method is called from the driver's main thread.
+
+    Totals are updated by the change of one pair, so the work per trial does not grow with the pairs.
+    """
 
     studies: list[PairStudy]
     stream: TextIO = field(default_factory=lambda: sys.stdout)
 
     def __post_init__(self) -> None:
         self.states = {study.pair: PairState(study) for study in self.studies}
+        self._counts = Counter(state.state for state in self.states.values())
+        self._num_done = sum(state.num_done for state in self.states.values())
+        self._num_planned = sum(state.num_planned for state in self.states.values())
+        self._in_shards: dict[Pair, PairState] = {}
+        """Pairs whose features stage runs in shards now."""
         self._started = time.monotonic()
 
     @property
@@ -103,21 +130,31 @@ class Progress:
 
     def summary(self) -> str:
         """Pairs by state, trials and elapsed time, in one line."""
-        counts = Counter(state.state for state in self.states.values())
-        shown = ", ".join(f"{counts[name]} {name}" for name in ("done", "running", "waiting", "failed"))
-        trials = sum(state.study.num_done for state in self.states.values())
-        planned = sum(state.study.num_planned for state in self.states.values())
-        shards = [str(state.shards) for state in self.states.values() if state.shards and state.num_running]
+        shown = ", ".join(f"{self._counts[name]} {name}" for name in ("done", "running", "waiting", "failed"))
+        trials = f"{self._num_done}/{self._num_planned} trials"
+        shards = [str(state.shards) for state in list(self._in_shards.values()) if state.shards]
         features = f" {'; '.join(shards[:MAX_SHARD_TEXTS])};" if shards else ""
-        return f"{len(self.states)} pairs: {shown}; {trials}/{planned} trials;{features} {self.elapsed}"
+        return f"{len(self.states)} pairs: {shown}; {trials};{features} {self.elapsed}"
+
+    def _update(self, state: PairState) -> None:
+        """Read the pair's study, and add the difference to the totals."""
+        self._counts[state.state] -= 1
+        self._num_done -= state.num_done
+        self._num_planned -= state.num_planned
+        state.update()
+        self._counts[state.state] += 1
+        self._num_done += state.num_done
+        self._num_planned += state.num_planned
 
     def trial_started(self, request: TrialRequest) -> None:
         state = self.states[request.pair]
         state.num_running += 1
         state.stage = request.stage
         num_shards = int(request.hparams.get("num_shards", 1)) if request.stage == "features" else 1
-        if num_shards > 1 and state.shards is None:
-            state.shards = Shards(num_shards)
+        if num_shards > 1:
+            state.shards = state.shards or Shards(num_shards)
+            self._in_shards[request.pair] = state
+        self._update(state)
         self.draw()
 
     def trial_ended(self, request: TrialRequest, record: TrialRecord) -> None:
@@ -127,10 +164,14 @@ class Progress:
             state.shards.num_done += 1
             if state.shards.num_done == state.shards.num_total:
                 state.shards = None
+        if state.shards is None or not state.num_running:
+            self._in_shards.pop(request.pair, None)
+        self._update(state)
         self.draw()
 
     def pair_finished(self, pair: Pair) -> None:
         """Called once per pair, when it is done or has failed."""
+        self._update(self.states[pair])
 
     def draw(self) -> None:
         """Show the current state."""
@@ -164,6 +205,7 @@ class PlainProgress(Progress):
             self._print(self.summary())
 
     def pair_finished(self, pair: Pair) -> None:
+        super().pair_finished(pair)
         state = self.states[pair]
         outcome = state.study.failure or f"best val {state.study.plan.objective} {state.best_text}"
         if state.study.is_converged:
@@ -176,56 +218,87 @@ class PlainProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """For terminals: a table that is redrawn in place, with the best value so far of every pair."""
+    """For terminals: a table that is redrawn in place, with the best value so far of every pair.
+
+    A thread of rich's draws it REFRESH_PER_SECOND times a second, however many trials end. It reads `states`,
+    whose keys never change.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         from rich.console import Console
         from rich.live import Live
 
+        self._console = Console(file=self.stream)
         self._live = Live(
-            console=Console(file=self.stream), refresh_per_second=REFRESH_PER_SECOND, transient=True
+            console=self._console,
+            get_renderable=self._table,
+            refresh_per_second=REFRESH_PER_SECOND,
+            transient=True,
         )
 
     def __enter__(self) -> "LiveProgress":
-        self._live.start()
-        self.draw()
+        self._live.start(refresh=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
     def note(self, line: str) -> None:
-        self._live.console.print(line)
+        self._console.print(line)
 
-    def draw(self) -> None:
-        self._live.update(self._table())
+    def _table(self) -> "Group":
+        # One text per row: rich's Table takes 10 times as long, because it wraps and pads every cell.
+        from rich.console import Group
+        from rich.text import Text
 
-    def _table(self) -> "Table":
-        from rich.table import Table
-
-        styles = {"done": "green", "running": "bold cyan", "waiting": "dim", "failed": "bold red"}
         order = {"running": 0, "failed": 1, "waiting": 2, "done": 3}
-        table = Table(title=self.summary(), title_justify="left", box=None, pad_edge=False)
-        for heading in ("task", "backbone", "state", "trials", "best on val"):
-            table.add_column(heading, justify="right" if heading in ("trials", "best on val") else "left")
-        rows = sorted(self.states.items(), key=lambda item: order[item[1].state])
-        shown = max(MIN_ROWS, self._live.console.height - LINES_AROUND)
-        for pair, state in rows[:shown]:
-            label = (
-                f"{state.state} ({state.shards or state.stage})" if state.state == "running" else state.state
-            )
-            cells = (
-                str(pair.task),
-                pair.backbone,
-                label,
-                f"{state.study.num_done}/{state.study.num_planned}",
-                state.best_text,
-            )
-            table.add_row(*cells, style=styles[state.state])
-        if len(rows) > shown:
-            table.add_row(f"… and {len(rows) - shown} more", style="dim")
-        return table
+        states = sorted(self.states.values(), key=lambda state: order[state.state])
+        shown = states[: max(MIN_ROWS, self._console.height - LINES_AROUND)]
+        lines = aligned([HEADINGS, *(_cells(state) for state in shown)], self._console.width)
+        styles = ["bold", *(STYLES[state.state] for state in shown)]
+        if len(states) > len(shown):
+            lines.append(f"… and {len(states) - len(shown)} more")
+            styles.append("dim")
+        rows = [
+            Text(line, style, no_wrap=True, overflow="ellipsis")
+            for line, style in zip(lines, styles, strict=True)
+        ]
+        return Group(Text(self.summary(), "italic"), *rows)
+
+
+def _cells(state: PairState) -> tuple[str, ...]:
+    pair, label = state.study.pair, state.state
+    return (
+        str(pair.task),
+        pair.backbone,
+        f"{label} ({state.shards or state.stage})" if label == "running" else label,
+        f"{state.num_done}/{state.num_planned}",
+        state.best_text,
+    )
+
+
+def aligned(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Lines of a table: the first two columns are shortened to fit the width, the last two are on the right.
+
+    >>> aligned([("task", "backbone", "state", "trials", "best"), ("knn", "vit", "done", "3/3", "91%")], 80)
+    ['task  backbone  state  trials  best', 'knn   vit       done      3/3   91%']
+    >>> aligned([("a_long_task", "vit", "done", "3/3", "91%")], 24)
+    ['a_l…  vit  done  3/3  91%']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths[:2]) > MIN_NAME_WIDTH:
+        widths[widths.index(max(widths[:2]))] -= 1
+    lines = []
+    for row in rows:
+        names = [
+            name if len(name) <= size else f"{name[: size - 1]}…"
+            for name, size in zip(row[:2], widths[:2], strict=True)
+        ]
+        left = [text.ljust(size) for text, size in zip([*names, row[2]], widths[:3], strict=True)]
+        right = [text.rjust(size) for text, size in zip(row[3:], widths[3:], strict=True)]
+        lines.append("  ".join([*left, *right]))
+    return lines
 
 
 def make_progress(studies: list[PairStudy], stream: TextIO | None = None) -> Progress:

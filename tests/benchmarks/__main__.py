@@ -25,6 +25,7 @@ ROWS = {
     "ridge-path": ("ridge_path", "measure"),
     "logistic-path": ("logistic_path", "measure"),
     "trial-overhead": ("trial_overhead", "measure"),
+    "driver": ("driver_per_trial", "measure"),
     "mlflow": ("mlflow_per_trial", "measure"),
     "rank": ("rank_start", "measure"),
     "shared-memory": ("shared_memory", "measure"),

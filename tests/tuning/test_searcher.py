@@ -102,13 +102,16 @@ def completed(request: TrialRequest) -> TrialRecord:
     return replace(failed, status="completed", values=metric_values({"val/accuracy": 0.5}))
 
 
-def calls_per_trial(num_pairs: int) -> float:
+def calls_per_trial(num_pairs: int, num_slots: int = 1) -> float:
     """Python functions of raybench that are called per trial, from the first `suggest` to FINISHED."""
     pairs = [Pair(backbone=f"b{i}", task=Task("knn", "digits")) for i in range(num_pairs)]
     studies = [PairStudy(pair, PLAN) for pair in pairs]
-    searcher = ExperimentSearcher(studies, Collecting(), make_config=lambda request: {}, num_slots=lambda: 1)
+    searcher = ExperimentSearcher(
+        studies, Collecting(), make_config=lambda request: {}, num_slots=lambda: num_slots
+    )
     package = str(Path(raybench.__file__).parent)
     num_calls = num_trials = 0
+    running: list[str] = []
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         nonlocal num_calls
@@ -118,9 +121,12 @@ def calls_per_trial(num_pairs: int) -> float:
     sys.setprofile(count)
     try:
         while (config := searcher.suggest(f"trial-{num_trials}")) != Searcher.FINISHED:
-            assert config is not None, "no trial is running, so there is nothing to wait for"
-            searcher.on_trial_complete(f"trial-{num_trials}")
-            num_trials += 1
+            if config is None:
+                assert running, "no trial is running, so there is nothing to wait for"
+                searcher.on_trial_complete(running.pop(0))
+            else:
+                running.append(f"trial-{num_trials}")
+                num_trials += 1
     finally:
         sys.setprofile(before)
     assert all(study.is_finished for study in studies)
@@ -130,6 +136,34 @@ def calls_per_trial(num_pairs: int) -> float:
 
 def test_the_work_per_trial_does_not_grow_with_the_number_of_pairs():
     assert calls_per_trial(200) < 1.1 * calls_per_trial(10)
+
+
+def test_the_work_per_trial_does_not_grow_while_every_pair_waits_for_running_trials():
+    assert calls_per_trial(200, num_slots=1000) < 1.1 * calls_per_trial(10, num_slots=1000)
+
+
+def test_pairs_that_share_features_start_once_these_have_ended_the_first_pair_first():
+    plan = replace(PLAN, needs_features=True)
+    pairs = [Pair(backbone="b", task=Task(protocol, "digits")) for protocol in ("knn", "linear_probe")]
+    started: list[TrialRequest] = []
+    searcher = ExperimentSearcher(
+        [PairStudy(pair, plan) for pair in pairs],
+        Collecting(),
+        make_config=lambda request: started.append(request) or {},
+        num_slots=lambda: 9,
+    )
+    assert searcher.suggest("features") == {}
+    assert searcher.suggest("too early") is None
+    searcher.on_trial_complete("features")
+    for i in range(4):
+        assert searcher.suggest(f"search {i}") == {}
+    assert searcher.suggest("waiting for the search") is None
+    assert [request.stage for request in started] == ["features"] + ["search"] * 4
+    assert [request.pair for request in started[1:]] == [pairs[0]] * 2 + [pairs[1]] * 2
+    searcher.on_trial_complete("search 2")
+    searcher.on_trial_complete("search 3")
+    assert searcher.suggest("final") == {}
+    assert (started[-1].stage, started[-1].pair) == ("final", pairs[1])
 
 
 def test_a_continued_experiment_looks_at_finished_pairs_once(monkeypatch):
