@@ -15,7 +15,6 @@ a few correlations are available; each states its certainty.
 """
 
 import csv
-import lzma
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
@@ -94,12 +93,18 @@ def _rows(file: str) -> list[Mapping[str, str]]:
 
 
 def _compressed_rows(file: str) -> list[dict[str, str]]:
+    import lzma  # Deferred: most commands read no published table.
+
     content = lzma.decompress(resources.files(__name__).joinpath(file).read_bytes())
     return list(csv.DictReader(content.decode().splitlines()))
 
 
 def _optional(text: str, kind: Callable[[str], Any]) -> Any:
     return kind(text) if text else None
+
+
+def _accuracy(backbone: str, task: Task, value: str) -> PublishedScore:
+    return PublishedScore(backbone, str(task), "classification", "accuracy", "max", float(value))
 
 
 def _battle_of_the_backbones() -> PublishedResults:
@@ -158,14 +163,7 @@ def _timm() -> PublishedResults:
         name="timm",
         citation="results of timm (huggingface/pytorch-image-models, commit aa4b5850), Apache-2.0",
         scores=tuple(
-            PublishedScore(
-                row["backbone"],
-                str(Task("pretrained_head", task)),
-                "classification",
-                "accuracy",
-                "max",
-                float(row[task]),
-            )
+            _accuracy(row["backbone"], Task("pretrained_head", task), row[task])
             for row in rows
             for task in _TIMM_TASKS
         ),
@@ -195,14 +193,7 @@ def _mieb() -> PublishedResults:
         name="mieb",
         citation="MIEB's probes (embeddings-benchmark/results, commit f4cc6c8), CC0",
         scores=tuple(
-            PublishedScore(
-                row["backbone"],
-                str(Task("linear_probe", task)),
-                "classification",
-                "accuracy",
-                "max",
-                float(value),
-            )
+            _accuracy(row["backbone"], Task("linear_probe", task), value)
             for row in rows
             for task, value in row.items()
             if task not in described and value
