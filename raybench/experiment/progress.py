@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 REFRESH_PER_SECOND = 4
+NOTE = "note            "
+"""Begins every note, as in the output of `plan`."""
 MIN_ROWS = 5
 MAX_SHARD_TEXTS = 3
 """Features stages that a line of a log describes."""
@@ -178,7 +180,7 @@ class Progress:
 
     def note(self, line: str) -> None:
         """Show a permanent line."""
-        print(line, file=self.stream, flush=True)
+        print(f"{NOTE}{line}", file=self.stream, flush=True)
 
     def __enter__(self) -> "Progress":
         return self
@@ -245,7 +247,8 @@ class LiveProgress(Progress):
         self._live.stop()
 
     def note(self, line: str) -> None:
-        self._console.print(line)
+        # Otherwise rich takes names in square brackets for markup.
+        self._console.print(f"{NOTE}{line}", markup=False, highlight=False, soft_wrap=True)
 
     def _table(self) -> "Group":
         # One text per row: rich's Table takes 10 times as long, because it wraps and pads every cell.

@@ -123,7 +123,7 @@ class _Run(TrialListener):
         self._tracker = Tracker(options.tracking_uri, spec.name, storage)
         self._progress = make_progress(self._studies, options.stream)
         for sentence in notes:
-            self._progress.note(sentence)
+            self.note(sentence)
         self._sigterm = threading.Event()
         self._num_trials_run = 0
         self._images = CheckedImages(left_out=[], num_shards={})
@@ -135,7 +135,7 @@ class _Run(TrialListener):
             self._store_importances()
         else:
             if not self._is_finished:
-                self._images = check_images(self._spec, self._storage, self._print_note)
+                self._images = check_images(self._spec, self._storage, self.note)
             unsent = self._run_tracked()
             if self._is_finished and not unsent:
                 mark_tracked(self._storage, self._spec, self._tracker.uri)
@@ -151,9 +151,6 @@ class _Run(TrialListener):
             tracking_address=self._tracker.table_address,
             num_trials_run=self._num_trials_run,
         )
-
-    def _print_note(self, sentence: str) -> None:
-        print(f"note            {sentence}", file=self._options.stream, flush=True)
 
     @property
     def _is_finished(self) -> bool:

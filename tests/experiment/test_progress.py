@@ -146,3 +146,11 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(("stream", "expected"), [(Terminal(), LiveProgress), (io.StringIO(), PlainProgress)])
 def test_a_terminal_gets_the_live_table_and_a_file_gets_lines(stream, expected):
     assert type(make_progress([study("a")], stream)) is expected
+
+
+@pytest.mark.parametrize("progress_type", [LiveProgress, PlainProgress])
+def test_a_note_is_one_line_that_keeps_square_brackets(progress_type):
+    stream = io.StringIO()
+    sentence = "dataset 'a[b]': " + "3 images were left out, " * 10
+    progress_type([study("a")], stream=stream).note(sentence)
+    assert stream.getvalue().rstrip("\n") == f"note            {sentence}"
