@@ -156,11 +156,6 @@ def load_spec(storage: StoragePath, experiment: str) -> dict[str, Any] | None:
             f"cannot read {str(path)!r}: {error}; restore it. If the file given to `raybench run` has not "
             "changed since, remove this one and run that file again."
         ) from error
-    if isinstance(content, dict) and "checksum" in content:
-        raise StorageError(
-            f"{str(path)!r} was rewritten by another program, so its checksum cannot be verified; "
-            "restore it, or remove the key `checksum` to accept it as it is."
-        )
     if problem := problem_of_spec(content):
         raise StorageError(f"{str(path)!r} {problem}; restore it or remove the experiment's folder.")
     return dict(content)

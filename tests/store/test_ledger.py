@@ -120,6 +120,7 @@ def test_a_record_of_a_later_raybench_counts_as_missing(tmp_path):
 def test_unknown_fields_are_ignored(tmp_path):
     ledger.write_record(tmp_path, RECORD)
     content = json.loads(file_of(tmp_path).read_text())
+    del content["checksum"]  # Otherwise it counts as damaged.
     file_of(tmp_path).write_text(json.dumps(content | {"mood": "good"}))
     assert ledger.read_records(tmp_path, "e") == [RECORD]
 
@@ -195,4 +196,48 @@ def test_a_spec_that_another_program_has_rewritten_is_refused_until_its_checksum
         ledger.load_spec(tmp_path, "e")
     del content["checksum"]
     path.write_text(json.dumps(content, indent=2))
+    assert ledger.load_spec(tmp_path, "e") == content
+
+
+def rewrite(path, *, keep_checksum: bool = True) -> None:
+    """Format the file as another program would, with or without its checksum."""
+    content = json.loads(path.read_text())
+    if not keep_checksum:
+        del content["checksum"]
+    path.write_text(json.dumps(content, indent=2))
+
+
+def test_a_rewritten_pin_is_refused_until_its_checksum_is_removed(tmp_path):
+    ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
+    path = layout.identity_file(tmp_path, "e", "backbone", "b")
+    rewrite(path)
+    with pytest.raises(StorageError, match="rewritten by another program"):
+        ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
+    rewrite(path, keep_checksum=False)
+    ledger.pin(tmp_path, "e", "backbone", "b", "aaaa")
+
+
+def test_rewritten_importances_are_refused_until_their_checksum_is_removed(tmp_path):
+    ledger.save_importance(tmp_path, "e", {"pairs": {}})
+    path = layout.importance_file(tmp_path, "e")
+    rewrite(path)
+    with pytest.raises(DamagedResultError, match="rewritten by another program"):
+        ledger.load_importance(tmp_path, "e")
+    rewrite(path, keep_checksum=False)
+    assert ledger.load_importance(tmp_path, "e") == {"pairs": {}}
+
+
+def test_a_rewritten_record_counts_as_missing_until_its_checksum_is_removed(tmp_path):
+    ledger.write_record(tmp_path, RECORD)
+    path = layout.trial_file(tmp_path, RECORD.experiment, RECORD.trial_id)
+    rewrite(path)
+    assert ledger.read_record(tmp_path, RECORD.experiment, RECORD.trial_id) is None
+    rewrite(path, keep_checksum=False)
+    assert ledger.read_record(tmp_path, RECORD.experiment, RECORD.trial_id) == RECORD
+
+
+def test_a_key_named_checksum_within_the_content_is_no_checksum(tmp_path):
+    content = {"name": "e", "nested": {"checksum": "0" * 32}, "text": '"checksum": "' + "0" * 32 + '"'}
+    layout.spec_file(tmp_path, "e").parent.mkdir(parents=True)
+    layout.spec_file(tmp_path, "e").write_text(json.dumps(content, indent=2))
     assert ledger.load_spec(tmp_path, "e") == content
