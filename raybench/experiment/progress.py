@@ -3,11 +3,11 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from raybench.core.records import Pair, TrialRecord, TrialRequest
+from raybench.experiment.progress_text import Shards, aligned, clock_text
 from raybench.metrics import METRICS
 from raybench.tuning.study import PairStudy
 
@@ -22,8 +22,6 @@ MAX_SHARD_TEXTS = 3
 """Features stages that a line of a log describes."""
 LINES_AROUND = 8
 """Lines of the terminal that the live table leaves free, for its title, its heading and earlier output."""
-MIN_NAME_WIDTH = 4
-"""Characters to which names of tasks and backbones are shortened at most."""
 HEADINGS = ("task", "backbone", "state", "trials", "best on val")
 STYLES = {"done": "green", "running": "bold cyan", "waiting": "dim", "failed": "bold red"}
 
@@ -35,7 +33,7 @@ class PairState:
     study: PairStudy
     num_running: int = 0
     stage: str = ""
-    shards: "Shards | None" = None
+    shards: Shards | None = None
     """Of its features stage, where that has more than one trial."""
     state: str = field(init=False)
     num_done: int = field(init=False)
@@ -74,37 +72,6 @@ class PairState:
     def _first_final(self) -> TrialRecord | None:
         records = [self.study.records.get(request.trial_id) for request in self.study.final_requests()]
         return next((record for record in records if record and record.status == "completed"), None)
-
-
-@dataclass
-class Shards:
-    """Trials of one features stage in shards."""
-
-    num_total: int
-    num_done: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def __str__(self) -> str:
-        """`features 3/20`, and the time left at the rate so far.
-
-        >>> str(Shards(20, 5, started=time.monotonic() - 60))
-        'features 5/20, 3:00 left'
-        """
-        text = f"features {self.num_done}/{self.num_total}"
-        if not self.num_done:
-            return text
-        seconds = time.monotonic() - self.started
-        return f"{text}, {clock_text(seconds / self.num_done * (self.num_total - self.num_done))} left"
-
-
-def clock_text(seconds: float) -> str:
-    """Minutes and seconds.
-
-    >>> clock_text(3725)
-    '62:05'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes:d}:{rest:02d}"
 
 
 @dataclass
@@ -279,29 +246,6 @@ def _cells(state: PairState) -> tuple[str, ...]:
         f"{state.num_done}/{state.num_planned}",
         state.best_text,
     )
-
-
-def aligned(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lines of a table: the first two columns are shortened to fit the width, the last two are on the right.
-
-    >>> aligned([("task", "backbone", "state", "trials", "best"), ("knn", "vit", "done", "3/3", "91%")], 80)
-    ['task  backbone  state  trials  best', 'knn   vit       done      3/3   91%']
-    >>> aligned([("a_long_task", "vit", "done", "3/3", "91%")], 24)
-    ['a_l…  vit  done  3/3  91%']
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths[:2]) > MIN_NAME_WIDTH:
-        widths[widths.index(max(widths[:2]))] -= 1
-    lines = []
-    for row in rows:
-        names = [
-            name if len(name) <= size else f"{name[: size - 1]}…"
-            for name, size in zip(row[:2], widths[:2], strict=True)
-        ]
-        left = [text.ljust(size) for text, size in zip([*names, row[2]], widths[:3], strict=True)]
-        right = [text.rjust(size) for text, size in zip(row[3:], widths[3:], strict=True)]
-        lines.append("  ".join([*left, *right]))
-    return lines
 
 
 def make_progress(studies: list[PairStudy], stream: TextIO | None = None) -> Progress:
