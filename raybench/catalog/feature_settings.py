@@ -27,7 +27,7 @@ class FeatureSettings:
 
     resize: Resize = "exact"
     """`exact`: Pillow's resize, whose pixels equal timm's evaluation transform to the last bit. `fast`:
-    torch's, for bilinear and bicubic interpolation; pixels differ by two of 255 levels at most."""
+    torch's, for bilinear and bicubic interpolation; pixels differed by two of 255 levels at most."""
 
     @property
     def changed(self) -> dict[str, Any]:
